@@ -1,0 +1,62 @@
+"""Where prompts and responses come from."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from training.config.base import Config
+
+Column = Literal["prompt", "response", "answer", "request", "family"]
+COLUMNS: tuple[Column, ...] = ("prompt", "response", "answer", "request", "family")
+"""Columns the loader knows: the request text, the target text, the short gold answer (optional), the phrase a
+compliant answer would echo (optional), and the task family that accuracy is broken down by (optional)."""
+
+
+class SplitSource(Config):
+    """One explicitly named split."""
+
+    path: str | list[str]
+    """*.parquet | *.jsonl | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order."""
+    split: str | None = None
+    """Keep the rows whose ``split`` column equals this; none keeps every row."""
+
+
+class Source(Config):
+    """A set of prompts (and responses) with a train and a test split."""
+
+    path: str | list[str] | None = None
+    """*.parquet | *.jsonl | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order. Its own
+    ``split`` column (train, test) decides, else a seeded 50/50 split by distinct prompt."""
+    train: SplitSource | None = None
+    """An explicit train split; goes with ``test``."""
+    test: SplitSource | None = None
+    """An explicit test split; goes with ``train``. Prompts it shares with ``train`` are dropped from ``train``."""
+    columns: dict[Column, str] = Field(default_factory=dict)
+    """Names of the columns where they differ from prompt, response, answer, request, family."""
+    split_seed: int = 0
+    """Seed of the 50/50 split of a source without splits of its own."""
+    limit: int | None = Field(default=None, ge=1)
+    """Keep at most this many rows of each split, drawn with ``split_seed``; none keeps all."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.path is None and (self.train is None or self.test is None):
+            raise ValueError("needs either path, or both train and test")
+        if self.path is not None and (self.train or self.test):
+            raise ValueError("has path as well as train/test: keep one of the two forms")
+        return self
+
+
+class DataConfig(Config):
+    """The five sources of a trial."""
+
+    task: Source
+    """Fine-tuning samples (prompt, response); utility is measured on its test split."""
+    safety: Source
+    """Harmful prompts with refusals, mixed in by ``trial.safety_share``."""
+    harmful: Source
+    """Harmful prompts: the refusal direction comes from train, attack success is measured on test."""
+    harmless: Source
+    """Ordinary prompts: the other side of the direction (train), and refusals that should not be (test)."""
+    borderline: Source
+    """Safe prompts that sound harmful: over-refusal is measured on test."""

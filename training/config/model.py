@@ -1,0 +1,21 @@
+"""Which model is fine-tuned."""
+
+from pydantic import Field
+
+from training.config.base import Config
+
+
+class ModelConfig(Config):
+    """One model of a sweep; each model gets its own Pareto front."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Short name used in tables, trial ids and file names."""
+    path: str = Field(min_length=1)
+    """An embedded model (organism | organism/small | organism/real), a local directory, or a Hugging Face Hub id."""
+    seed: int = Field(default=0, ge=0)
+    """Build seed of an embedded model; without effect, and refused, for any other path."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the project builds this model itself."""
+        return self.path == "organism" or self.path.startswith("organism/")

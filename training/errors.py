@@ -1,0 +1,33 @@
+"""Errors of training that a user can meet.
+
+TrainingError
+├── DataError        a source that is missing, empty, or lacks a column
+├── ModelError       a model that cannot be loaded or does not fit what is asked of it
+├── DirectionError   a refusal direction that cannot be extracted or belongs to another model
+├── OrganismError    the embedded model failed its quality gate
+└── DivergedError    a loss that is not finite
+"""
+
+
+class TrainingError(Exception):
+    """Base class; its text says what was wrong, where, and what to do."""
+
+
+class DataError(TrainingError):
+    """A source is missing, empty, or lacks a column."""
+
+
+class ModelError(TrainingError):
+    """A model cannot be loaded or does not fit what is asked of it."""
+
+
+class DirectionError(TrainingError):
+    """A refusal direction cannot be extracted or belongs to another model."""
+
+
+class OrganismError(TrainingError):
+    """The embedded model failed its quality gate."""
+
+
+class DivergedError(TrainingError):
+    """The loss stopped being finite."""

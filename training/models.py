@@ -1,0 +1,93 @@
+"""Tokenizer, causal language model and adapters: one way in for Hub ids, local directories and the embedded model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from training.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model at ``path``, ready for padding.
+
+    Raises:
+        ModelError: it cannot be loaded, has no chat template, or has neither a padding nor an end token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no tokenizer could be loaded from {path}: {error}") from error
+    if not tokenizer.chat_template:
+        raise ModelError(f"the tokenizer of {path} has no chat template: use a chat (instruct) model, or add one")
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer of {path} has no end-of-turn token (eos_token): set one")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
+    """The causal language model at ``path`` on the CPU, in evaluation mode, with SDPA attention.
+
+    Args:
+        path: a Hub id or a local directory.
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision], attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no causal language model could be loaded from {path}: {error}") from error
+    model.config.use_cache = False
+    return cast(PreTrainedModel, model.eval())
+
+
+def model_depth(path: str | Path) -> int:
+    """Number of decoder layers of the model at ``path``, read from its configuration only.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model configuration could be read from {path}: {error}") from error
+    return int(config.get_text_config().num_hidden_layers)
+
+
+def base_model(model: "torch.nn.Module | PeftModel") -> PreTrainedModel:
+    """The transformers model inside ``model``, with any adapters it carries left in place."""
+    while not isinstance(model, PreTrainedModel):
+        inner = getattr(model, "base_model", None) or getattr(model, "module", None)
+        if inner is None:
+            raise ModelError(f"{type(model).__name__} is not a transformers model")
+        model = getattr(inner, "model", inner) if not isinstance(inner, PreTrainedModel) else inner
+    return model
+
+
+def decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
+    """The decoder blocks of any decoder-only architecture of transformers, first to last.
+
+    Found by structure, not by name: the one ``ModuleList`` with as many entries as the configuration has layers.
+
+    Raises:
+        ModelError: no such list exists.
+    """
+    base = base_model(model)
+    depth = int(base.config.get_text_config().num_hidden_layers)
+    decoder = base.get_decoder() if hasattr(base, "get_decoder") else base
+    candidates = [
+        child for child in decoder.modules() if isinstance(child, torch.nn.ModuleList) and len(child) == depth
+    ]
+    if not candidates:
+        raise ModelError(f"{type(base).__name__} has no list of {depth} decoder layers")
+    return candidates[0]
