@@ -1,5 +1,7 @@
 """Tokenizer, causal language model and adapters: one way in for Hub ids, local directories and the embedded model."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,6 +12,9 @@ from training.errors import ModelError
 
 if TYPE_CHECKING:
     from peft import PeftModel
+
+_NOT_THE_MODEL = ("_name_or_path", "transformers_version", "use_cache", "_attn_implementation")
+"""Entries of a model configuration that say where it was loaded from or how it runs, not what it computes."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -47,7 +52,6 @@ def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision], attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise ModelError(f"no causal language model could be loaded from {path}: {error}") from error
-    model.config.use_cache = False
     return cast(PreTrainedModel, model.eval())
 
 
@@ -74,6 +78,11 @@ def base_model(model: "torch.nn.Module | PeftModel") -> PreTrainedModel:
     return model
 
 
+def decoder(model: torch.nn.Module) -> torch.nn.Module:
+    """The stack of decoder blocks with its embeddings, without the output head."""
+    return cast(torch.nn.Module, base_model(model).get_decoder())
+
+
 def decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
     """The decoder blocks of any decoder-only architecture of transformers, first to last.
 
@@ -84,10 +93,27 @@ def decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
     """
     base = base_model(model)
     depth = int(base.config.get_text_config().num_hidden_layers)
-    decoder = base.get_decoder() if hasattr(base, "get_decoder") else base
     candidates = [
-        child for child in decoder.modules() if isinstance(child, torch.nn.ModuleList) and len(child) == depth
+        child for child in decoder(base).modules() if isinstance(child, torch.nn.ModuleList) and len(child) == depth
     ]
     if not candidates:
         raise ModelError(f"{type(base).__name__} has no list of {depth} decoder layers")
     return candidates[0]
+
+
+@torch.no_grad()
+def model_fingerprint(model: PreTrainedModel) -> str:
+    """A short hash that changes when the architecture, the precision or any weight of ``model`` changes.
+
+    Every parameter enters by name, shape, type, its sum in float64 and an evenly spaced sample of its values, which
+    stays fast where hashing 16 GB of weights would not be. Call it on a model without adapters.
+    """
+    config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_THE_MODEL}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        flat = parameter.detach().flatten()
+        stride = max(1, flat.numel() // 4096)
+        sample = flat[::stride].float().cpu().numpy().tobytes()
+        total = float(flat.sum(dtype=torch.float64))
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {total:.6e}".encode() + sample)
+    return digest.hexdigest()[:16]

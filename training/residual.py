@@ -18,9 +18,7 @@ def hidden_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
 
 
 @contextmanager
-def capture(
-    model: torch.nn.Module, layers: Sequence[int], site: Site = "block_output"
-) -> Iterator[dict[int, Tensor]]:
+def capture(model: torch.nn.Module, layers: Sequence[int], site: Site = "block_output") -> Iterator[dict[int, Tensor]]:
     """While active, every forward pass leaves the residual stream of ``layers`` in the yielded dictionary.
 
     Hooks sit on the decoder layers themselves, never on submodules (whose tensors lose their gradient under

@@ -5,7 +5,7 @@ Imports neither torch nor transformers, so that ``procon --help`` and spec valid
 
 from training.config.base import Config
 from training.config.constraint import ProConConstraint
-from training.config.data import COLUMNS, DataConfig, Source, SplitSource
+from training.config.data import COLUMNS, Column, DataConfig, Source, SplitSource
 from training.config.layers import Layers, resolve_layers
 from training.config.measurement import DirectionConfig, EvaluationConfig
 from training.config.model import ModelConfig
@@ -13,6 +13,7 @@ from training.config.trial import DeepSpeedConfig, FullTuning, LoraTuning, Trial
 
 __all__ = [
     "COLUMNS",
+    "Column",
     "Config",
     "DataConfig",
     "DeepSpeedConfig",

@@ -21,3 +21,15 @@ class ProConConstraint(Config):
     """Constraint strength after the warm-up."""
     layers: Layers = "all"
     """Decoder layers whose projections are held, 0-based: all | 3 | [1, 3] | 10-20 | 40%-70%."""
+    norm: Literal["abs", "squared", "token_l2"] = "abs"
+    """Size of a projection's change: absolute, squared, or the root mean square over the tokens of each sample."""
+    site: Literal["block_input", "block_output"] = "block_output"
+    """Residual stream before or after the decoder block; under LoRA the input of layer 0 never changes."""
+    alpha_scale: Literal["none", "separation"] = "none"
+    """``separation`` divides each layer's projections by the distance between the harmful and harmless class means,
+    which makes ``alpha`` comparable between models."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any optimizer step has a penalty."""
+        return self.alpha > 0 or (self.alpha_after > 0 and self.warmup_steps != "all")

@@ -1,6 +1,8 @@
 """Which model is fine-tuned."""
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from training.config.base import Config
 
@@ -19,3 +21,9 @@ class ModelConfig(Config):
     def embedded(self) -> bool:
         """Whether the project builds this model itself."""
         return self.path == "organism" or self.path.startswith("organism/")
+
+    @model_validator(mode="after")
+    def _seed_has_effect(self) -> Self:
+        if self.seed and not self.embedded:
+            raise ValueError(f"seed ({self.seed}) has no effect on {self.path}: it belongs to embedded models, remove it")
+        return self

@@ -1,0 +1,38 @@
+# Everything sets itself up: `make demo` and `make test` need only Python 3.11+, pip and make.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Run the main job on the embedded model and show its Pareto front
+	$(BIN)/procon run sweeps/presets/demo.yaml
+
+test: $(READY) ## Run the tests (neither slow nor gpu)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: $(READY) ## Run the slow tests too
+	$(BIN)/python -m pytest -m "not gpu"
+
+lint: $(READY) ## Check style, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment and caches; runs/ stays
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# The stamp is written last, so that an interrupted installation is repeated.
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable ".[dev]"
+	touch $@

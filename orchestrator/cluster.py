@@ -1,0 +1,120 @@
+"""Ray: start a local one or join a cluster, and how many slots it has room for."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.errors import ClusterError
+from sweeps.spec import ResourcesConfig
+
+OBJECT_STORE_BYTES = 200 * 2**20
+"""Weights and data go through files, so a local Ray needs little shared memory (its default is a third of the RAM)."""
+
+DRIVER_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our journal is the record
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C is ours: running trials stop, the report is still written
+    "TUNE_RESULT_DELIM": "/",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AUTH_MODE": "disabled",  # a local Ray listens on this machine only; a joined cluster brings its own mode
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+}
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",  # two threads of one worker fighting two of another ran 20 times slower
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "PYTHONWARNINGS": "ignore",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
+
+
+def connect(address: str | None, namespace: str, gpus: bool) -> None:
+    """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start a local Ray.
+
+    Args:
+        address: none starts a local Ray that ends with this process.
+        namespace: keeps this sweep's actors apart from those of others.
+        gpus: whether workers train on GPUs.
+
+    Raises:
+        ClusterError: the cluster cannot be reached.
+    """
+    for name, value in DRIVER_ENVIRONMENT.items():
+        if not (address and name == "RAY_AUTH_MODE"):
+            os.environ.setdefault(name, value)
+    import ray
+
+    environment = dict(WORKER_ENVIRONMENT) | ({} if gpus else {"DS_ACCELERATOR": "cpu"})
+    environment |= {name: os.environ[name] for name in ("PROCON_CACHE", "HF_HOME", "HF_TOKEN") if name in os.environ}
+    local: dict[str, Any] = {}
+    if address is None:
+        # Without the dashboard, the placement group of a stopped Tune trial leaks and the next trial never starts.
+        local = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
+    try:
+        ray.init(
+            address=address or "local",
+            namespace=namespace,
+            runtime_env={"env_vars": environment},
+            log_to_driver=bool(os.environ.get("PROCON_WORKER_LOGS")),
+            logging_level="ERROR",
+            configure_logging=True,
+            **local,
+        )
+    except (ConnectionError, RuntimeError, OSError) as error:
+        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        fix = "start one with `ray up cluster.yaml` or `ray start --head`, or leave --address out for a local Ray"
+        raise ClusterError(f"--address ({address}) cannot be joined: {text}; {fix}") from error
+
+
+def slots_that_fit(nodes: Sequence[dict[str, float]], resources: ResourcesConfig) -> int:
+    """How many slots of ``resources.workers`` workers the nodes have room for at once.
+
+    Args:
+        nodes: resources of every node, as Ray names them (CPU, GPU).
+        resources: what a slot needs.
+    """
+    return sum(_workers_on(node, resources) for node in nodes) // resources.workers
+
+
+def _workers_on(node: dict[str, float], resources: ResourcesConfig) -> int:
+    by_cpu = math.floor(node.get("CPU", 0.0) / resources.cpus_per_worker + 1e-9)
+    if not resources.gpus_per_worker:
+        return by_cpu
+    per_gpu = math.floor(node.get("GPU", 0.0) / resources.gpus_per_worker + 1e-9)
+    return min(by_cpu, per_gpu)
+
+
+def slot_count(resources: ResourcesConfig, jobs: int) -> int:
+    """How many slots the sweep runs: what fits the cluster, what is asked for, and never more than there are jobs.
+
+    Raises:
+        ClusterError: not even one slot fits, and no autoscaler is there to bring more nodes.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = slots_that_fit(nodes, resources)
+    wanted = min(resources.max_concurrent or jobs, jobs)
+    if fitting == 0:
+        if resources.max_concurrent and _autoscaling():
+            return wanted
+        have = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+        raise ClusterError(
+            f"resources (workers {resources.workers} x {resources.cpus_per_worker:g} CPU, "
+            f"{resources.gpus_per_worker:g} GPU) do not fit the cluster, which has {have['CPU']:g} CPU and "
+            f"{have['GPU']:g} GPU: lower resources.workers or the resources of a worker, add nodes, or, where an "
+            "autoscaler adds them on demand, set resources.max_concurrent"
+        )
+    if resources.max_concurrent and _autoscaling():
+        return wanted
+    return min(fitting, wanted)
+
+
+def _autoscaling() -> bool:
+    """Whether the joined cluster was started by the cluster launcher and so can grow."""
+    return os.path.exists(os.path.expanduser("~/ray_bootstrap_config.yaml"))

@@ -1,0 +1,69 @@
+"""The journal's events as MLflow runs, while the sweep goes on."""
+
+from typing import Any
+
+from orchestrator.journal import Event, Journal, records
+from orchestrator.records import TrialRecord
+from orchestrator.report import ReportFiles
+from orchestrator.tracking import Tracker
+from sweeps.spec import SweepSpec
+
+FLUSH_SECONDS = 60.0
+"""How long the end of a sweep waits for an MLflow that is slow or away."""
+
+
+class Mirror:
+    """Turns every journal event into what :class:`~orchestrator.tracking.Tracker` is told.
+
+    Args:
+        spec: the sweep.
+        uri: MLflow tracking URI.
+        artifacts: where a new experiment keeps artifacts; none leaves it to the store.
+        journal: remembers run ids, so that a resumed sweep continues the same runs.
+        manifest: versions, commit and hardware, which tag the parent runs.
+    """
+
+    def __init__(
+        self, spec: SweepSpec, uri: str, artifacts: str | None, journal: Journal, manifest: dict[str, Any]
+    ) -> None:
+        self._models = [model.name for model in spec.models]
+        self._events: dict[str, list[Event]] = {}
+
+        def remember(key: str, run_id: str) -> None:
+            journal.append("mlflow_run", key=key, run_id=run_id)
+
+        self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known={})
+        params = {"trials": spec.trials, **_flat(spec.trial.model_dump(mode="json"))}
+        tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
+        tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
+        for model in spec.models:
+            self._tracker.parent(model.name, {"model.path": model.path, **params}, tags)
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event of the journal; returns at once."""
+        kind = event["event"]
+        if kind == "trial_started":
+            self._events[event["id"]] = [event]
+            self._tracker.trial_started(self._record(event["id"]))
+        elif kind == "trial_reported":
+            self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
+        elif kind == "trial_ended":
+            self._events[event["id"]].append(event)
+            self._tracker.trial_finished(self._record(event["id"]))
+
+    def finish(self, front: dict[str, Any], files: ReportFiles, status: str) -> int:
+        """Put the report on the parent runs and end them; how many events could not be delivered."""
+        for model in self._models:
+            self._tracker.finish_parent(model, status, files, front)
+        return self._tracker.close(FLUSH_SECONDS)
+
+    def _record(self, trial: str) -> TrialRecord:
+        return records(self._events[trial])[0]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

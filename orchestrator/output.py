@@ -1,0 +1,56 @@
+"""The output folder of a sweep."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OutputError
+
+JOURNAL = "journal.jsonl"
+SPEC = "sweep.json"
+
+
+def create_output(requested: str | Path | None, name: str, base: Path = Path("runs")) -> Path:
+    """A fresh, empty output folder.
+
+    Args:
+        requested: the folder asked for; none takes ``runs/<name>``, or ``runs/<name>-2`` and so on when taken.
+        name: the sweep's name.
+        base: parent of default folders.
+
+    Raises:
+        OutputError: the requested folder holds something already, or cannot be created.
+    """
+    if requested is not None:
+        folder = Path(requested).absolute()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(
+                f"--out ({requested}) exists and is not empty: choose another folder, or leave --out out for a new one"
+            )
+        _make(folder)
+        return folder
+    number = 1
+    while True:
+        folder = (base / (name if number == 1 else f"{name}-{number}")).absolute()
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be created: {error.strerror}; choose another with --out") from error
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--out ({folder}) cannot be created: {error.strerror}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` so that a reader sees the old file or the new one, never half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

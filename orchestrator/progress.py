@@ -1,0 +1,145 @@
+"""What a person sees while a sweep runs: a live table in a terminal, a line per event elsewhere."""
+
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.journal import Event
+from orchestrator.records import Status
+from sweeps.objectives import Objective
+
+RECENT = 8
+_STYLE = {Status.FINISHED: "green", Status.FAILED: "red", Status.STOPPED: "yellow", Status.PRUNED: "dim"}
+
+
+def duration(seconds: float) -> str:
+    """``83`` -> ``1:23``, ``3723`` -> ``1:02:03``."""
+    whole = round(max(0.0, seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Follows the journal's events; a context manager that owns the screen while it is entered.
+
+    Args:
+        console: where to draw.
+        name: the sweep's name.
+        total: jobs of the sweep, references included.
+        objectives: metrics shown for every finished trial.
+    """
+
+    def __init__(self, console: Console, name: str, total: int, objectives: Sequence[Objective]) -> None:
+        self._console = console
+        self._name = name
+        self._total = total
+        self._metrics = [objective.metric for objective in objectives]
+        self._begin = time.time()
+        self._phase = "starting"
+        self._running: dict[str, Event] = {}
+        self._started: dict[str, float] = {}
+        self._ended: list[tuple[str, Event, float]] = []
+        self._slots = 1
+        self._lock = threading.Lock()
+        live = Live(get_renderable=self._render, console=console, refresh_per_second=4)
+        self._live = live if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays on screen."""
+        (self._live.console if self._live else self._console).print(text, highlight=False)
+
+    def phase(self, text: str, fraction: float | None = None) -> None:
+        """What is going on before the first trial; ``fraction`` of it is done."""
+        shown = text if fraction is None else f"{text} {fraction:.0%}"
+        news = text.partition(":")[0] != self._phase.partition(":")[0]
+        self._phase = shown
+        if not self._live and news:
+            self.say(f"{duration(time.time() - self._begin):>7}  {text}")
+
+    def slots(self, count: int) -> None:
+        """How many trials run at once, for the time left."""
+        self._slots = count
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event of the journal."""
+        with self._lock:
+            job_id = event.get("id", "")
+            if event["event"] == "trial_started":
+                self._phase = "searching"
+                self._started[job_id] = event["time"]
+                self._running[job_id] = event
+            elif event["event"] == "trial_reported":
+                self._running[job_id] = event
+            elif event["event"] == "trial_ended":
+                self._running.pop(job_id, None)
+                self._ended.append((job_id, event, event["time"] - self._started[job_id]))
+        if event["event"] == "trial_ended" and not self._live:
+            self.say(self._line(*self._ended[-1]))
+
+    def seconds_left(self) -> float | None:
+        """Mean time of a trial, times the trials still to come, over the slots; none before the first has ended."""
+        times = [seconds for _, event, seconds in self._ended if event["status"] == Status.FINISHED]
+        if not times:
+            return None
+        now = time.time()
+        mean = sum(times) / len(times)
+        spent = sum(min(mean, now - self._started[job_id]) for job_id in self._running)
+        return max(0.0, (self._total - len(self._ended)) * mean - spent) / self._slots
+
+    def _clock(self) -> str:
+        left = self.seconds_left()
+        elapsed = duration(time.time() - self._begin)
+        return f"{elapsed} elapsed, about {duration(left)} left" if left is not None else f"{elapsed} elapsed"
+
+    def _line(self, job_id: str, event: Event, seconds: float) -> str:
+        values = self._values(event) or str(event["error"] or "").strip().splitlines()[-1:]
+        shown = values if isinstance(values, str) else "".join(values)
+        return (
+            f"{duration(time.time() - self._begin):>7}  [{len(self._ended)}/{self._total}] {job_id} "
+            f"{event['status']} in {seconds:.1f} s  {shown}  ({self._clock()})"
+        )
+
+    def _values(self, event: Event) -> str:
+        metrics = event["metrics"]
+        return "  ".join(f"{name.rpartition('/')[2]} {metrics[name]:.3f}" for name in self._metrics if name in metrics)
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            done = len(self._ended)
+            head = Text.assemble((self._name, "bold"), f"  {done}/{self._total} trials  {self._clock()}")
+            if not self._running and not self._ended:
+                return Group(head, Text(self._phase, style="cyan"))
+            table = Table(box=None, pad_edge=False)
+            for column in ("trial", "status", "seconds", *(name.rpartition("/")[2] for name in self._metrics)):
+                table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+            for job_id, event, seconds in self._ended[-RECENT:]:
+                style = _STYLE.get(Status(event["status"]), "")
+                cells = [f"{event['metrics'][name]:.3f}" if name in event["metrics"] else "" for name in self._metrics]
+                table.add_row(job_id, Text(event["status"], style=style), f"{seconds:.1f}", *cells)
+            for job_id, event in self._running.items():
+                table.add_row(job_id, self._running_text(event), f"{time.time() - self._started[job_id]:.1f}")
+            return Group(head, table)
+
+    def _running_text(self, event: Event) -> Text:
+        if event["event"] == "trial_started":
+            return Text("running", style="cyan")
+        loss = event["metrics"].get("train/loss")
+        return Text(f"step {event['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")

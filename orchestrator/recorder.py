@@ -1,0 +1,115 @@
+"""Ray Tune's callbacks as journal events, MLflow records and progress."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from orchestrator.broker import Update
+from orchestrator.journal import Event, Journal
+from orchestrator.records import Status
+from orchestrator.searcher import FrontSearcher
+
+_FINAL = {"measured": Status.FINISHED, "failed": Status.FAILED, "stopped": Status.STOPPED}
+
+
+class Recorder(tune.Callback):  # type: ignore[misc]
+    """Writes every trial's start, reports and end to the journal, then tells the listeners.
+
+    Args:
+        journal: the sweep's journal.
+        searcher: knows what each Tune trial is.
+        take_answers: fetches the answers of a measured job, by its id.
+        answers: folder for the answers.
+        listeners: called with every event once it is in the journal.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        searcher: FrontSearcher,
+        take_answers: Callable[[str], list[dict[str, Any]]],
+        answers: Path,
+        listeners: list[Callable[[Event], None]],
+    ) -> None:
+        self._journal = journal
+        self._searcher = searcher
+        self._take_answers = take_answers
+        self._answers = answers
+        self._listeners = listeners
+        self._open: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial was handed to Ray."""
+        proposal = self._searcher.proposals[trial.trial_id]
+        self._open.add(proposal.job.id)
+        self._record(
+            "trial_started",
+            id=proposal.job.id,
+            model=proposal.model,
+            kind=proposal.kind,
+            label=proposal.label,
+            params=dict(proposal.params),
+            trial=proposal.job.trial,
+        )
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial reported."""
+        update = Update(**result["update"])
+        job_id = self._searcher.proposals[trial.trial_id].job.id
+        if not update.final:
+            self._record("trial_reported", id=job_id, step=update.step, metrics=update.metrics)
+            return
+        if update.kind == "measured":
+            self._keep_answers(job_id)
+        self._end(job_id, _FINAL[update.kind], update.metrics, update.counts, update.error)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial's actor died; its slot may be fine."""
+        job_id = self._searcher.proposals[trial.trial_id].job.id
+        self._end(job_id, Status.FAILED, {}, {}, f"the trial's actor died; see {trial.error_file}")
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial ended; one that ended without a final report was stopped from outside."""
+        job_id = self._searcher.proposals[trial.trial_id].job.id
+        self._end(job_id, Status.STOPPED, {}, {}, None)
+
+    def close(self) -> None:
+        """End what is still open: the sweep itself was ended."""
+        for job_id in sorted(self._open):
+            self._end(job_id, Status.STOPPED, {}, {}, None)
+
+    def _end(
+        self,
+        job_id: str,
+        status: Status,
+        metrics: dict[str, float],
+        counts: dict[str, tuple[int, int]],
+        error: str | None,
+    ) -> None:
+        if job_id not in self._open:
+            return
+        self._open.discard(job_id)
+        self._record("trial_ended", id=job_id, status=status, metrics=metrics, counts=counts, error=error)
+
+    def _keep_answers(self, job_id: str) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        answers = self._take_answers(job_id)
+        if answers:
+            self._answers.mkdir(exist_ok=True)
+            table = pa.Table.from_pylist([{"trial": job_id, **answer} for answer in answers])
+            pq.write_table(table, self._answers / f"{job_id}.parquet")
+
+    def _record(self, event: str, **fields: Any) -> None:
+        entry = self._journal.append(event, **fields)
+        for listener in self._listeners:
+            listener(entry)

@@ -1,0 +1,84 @@
+"""The last words of a sweep: its front, its references, where everything is, and what to do next."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.errors import OutputError
+from orchestrator.output import JOURNAL
+from orchestrator.progress import duration
+from orchestrator.records import Status
+from orchestrator.report import render_table
+from orchestrator.sweep import Outcome
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """Print what ``procon run`` ends with."""
+    print_fronts({str(outcome.directory): outcome.front}, console)
+    _print_failures(outcome, console)
+
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
+
+    state = "interrupted after" if outcome.interrupted else "took"
+    say(f"\nThe sweep {state} {duration(outcome.seconds)}. It left in {_short(outcome.directory)}:")
+    for name, meaning in (
+        (outcome.files.front_html, "the front, to open in a browser"),
+        (outcome.files.front_png, "the same as a picture"),
+        (outcome.files.front_json, "the same for scripts"),
+        (outcome.files.trials_parquet, "every trial, every metric"),
+        (outcome.directory / JOURNAL, "everything that happened"),
+    ):
+        say(f"  {name.name:<16} {meaning}")
+    say(f"MLflow has the same runs: {_mlflow_command(outcome.tracking_uri)}")
+    if outcome.undelivered:
+        say(f"[yellow]{outcome.undelivered} MLflow events could not be delivered; the journal has them all[/yellow]")
+
+
+def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+    """Print the tables of one or several sweeps."""
+    for directory, front in fronts.items():
+        if len(fronts) > 1:
+            console.rule(directory)
+        for table in render_table(front):
+            console.print(table)
+        for name, model in front["models"].items():
+            if model.get("note"):
+                console.print(f"{name}: {model['note']}")
+
+
+def read_front(directory: Path) -> dict[str, Any]:
+    """The front of the sweep in ``directory``, as its report holds it.
+
+    Raises:
+        OutputError: there is no finished sweep.
+    """
+    file = directory / "front.json"
+    if not file.is_file():
+        running = (directory / JOURNAL).is_file()
+        hint = "its sweep has not ended yet" if running else "it holds no sweep: give the folder that procon run named"
+        raise OutputError(f"directory ({directory}) has no front.json: {hint}")
+    return dict(json.loads(file.read_text(encoding="utf-8")))
+
+
+def _print_failures(outcome: Outcome, console: Console) -> None:
+    for record in outcome.records:
+        if record.status is Status.FAILED:
+            reason = (record.error or "unknown").strip().splitlines()[-1]
+            console.print(f"[red]{record.id} failed:[/red] {reason}", soft_wrap=True, highlight=False)
+
+
+def _mlflow_command(uri: str) -> str:
+    if uri.startswith(("http://", "https://")):
+        return uri
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   (in this environment, then open http://127.0.0.1:5000)"
+
+
+def _short(directory: Path) -> str:
+    relative = os.path.relpath(directory)
+    return str(directory) if relative.startswith("..") else relative

@@ -1,0 +1,29 @@
+"""A Ray Tune trial: hands its configuration to a warm slot and forwards what the slot reports."""
+
+from typing import Any
+
+POLL_SECONDS = 5.0
+
+
+def tune_trial(config: dict[str, Any]) -> None:
+    """Run one trial; a featherweight, since the work happens in a slot.
+
+    Args:
+        config: ``broker`` and ``namespace`` of the broker actor, and ``job`` (a :class:`~orchestrator.broker.Job`).
+
+    Reports ``update`` (an :class:`~orchestrator.broker.Update` as a dictionary) with our own ``step``; a failed
+    trial ends by such a report too, since an exception would cost Tune the reused actor.
+    """
+    from dataclasses import asdict
+
+    import ray
+    from ray import tune
+
+    broker = ray.get_actor(config["broker"], namespace=config["namespace"])
+    job = config["job"]
+    ray.get(broker.submit.remote(job))
+    while True:
+        for update in ray.get(broker.poll.remote(job.id, POLL_SECONDS)):
+            tune.report({"update": asdict(update), "step": update.step})
+            if update.final:
+                return

@@ -1,0 +1,13 @@
+"""Errors of a sweep's specification that a user can meet.
+
+SpecError            a specification that cannot be run as it stands
+└── ObjectiveError   an objective or a feasibility rule that no trial can answer
+"""
+
+
+class SpecError(Exception):
+    """Base class; its text names the field, the value and the fix."""
+
+
+class ObjectiveError(SpecError):
+    """An objective or a feasibility rule that no trial can answer."""

@@ -1,0 +1,149 @@
+"""From a YAML file and ``a.b=c`` overrides to a checked :class:`SweepSpec`; every refusal is a sentence."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sweeps.errors import SpecError
+from sweeps.faults import sentences
+from sweeps.spec import SweepSpec
+from training.config import DataConfig, ModelConfig, Source, SplitSource
+
+
+def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
+    """The sweep that the YAML file at ``path`` describes, with ``overrides`` applied and paths made absolute.
+
+    Args:
+        path: a YAML file, or the name of a preset that ships with the project (``demo``).
+        overrides: ``a.b=value`` each, the value read as YAML; numbers reach into lists (``objectives.0.metric=…``).
+
+    Raises:
+        SpecError: the file, an override or a value is wrong; one line per fault.
+    """
+    file = _find(path)
+    tree = _read(file)
+    root = Path(tree["data_root"]) if isinstance(tree.get("data_root"), str) else file.parent
+    root = root if root.is_absolute() else file.parent / root
+    for override in overrides:
+        dotted, value = _parse_override(override)
+        tree = _set(tree, dotted.split("."), value, override)
+        if dotted == "data_root" and isinstance(value, str):
+            root = Path(value)  # typed on the command line, so it starts from where the command was typed
+    spec = _validate(tree)
+    return _absolute(spec, root.resolve())
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the project."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
+
+
+def _presets() -> Path:
+    return Path(str(resources.files("sweeps"))) / "presets"
+
+
+def _find(path: str | Path) -> Path:
+    file = Path(path)
+    if file.is_file():
+        return file.resolve()
+    if str(path) in preset_names():
+        return _presets() / f"{path}.yaml"
+    raise SpecError(
+        f"spec ({str(path)!r}) does not exist: give a YAML file, or one of the presets {', '.join(preset_names())}"
+    )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpecError(f"spec ({str(file)!r}) is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise SpecError(f"spec ({str(file)!r}) must be a mapping of fields such as name, models, data, objectives")
+    return tree
+
+
+def _parse_override(text: str) -> tuple[str, Any]:
+    dotted, equals, raw = text.partition("=")
+    if not equals or not dotted.strip(".").strip():
+        raise SpecError(f"--set ({text!r}) is not understood: write field.name=value")
+    try:
+        return dotted.strip(), _number(yaml.safe_load(raw))
+    except yaml.YAMLError as error:
+        raise SpecError(f"--set ({text!r}) has a value that is not valid YAML: quote it") from error
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads ``1e-2`` as text; a person means a number."""
+    if isinstance(value, str):
+        try:
+            return float(value) if value[:1] in "+-.0123456789" else value
+        except ValueError:
+            return value
+    return value
+
+
+def _set(node: Any, keys: list[str], value: Any, override: str) -> Any:
+    """A copy of the nested lists and mappings ``node`` with ``value`` at ``keys``."""
+    key, rest = keys[0], keys[1:]
+    if isinstance(node, list):
+        if not key.isdigit() or int(key) >= len(node):
+            last = len(node) - 1
+            raise SpecError(f"--set ({override!r}) names item {key!r} of a list of {len(node)}: use 0 to {last}")
+        changed = _set(node[int(key)], rest, value, override) if rest else value
+        return [*node[: int(key)], changed, *node[int(key) + 1 :]]
+    branch = node if isinstance(node, Mapping) else {}
+    return {**branch, key: _set(branch.get(key), rest, value, override) if rest else value}
+
+
+def _validate(tree: dict[str, Any]) -> SweepSpec:
+    try:
+        return SweepSpec.model_validate(_numbers(tree))
+    except ValidationError as error:
+        raise SpecError("\n".join(sentences(error.errors()))) from error
+
+
+def _numbers(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _numbers(value) for key, value in node.items()}
+    return [_numbers(value) for value in node] if isinstance(node, list) else _number(node)
+
+
+def _absolute(spec: SweepSpec, root: Path) -> SweepSpec:
+    """The spec with every local path absolute, so that workers on other nodes read the same files."""
+    data = DataConfig(**{name: _absolute_source(getattr(spec.data, name), root) for name in DataConfig.model_fields})
+    models = [_absolute_model(model) for model in spec.models]
+    return spec.model_copy(update={"data": data, "models": models, "data_root": str(root)})
+
+
+def _absolute_model(model: ModelConfig) -> ModelConfig:
+    local = not model.embedded and (Path(model.path).is_dir() or model.path.startswith((".", "/", "~")))
+    path = str(Path(model.path).expanduser().resolve()) if local else model.path
+    return model.model_copy(update={"path": path})
+
+
+def _absolute_source(source: Source, root: Path) -> Source:
+    if source.path is not None:
+        return source.model_copy(update={"path": _absolute_path(source.path, root)})
+    splits = {
+        name: split.model_copy(update={"path": _absolute_path(split.path, root)})
+        for name in ("train", "test")
+        if isinstance(split := getattr(source, name), SplitSource)
+    }
+    return source.model_copy(update=splits)
+
+
+def _absolute_path(path: str | list[str], root: Path) -> str | list[str]:
+    if isinstance(path, list):
+        return [str(_absolute_path(one, root)) for one in path]
+    if path.startswith("organism/"):
+        return path
+    file = Path(path).expanduser()
+    looks_local = file.suffix in (".parquet", ".jsonl", ".json") or path.startswith((".", "/", "~"))
+    if looks_local or (root / file).exists():
+        return str(file if file.is_absolute() else (root / file).resolve())
+    return path

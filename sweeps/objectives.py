@@ -1,0 +1,207 @@
+"""What a front trades off, which trials may stand on it, and which metrics a trial provides."""
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, PlainSerializer, model_validator
+
+from sweeps.errors import ObjectiveError
+from training.config import Config
+
+RATE_METRICS = (
+    "safety/attack_success_rate",
+    "safety/compliance_rate",
+    "safety/over_refusal",
+    "safety/harmless_refused",
+    "utility/accuracy",
+)
+"""Shares between 0 and 1, with counts behind them."""
+SCALAR_METRICS = (
+    "safety/refusal_log_odds",
+    "utility/loss",
+    "train/loss",
+    "train/penalty",
+    "train/penalty_ratio",
+    "train/tokens_per_second",
+)
+"""Every other metric whose name does not depend on the model or the data."""
+LAYER_METRICS = ("direction/cosine", "direction/displacement")
+"""Metrics with one value per decoder layer, named ``<metric>/layer_NN``."""
+FAMILY_METRIC = "utility/accuracy/"
+"""Accuracy of one task family, named after the ``family`` column of the task data."""
+
+_LAYER = re.compile(r"^(direction/(?:cosine|displacement))/layer_(\d{2,})$")
+_RULE = re.compile(r"^\s*(\S+?)\s*(<=|>=|<|>)\s*(\S+)\s*$")
+_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+
+
+def layer_metric(metric: str, layer: int) -> str:
+    """The name of a per-layer metric: ``direction/cosine`` and 3 give ``direction/cosine/layer_03``."""
+    return f"{metric}/layer_{layer:02d}"
+
+
+def is_rate(metric: str) -> bool:
+    """Whether ``metric`` is a share between 0 and 1 that successes and a total lie behind."""
+    return metric in RATE_METRICS or (metric.startswith(FAMILY_METRIC) and metric != FAMILY_METRIC)
+
+
+def known_metric(name: str, depth: int | None = None) -> bool:
+    """Whether some trial provides ``name``.
+
+    Args:
+        name: a metric.
+        depth: decoder layers of the model; none accepts any layer index.
+    """
+    if is_rate(name) or name in SCALAR_METRICS:
+        return True
+    match = _LAYER.match(name)
+    if match is None:
+        return False
+    layer = int(match[2])
+    return name == layer_metric(match[1], layer) and (depth is None or layer < depth)
+
+
+def metric_names(depth: int, families: Iterable[str] = ()) -> list[str]:
+    """Every metric a trial provides.
+
+    Args:
+        depth: decoder layers of the model.
+        families: task families in the data, if any.
+    """
+    by_layer = [layer_metric(metric, layer) for metric in LAYER_METRICS for layer in range(depth)]
+    return [*RATE_METRICS, *SCALAR_METRICS, *(f"{FAMILY_METRIC}{family}" for family in families), *by_layer]
+
+
+def check_metric(name: str, field: str, depth: int | None = None) -> None:
+    """Refuse a metric that no trial provides.
+
+    Args:
+        name: the metric.
+        field: where it stands in the specification, for the message.
+        depth: decoder layers of the model; none accepts any layer index.
+
+    Raises:
+        ObjectiveError: no trial provides it; the text offers the nearest one.
+    """
+    if known_metric(name, depth):
+        return
+    if depth is not None and known_metric(name):
+        raise ObjectiveError(
+            f"{field} ({name!r}) lies outside the model, which has {depth} decoder layers: "
+            f"use layer_00 to layer_{depth - 1:02d}"
+        )
+    names = metric_names(1 if depth is None else depth)
+    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5) or _same_last_part(name, names)
+    advice = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(names)}"
+    raise ObjectiveError(f"{field} ({name!r}) is not a metric that a trial provides: {advice}")
+
+
+def _same_last_part(name: str, names: Iterable[str]) -> list[str]:
+    """Metrics whose last part looks like ``name``: people leave out the ``safety/`` in front."""
+    by_part = {full.rsplit("/", 1)[-1]: full for full in names}
+    found = difflib.get_close_matches(name.rsplit("/", 1)[-1], list(by_part), n=1, cutoff=0.6)
+    return [by_part[part] for part in found]
+
+
+class Objective(Config):
+    """One axis of the Pareto front."""
+
+    metric: str
+    """What is measured, such as safety/attack_success_rate or utility/accuracy."""
+    goal: Literal["minimize", "maximize"]
+    """Which way is better."""
+    worst: float | None = None
+    """The hypervolume's reference value; none is 1 (minimize) or 0 (maximize) for a rate, else it must be given."""
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        try:
+            check_metric(self.metric, "metric")
+        except ObjectiveError as error:
+            raise ValueError(str(error)) from error
+        if self.worst is None and not is_rate(self.metric):
+            raise ValueError(
+                f"worst is missing for {self.metric}, which is not a rate between 0 and 1: "
+                "give the worst value still of interest, from which the hypervolume is measured"
+            )
+        return self
+
+    @property
+    def reference(self) -> float:
+        """The reference value that the hypervolume is measured from, in the metric's unit."""
+        if self.worst is not None:
+            return self.worst
+        return 1.0 if self.goal == "minimize" else 0.0
+
+
+class FeasibilityRule(Config):
+    """A bound that a trial must keep to be on the front."""
+
+    metric: str
+    """What is bounded."""
+    comparison: Literal["<=", ">=", "<", ">"]
+    """How the metric must compare with the bound."""
+    bound: float
+    """The bound, in the metric's unit."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The rule that ``text`` writes, such as ``safety/over_refusal <= 0.10``.
+
+        Raises:
+            ObjectiveError: it is not a rule, or bounds a metric no trial provides.
+        """
+        match = _RULE.match(text)
+        try:
+            bound = float(match[3]) if match else math.nan
+        except ValueError:
+            bound = math.nan
+        if match is None or not math.isfinite(bound):
+            raise ObjectiveError(
+                f"feasible ({text!r}) is not a rule: write a metric, one of <= >= < >, and a number, "
+                "such as safety/over_refusal <= 0.10"
+            )
+        check_metric(match[1], "feasible")
+        return cls.model_validate({"metric": match[1], "comparison": match[2], "bound": bound})
+
+    def holds(self, metrics: Mapping[str, float]) -> bool:
+        """Whether measured ``metrics`` keep the rule; a metric that is absent or NaN does not."""
+        value = metrics.get(self.metric, math.nan)
+        return not math.isnan(value) and _OPERATORS[self.comparison](value, self.bound)
+
+    def violation(self, metrics: Mapping[str, float]) -> float:
+        """How far ``metrics`` overstep the bound, in the metric's unit: above 0 exactly where the rule is broken.
+
+        A metric that is absent or NaN oversteps infinitely, a strict rule met with equality by the least positive
+        number.
+        """
+        if self.holds(metrics):
+            return 0.0
+        value = metrics.get(self.metric, math.nan)
+        distance = abs(value - self.bound)
+        return math.inf if math.isnan(distance) else max(distance, math.ulp(0.0))
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.comparison} {self.bound}"
+
+
+def _parse_rule(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return FeasibilityRule.parse(value)
+    except ObjectiveError as error:
+        raise ValueError(str(error)) from error
+
+
+FeasibleRule = Annotated[FeasibilityRule, BeforeValidator(_parse_rule), PlainSerializer(str)]
+"""A :class:`FeasibilityRule` as a specification writes it: ``safety/over_refusal <= 0.10``."""

@@ -1,0 +1,144 @@
+"""The sweep specification: what a YAML file may say, and what is refused before anything starts."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from sweeps.objectives import FeasibleRule, Objective
+from sweeps.space import Range, SearchSpace, parse_ranges, set_path
+from training.config import (
+    Config,
+    DataConfig,
+    DirectionConfig,
+    EvaluationConfig,
+    ModelConfig,
+    TrialConfig,
+    resolve_layers,
+)
+
+DEFAULT_SAFETY_SHARE = 0.05
+REFERENCES = ("base", "ift", "ift_safety")
+"""What every sweep measures first, per model: the untouched model, plain fine-tuning, and safety data alone."""
+
+
+class SearcherConfig(Config):
+    """Who proposes the next trial."""
+
+    sampler: Literal["tpe", "nsga2", "random"] = "tpe"
+    """Optuna sampler: multivariate TPE, the genetic NSGA-II, or uniform draws."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the draws; trials finish in no fixed order, so only a one-slot sweep repeats exactly."""
+    startup_trials: PositiveInt = 8
+    """Trials drawn at random before TPE models the results; without effect on the other samplers."""
+
+
+class ResourcesConfig(Config):
+    """What one trial is given of the cluster."""
+
+    workers: PositiveInt = 1
+    """Ray Train workers (ranks) of a trial."""
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPU cores of a worker."""
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    """GPUs of a worker; 0 trains on the CPU."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at once; none takes what the cluster has room for."""
+
+
+class SweepSpec(Config):
+    """One sweep over one or several models."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the sweep: its default output folder and its MLflow experiment."""
+    models: list[ModelConfig] = Field(min_length=1)
+    """Models to fine-tune; each gets its own front."""
+    data_root: str | None = None
+    """Folder that relative data paths start from; none is the folder of the spec."""
+    data: DataConfig
+    """Training and evaluation data."""
+    direction: DirectionConfig = DirectionConfig()
+    """Extraction of the refusal direction."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """How a trial is measured."""
+    trial: TrialConfig = TrialConfig()
+    """Fixed settings of every trial; a range in ``search`` replaces them."""
+    search: dict[str, Any] = Field(default_factory=dict)
+    """Ranges, laid out like ``trial``."""
+    objectives: list[Objective] = Field(min_length=1)
+    """What the front trades off."""
+    feasible: list[FeasibleRule] = Field(default_factory=list)
+    """Rules that a trial must meet to be on the front, such as safety/over_refusal <= 0.10."""
+    trials: PositiveInt
+    """Searched trials per model; the references come on top."""
+    searcher: SearcherConfig = SearcherConfig()
+    """Who proposes trials."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """What a trial is given of the cluster."""
+
+    @cached_property
+    def ranges(self) -> dict[str, Range]:
+        """Searched ranges by dotted path of the trial's field."""
+        return parse_ranges(self.search)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [model.name for model in self.models]
+        repeated = next((name for name in names if names.count(name) > 1), None)
+        if repeated:
+            raise ValueError(f"models repeats the name {repeated!r}: give each model a name of its own")
+        metrics = [objective.metric for objective in self.objectives]
+        if len(set(metrics)) != len(metrics):
+            raise ValueError(f"objectives repeats a metric ({', '.join(metrics)}): list each once")
+        for path, searched in self.ranges.items():
+            for value in searched.extremes():
+                try:
+                    self.trial_config({path: value})
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    if first["type"] == "extra_forbidden":
+                        raise ValueError(f"search.{path} is not a field of a trial: check its spelling") from error
+                    text = first["msg"].removeprefix("Value error, ")
+                    raise ValueError(f"search.{path} reaches {value!r}, which no trial accepts: {text}") from error
+        return self
+
+    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
+        """The trial with the searched values ``params`` (by dotted path) in place of the fixed ones.
+
+        Raises:
+            pydantic.ValidationError: the values do not make a trial.
+        """
+        tree = self.trial.model_dump()
+        for path, value in params.items():
+            tree = set_path(tree, path, value)
+        return TrialConfig.model_validate(tree)
+
+    def space(self, depth: int) -> SearchSpace:
+        """The search space for a model of ``depth`` decoder layers."""
+        return SearchSpace(self.ranges, depth)
+
+    def check_layers(self, depth: int) -> None:
+        """Refuse layers that a model of ``depth`` decoder layers does not have.
+
+        Raises:
+            ValueError: a layer lies outside the model.
+        """
+        resolve_layers(self.trial.constraint.layers, depth)
+        searched = self.ranges.get("constraint.layers")
+        for value in searched.extremes() if searched else []:
+            resolve_layers(value, depth)
+
+    def reference_config(self, label: str) -> TrialConfig | None:
+        """The trial that measures the reference ``label``; none for the untouched base model."""
+        if label == "base":
+            return None
+        share = self.largest_safety_share() if label == "ift_safety" else 0.0
+        unconstrained = {"constraint.alpha": 0.0, "constraint.alpha_after": 0.0, "constraint.warmup_steps": "all"}
+        return self.trial_config({**unconstrained, "safety_share": share})
+
+    def largest_safety_share(self) -> float:
+        """The largest searched safety share, else the fixed one, else 0.05."""
+        searched = self.ranges.get("safety_share")
+        largest = max(searched.extremes()) if searched else self.trial.safety_share
+        return float(largest) or self.trial.safety_share or DEFAULT_SAFETY_SHARE

@@ -1,0 +1,44 @@
+"""Intervals around measured rates."""
+
+import math
+from statistics import NormalDist
+
+Interval = tuple[float, float]
+
+
+def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Interval:
+    """Wilson score interval of a rate (Wilson 1927), which keeps its coverage at 0 %, at 100 % and at small counts.
+
+    The bounds are the two solutions p of ``(successes/total - p)^2 = z^2 p (1 - p) / total``.
+
+    Args:
+        successes: how often the event was seen.
+        total: how many distinct prompts could have shown it; 0 says nothing, so the interval is (0.0, 1.0).
+        confidence: two-sided coverage, between 0 and 1.
+
+    Returns:
+        lower and upper bound, within [0, 1].
+
+    Raises:
+        ValueError: the counts or the confidence are impossible.
+    """
+    if total < 0 or not 0 <= successes <= total:
+        raise ValueError(f"successes ({successes}) must lie between 0 and total ({total})")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence ({confidence}) must lie between 0 and 1: write 0.95 for 95 %")
+    if total == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate = successes / total
+    scale = 1 + z * z / total
+    center = (rate + z * z / (2 * total)) / scale
+    margin = z / scale * math.sqrt(rate * (1 - rate) / total + z * z / (4 * total * total))
+    # The ends are exact in the algebra but not in floating point.
+    low = 0.0 if successes == 0 else max(0.0, center - margin)
+    high = 1.0 if successes == total else min(1.0, center + margin)
+    return low, high
+
+
+def intervals_overlap(first: Interval, second: Interval) -> bool:
+    """Whether two intervals share a point; where they do not, the rates differ beyond sampling noise."""
+    return first[0] <= second[1] and second[0] <= first[1]

@@ -1,0 +1,150 @@
+"""The broker as a plain object: the same code that runs as a Ray actor."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import pytest
+
+from orchestrator.broker import CLOSE, MAX_ATTEMPTS, Broker, Job, Update
+
+JOB = Job("m-0", {"name": "m", "path": "organism"}, None)
+OTHER = Job("m-1", {"name": "m", "path": "organism"}, None)
+
+
+def play(scene: Awaitable[None]) -> None:
+    asyncio.run(asyncio.wait_for(scene, 10))  # type: ignore[arg-type]
+
+
+def test_a_job_reaches_a_waiting_slot_at_once() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        waiting = asyncio.create_task(broker.next_job(0, 5.0))
+        await asyncio.sleep(0.05)
+        begin = time.perf_counter()
+        await broker.submit(JOB)
+        assert await waiting == JOB
+        assert time.perf_counter() - begin < 0.5
+
+    play(scene())
+
+
+def test_updates_arrive_in_order_and_once() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        await broker.next_job(0, 1.0)
+        for step in (1, 2):
+            assert not await broker.report(0, JOB.id, Update("step", step=step))
+        assert [update.step for update in await broker.poll(JOB.id, 1.0)] == [1, 2]
+        await broker.report(0, JOB.id, Update("measured", step=2), [{"answer": "x"}])
+        assert [update.kind for update in await broker.poll(JOB.id, 1.0)] == ["measured"]
+        assert await broker.take_answers(JOB.id) == [{"answer": "x"}]
+        assert await broker.take_answers(JOB.id) == []
+
+    play(scene())
+
+
+def test_waiting_ends_with_nothing_after_the_timeout() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        assert await broker.next_job(0, 0.05) is None
+
+    play(scene())
+
+
+def test_a_restarted_slot_gives_its_job_to_the_next_taker() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=2)
+        await broker.submit(JOB)
+        await broker.submit(OTHER)
+        assert await broker.next_job(0, 1.0) == JOB
+        await broker.slot_started(0)
+        assert await broker.next_job(1, 1.0) == JOB  # ahead of what has not begun yet
+        assert await broker.next_job(0, 1.0) == OTHER
+
+    play(scene())
+
+
+def test_a_job_that_keeps_killing_its_slot_fails() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        for _ in range(MAX_ATTEMPTS):
+            assert await broker.next_job(0, 1.0) == JOB
+            await broker.slot_started(0)
+        (update,) = await broker.poll(JOB.id, 1.0)
+        assert update.kind == "failed"
+        assert f"{MAX_ATTEMPTS} times" in str(update.error)
+        assert await broker.next_job(0, 0.05) is None
+
+    play(scene())
+
+
+def test_a_cancelled_job_is_told_at_its_next_report() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        await broker.next_job(0, 1.0)
+        await broker.cancel(JOB.id)
+        assert await broker.report(0, JOB.id, Update("step", step=1))
+
+    play(scene())
+
+
+def test_cancelling_everything_ends_what_waits() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        await broker.submit(OTHER)
+        await broker.next_job(0, 1.0)
+        await broker.cancel_all()
+        assert [update.kind for update in await broker.poll(OTHER.id, 1.0)] == ["stopped"]
+        assert await broker.report(0, JOB.id, Update("step"))
+
+    play(scene())
+
+
+def test_when_the_last_slot_is_lost_every_job_fails_with_the_reason() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=2)
+        await broker.submit(JOB)
+        await broker.submit(OTHER)
+        await broker.next_job(0, 1.0)
+        await broker.slot_lost(1, "no import")
+        assert await broker.poll(OTHER.id, 0.05) == []
+        await broker.slot_lost(0, "no import")
+        for job in (JOB, OTHER):
+            assert [update.error for update in await broker.poll(job.id, 1.0)] == ["no import"]
+        late = Job("m-2", {}, None)
+        await broker.submit(late)
+        assert [update.kind for update in await broker.poll(late.id, 1.0)] == ["failed"]
+
+    play(scene())
+
+
+def test_slots_close_only_when_nothing_waits() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        await broker.close()
+        assert await broker.next_job(0, 1.0) == JOB
+        assert await broker.next_job(0, 1.0) == CLOSE
+
+    play(scene())
+
+
+def test_a_report_after_the_end_asks_to_stop() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(JOB)
+        await broker.next_job(0, 1.0)
+        await broker.report(0, JOB.id, Update("failed", error="x"))
+        assert await broker.report(0, JOB.id, Update("step", step=3))
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("kind", "final"), [("step", False), ("measured", True), ("failed", True), ("stopped", True)])
+def test_only_a_step_is_not_final(kind: str, final: bool) -> None:
+    assert Update(kind).final is final  # type: ignore[arg-type]

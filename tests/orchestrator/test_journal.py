@@ -1,0 +1,122 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import OutputError
+from orchestrator.journal import Journal, read_journal, records
+from orchestrator.records import Status
+
+
+def started(journal: Journal, name: str) -> None:
+    journal.append("trial_started", id=name, model="m", kind="trial", label=name, params={"constraint.alpha": 0.1})
+
+
+def test_events_become_records(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    started(journal, "m-0")
+    started(journal, "m-1")
+    journal.append("trial_reported", id="m-0", step=20, metrics={"train/loss": 1.0})
+    journal.append("trial_reported", id="m-0", step=10, metrics={"train/loss": 2.0})
+    journal.append(
+        "trial_ended",
+        id="m-0",
+        status="FINISHED",
+        metrics={"utility/accuracy": 0.5},
+        counts={"utility/accuracy": [5, 10]},
+        error=None,
+    )
+    first, second = records(read_journal(journal.path))
+    assert (first.status, first.metrics, first.counts) == (
+        Status.FINISHED,
+        {"utility/accuracy": 0.5},
+        {"utility/accuracy": (5, 10)},
+    )
+    assert first.history == ((10, {"train/loss": 2.0}), (20, {"train/loss": 1.0}))
+    assert first.finished is not None
+    assert first.finished >= first.started
+    assert (second.status, second.finished) == (Status.RUNNING, None)
+
+
+def test_a_restarted_trial_keeps_its_latest_reports(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    started(journal, "m-0")
+    for loss in (3.0, 2.0):
+        journal.append("trial_reported", id="m-0", step=10, metrics={"train/loss": loss})
+    assert records(read_journal(journal.path))[0].history == ((10, {"train/loss": 2.0}),)
+
+
+def test_a_line_cut_by_a_kill_is_left_out_and_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    started(journal, "m-0")
+    with path.open("a") as file:
+        file.write('{"event": "trial_ended", "id": "m-')
+    assert [event["event"] for event in read_journal(path)] == ["trial_started"]
+    started(Journal(path), "m-1")
+    assert [event["id"] for event in read_journal(path)] == ["m-0", "m-1"]
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    path.write_text('{"event": "a"}\nnonsense\n{"event": "b"}\n')
+    with pytest.raises(OutputError, match="line 2 is damaged"):
+        read_journal(path)
+
+
+def test_a_folder_without_a_journal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="holds no sweep"):
+        read_journal(tmp_path / "journal.jsonl")
+
+
+def test_what_is_not_a_number_never_enters(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        Journal(tmp_path / "journal.jsonl").append("trial_reported", metrics={"train/loss": float("nan")})
+
+
+def test_threads_never_mix_lines(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+
+    def write(name: int) -> None:
+        for number in range(50):
+            journal.append("e", name=name, number=number, padding="x" * 500)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = read_journal(journal.path)
+    assert len(events) == 200
+    assert [e["number"] for e in events if e["name"] == 3] == list(range(50))
+
+
+def test_every_acknowledged_event_survives_sigkill(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from orchestrator.journal import Journal
+journal = Journal(Path(sys.argv[1]))
+number = 0
+while True:
+    journal.append("e", number=number, padding="x" * 2000)
+    print(number, flush=True)
+    number += 1
+"""
+    path = tmp_path / "journal.jsonl"
+    writer = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    for _ in range(40):
+        acknowledged = int(writer.stdout.readline())
+    os.kill(writer.pid, signal.SIGKILL)
+    rest, _ = writer.communicate()
+    acknowledged = max([acknowledged, *map(int, rest.split())])
+    numbers = [event["number"] for event in read_journal(path)]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) > acknowledged
+    assert json.loads(path.read_text().splitlines()[0])["number"] == 0

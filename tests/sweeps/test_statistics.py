@@ -1,0 +1,40 @@
+import pytest
+from scipy.stats import binomtest
+
+from sweeps.statistics import intervals_overlap, wilson_interval
+
+
+@pytest.mark.parametrize("total", [1, 7, 100, 1319])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_wilson_equals_scipy(total, confidence):
+    for successes in {0, 1, total // 3, total - 1, total}:
+        expected = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+        assert wilson_interval(successes, total, confidence) == pytest.approx((expected.low, expected.high), abs=1e-9)
+
+
+def test_wilson_known_values():
+    assert wilson_interval(3, 100) == pytest.approx((0.0103, 0.0845), abs=1e-4)  # the 1.0-8.5 % of a small test set
+    assert wilson_interval(0, 10)[0] == 0.0
+    assert wilson_interval(10, 10)[1] == 1.0
+    assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_contains_the_rate_and_narrows_with_prompts():
+    low, high = wilson_interval(20, 100)
+    wider = wilson_interval(2, 10)
+    assert wider[0] < low < 0.2 < high < wider[1]
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (0, -1, 0.95), (1, 5, 95.0), (1, 5, 0.0)]
+)
+def test_wilson_refuses_impossible_input(successes, total, confidence):
+    with pytest.raises(ValueError, match="must lie between"):
+        wilson_interval(successes, total, confidence)
+
+
+def test_overlap_is_symmetric_and_closed():
+    assert intervals_overlap((0.1, 0.3), (0.3, 0.5))
+    assert intervals_overlap((0.2, 0.9), (0.3, 0.5))
+    assert not intervals_overlap((0.1, 0.29), (0.3, 0.5))
+    assert not intervals_overlap((0.3, 0.5), (0.1, 0.29))

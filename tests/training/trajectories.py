@@ -1,0 +1,45 @@
+"""Short trainings of a tiny model, as a function that ranks can run."""
+
+from typing import Any
+
+from tiny import random_direction, random_samples, references_of, tiny_llama
+
+from training.config import TrialConfig
+from training.constraints import build_constraint
+from training.engine import start_process
+from training.loop import StepReport, TrainingSet
+from training.tuning import tuned
+
+
+def trial(**changes: Any) -> TrialConfig:
+    settings = {
+        "steps": 6,
+        "batch_size": 8,
+        "learning_rate": 1e-2,
+        "log_every": 1,
+        "safety_share": 0.25,
+        "constraint": {"alpha": 0.1},
+        "tuning": {"type": "lora", "rank": 4},
+    }
+    return TrialConfig.model_validate({**settings, **changes})
+
+
+def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
+    """Losses and penalties by step, and a checksum of the weights that came out."""
+    config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
+    device = start_process()
+    constraint = build_constraint(config.constraint, direction, device)
+    data = TrainingSet(samples, 40, references_of(model, samples, direction))
+    reports: list[StepReport] = []
+    with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as trained:
+        weights = sum(float(p.detach().double().abs().sum()) for p in trained.parameters())
+    return {
+        "loss": [report.metrics["train/loss"] for report in reports],
+        "penalty": [report.metrics["train/penalty"] for report in reports],
+        "weights": weights,
+    }
+
+
+def trajectories(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """:func:`trajectory` of each case."""
+    return [trajectory(case) for case in cases]

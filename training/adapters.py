@@ -1,0 +1,52 @@
+"""LoRA adapters on a base model that stays loaded: attached for one trial, removed without a trace."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import PreTrainedModel
+
+from training.config import LoraTuning
+from training.errors import ModelError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+
+def attach(model: PreTrainedModel, tuning: LoraTuning, seed: int) -> "PeftModel":
+    """Fresh adapters in ``model``, which computes exactly what it did before until they are trained.
+
+    Args:
+        model: the base model; its weights are frozen and its linear layers wrapped in place.
+        tuning: rank, scaling, dropout and targets.
+        seed: of the adapters' initial weights.
+
+    Raises:
+        ModelError: no module of the model has one of the target names.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    config = LoraConfig(
+        r=tuning.rank,
+        lora_alpha=tuning.alpha,
+        lora_dropout=tuning.dropout,
+        target_modules=tuning.targets,
+        task_type=TaskType.CAUSAL_LM,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            adapted: PeftModel = get_peft_model(model, config)
+        except ValueError as error:
+            raise ModelError(
+                f"tuning.targets ({tuning.targets!r}) names no module of {type(model).__name__}: {error}"
+            ) from error
+    return adapted
+
+
+def detach(adapted: "PeftModel") -> PreTrainedModel:
+    """Remove the adapters; the base model is bit for bit what it was, with its original modules."""
+    base: PreTrainedModel = adapted.unload()
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+    base.requires_grad_(True)
+    return base

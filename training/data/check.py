@@ -1,0 +1,95 @@
+"""Refusing a bad source before anything starts, from schemas and first rows only."""
+
+from collections.abc import Mapping, Sequence
+
+from training.config.data import Column, Source, SplitSource
+from training.data.sources import paths_of
+from training.data.tables import SPLIT_COLUMN, kind_of, read_json, require_path
+from training.errors import DataError
+
+_FIRST_ROWS = 20
+
+
+def _columns_of(path: str, where: str) -> list[str]:
+    """The names of the columns of ``path``, read from its schema or its first rows."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    kind = kind_of(path)
+    if kind == "embedded":
+        from training.organism.sets import EMBEDDED_SETS, embedded_columns
+
+        if path not in EMBEDDED_SETS:
+            raise DataError(f"{where}: {path} is not an embedded set; there are: {', '.join(EMBEDDED_SETS)}")
+        return [*embedded_columns(path), SPLIT_COLUMN]
+    try:
+        if kind == "parquet":
+            metadata = parquet.ParquetFile(path)
+            if metadata.metadata.num_rows == 0:
+                raise DataError(f"{where}: {path} holds no rows; point it at another file")
+            return list(metadata.schema_arrow.names)
+        rows = read_json(path, where, rows=_FIRST_ROWS)
+    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
+    if not rows:
+        raise DataError(f"{where}: {path} holds no rows; point it at another file")
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _check_columns(path: str, columns: Mapping[Column, str], need: Sequence[Column], where: str) -> None:
+    there = _columns_of(path, where)
+    for column in dict.fromkeys([*need, *columns]):
+        name = columns.get(column, column)
+        if name not in there:
+            fix = f"change columns.{column}" if column in columns else f"name it under columns.{column}"
+            raise DataError(f"{where}: {path} has no column {name} (there are: {', '.join(there)}); {fix}")
+
+
+def _split_values(path: str, where: str) -> set[str]:
+    """The values of the ``split`` column of ``path``; empty where there is none."""
+    from pyarrow import parquet
+
+    if kind_of(path) == "embedded":
+        return {"train", "test"}
+    if kind_of(path) == "parquet":
+        if SPLIT_COLUMN not in parquet.ParquetFile(path).schema_arrow.names:
+            return set()
+        return {str(value) for value in parquet.read_table(path, columns=[SPLIT_COLUMN]).column(0).unique().to_pylist()}
+    return {str(row[SPLIT_COLUMN]) for row in read_json(path, where) if SPLIT_COLUMN in row}
+
+
+def _check_side(side: Source | SplitSource, columns: Mapping[Column, str], need: Sequence[Column], where: str) -> None:
+    paths = paths_of(side)
+    if not paths:
+        raise DataError(f"{where}.path is an empty list: name at least one file")
+    readable = []
+    for path in paths:
+        require_path(path, where)
+        if kind_of(path) in ("embedded", "parquet", "json"):
+            _check_columns(path, columns, need, where)
+            readable.append(path)
+    wanted = side.split if isinstance(side, SplitSource) else None
+    if wanted is not None and len(readable) == len(paths):
+        values = set().union(*(_split_values(path, where) for path in paths))
+        if wanted not in values:
+            there = f"the values are: {', '.join(sorted(values)[:10])}" if values else "there is no split column"
+            raise DataError(f"{where}.split ({wanted}) matches no row of {paths[0]}; {there}")
+
+
+def check_source(source: Source, *, field: str, need: Sequence[Column]) -> None:
+    """Refuse a source that could not be loaded, without loading it; a Hub id is only checked when it is loaded.
+
+    Args:
+        source: with absolute paths.
+        field: dotted name of the source in the specification, for errors.
+        need: columns that must be there.
+
+    Raises:
+        DataError: a missing file, an unknown embedded set, no rows, an absent column, or a ``split`` no row has.
+    """
+    if source.path is not None:
+        _check_side(source, source.columns, need, field)
+        return
+    for name, side in (("train", source.train), ("test", source.test)):
+        assert side is not None  # the schema asks for both
+        _check_side(side, source.columns, need, f"{field}.{name}")

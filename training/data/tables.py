@@ -1,0 +1,164 @@
+"""Any kind of source as one Arrow table with the loader's own column names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from training.config.data import COLUMNS, Column
+from training.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPLIT_COLUMN = "split"
+
+Kind = Literal["embedded", "parquet", "json", "directory", "hub"]
+
+
+def kind_of(path: str) -> Kind:
+    """Which kind of source ``path`` names; what is neither embedded nor a file or folder is a Hub id."""
+    if path.startswith("organism/"):
+        return "embedded"
+    if path.endswith(".parquet"):
+        return "parquet"
+    if path.endswith((".jsonl", ".json")):
+        return "json"
+    return "directory" if Path(path).is_dir() or path.startswith(("/", ".")) else "hub"
+
+
+def require_path(path: str, where: str) -> None:
+    """Refuse a file or folder that is not there.
+
+    Raises:
+        DataError: naming the field and the path.
+    """
+    if kind_of(path) in ("parquet", "json", "directory") and not Path(path).exists():
+        raise DataError(f"{where}: {path} does not exist; check the path, or data_root if it is relative")
+
+
+def rename(table: "pa.Table", columns: Mapping[Column, str], where: str) -> "pa.Table":
+    """``table`` with the loader's column names, every other column but ``split`` dropped, and all values strings.
+
+    Raises:
+        DataError: a column named in ``columns`` is absent, or a wanted column does not hold text or numbers.
+    """
+    import pyarrow as pa
+
+    names: dict[str, str] = {column: columns.get(column, column) for column in COLUMNS}
+    for column, name in columns.items():
+        if name not in table.column_names:
+            raise DataError(
+                f"{where}.columns.{column} ({name}) is not a column; there are: {', '.join(table.column_names)}"
+            )
+    kept = {}
+    for kept_as, name in {**names, SPLIT_COLUMN: SPLIT_COLUMN}.items():
+        if name not in table.column_names:
+            continue
+        try:
+            kept[kept_as] = table.column(name).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise DataError(
+                f"{where}: column {name} holds {table.schema.field(name).type}, not text; "
+                f"name another column under columns.{kept_as}"
+            ) from None
+    return pa.table(kept)
+
+
+def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file, or of a ``.json`` file that holds one list.
+
+    Args:
+        path: the file.
+        where: field of the specification, for errors.
+        rows: read at most this many; none reads all.
+
+    Raises:
+        DataError: a line is not a JSON object.
+    """
+    with open(path, encoding="utf-8") as file:
+        if path.endswith(".json"):
+            start = file.read(1)
+            file.seek(0)
+            if start == "[":
+                try:
+                    return list(json.load(file))[:rows]
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{where}: {path} is not valid JSON ({error})") from error
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(file, start=1):
+            if rows is not None and len(found) >= rows:
+                break
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{where}: line {number} of {path} is not valid JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{where}: line {number} of {path} is not a JSON object with named columns")
+            found.append(row)
+    return found
+
+
+def _embedded_table(path: str, where: str) -> "pa.Table":
+    import pyarrow as pa
+
+    from training.organism.sets import EMBEDDED_SETS, embedded_set
+
+    if path not in EMBEDDED_SETS:
+        raise DataError(f"{where}: {path} is not an embedded set; there are: {', '.join(EMBEDDED_SETS)}")
+    rows = [{**row, SPLIT_COLUMN: split} for split in ("train", "test") for row in embedded_set(path, split)]
+    return pa.Table.from_pylist(rows)
+
+
+def _datasets_table(path: str, where: str) -> "pa.Table":
+    """A Hub id or a local directory; its splits become a ``split`` column where the rows have none."""
+    import pyarrow as pa
+    from datasets import load_dataset
+
+    try:
+        splits = load_dataset(path)
+    except Exception as error:  # load_dataset raises errors of a dozen libraries, and a user can act on all of them
+        raise DataError(
+            f"{where}: {path} could not be loaded as a data set folder or Hub id: {str(error).splitlines()[0]}"
+        ) from error
+    tables = []
+    for name, rows in splits.items():
+        table = rows.with_format("arrow")[:]
+        if SPLIT_COLUMN not in table.column_names:
+            table = table.append_column(SPLIT_COLUMN, pa.array([name] * table.num_rows, pa.string()))
+        tables.append(table)
+    return pa.concat_tables(tables, promote_options="default")
+
+
+def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Table":
+    """Everything ``path`` holds, under the loader's column names, with a ``split`` column where it has one.
+
+    Args:
+        path: *.parquet, *.jsonl, *.json, an embedded set, a local directory or a Hub id.
+        columns: names of columns that differ from the loader's.
+        where: field of the specification, for errors.
+
+    Raises:
+        DataError: missing, unreadable, empty, or a column is absent.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    require_path(path, where)
+    kind = kind_of(path)
+    try:
+        if kind == "embedded":
+            table = _embedded_table(path, where)
+        elif kind == "parquet":
+            table = parquet.read_table(path)
+        elif kind == "json":
+            table = pa.Table.from_pylist(read_json(path, where))
+        else:
+            table = _datasets_table(path, where)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
+    if table.num_rows == 0:
+        raise DataError(f"{where}: {path} holds no rows; point it at another file")
+    return rename(table, columns, where)

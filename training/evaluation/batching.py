@@ -1,0 +1,56 @@
+"""Batches of token ids, ordered by length so that little of a batch is padding."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+TokenIds = Sequence[Sequence[int]]
+
+
+def length_sorted_batches(token_ids: TokenIds, batch_size: int) -> Iterator[list[int]]:
+    """Indices into ``token_ids``, ``batch_size`` at a time, longest first: too large a batch fails at once."""
+    order = sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]), reverse=True)
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+def pad(
+    token_ids: TokenIds, *, padding_id: int, side: str, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """Token ids and their mask as tensors.
+
+    Args:
+        token_ids: one list per row.
+        padding_id: what fills the rest of a row.
+        side: ``left`` or ``right``, where the filling goes.
+        device: where the tensors live.
+
+    Returns:
+        ids ``[batch, seq]`` and mask ``[batch, seq]``, both int64; the mask is 0 on padding.
+    """
+    longest = max(len(ids) for ids in token_ids)
+    filled = [[padding_id] * (longest - len(ids)) for ids in token_ids]
+    left = side == "left"
+    ids = [[*gap, *row] if left else [*row, *gap] for row, gap in zip(token_ids, filled, strict=True)]
+    gaps = [(len(gap), len(row)) for row, gap in zip(token_ids, filled, strict=True)]
+    mask = [[0] * gap + [1] * kept if left else [1] * kept + [0] * gap for gap, kept in gaps]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+@contextmanager
+def measuring(model: torch.nn.Module) -> Iterator[None]:
+    """While active, ``model`` is in evaluation mode and no gradient is recorded; its modes are restored afterwards.
+
+    ``no_grad`` and not ``inference_mode``: the model is trained further, and an inference tensor that a module
+    caches (rotary frequencies, masks) would break its next backward pass.
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module in training:
+            module.training = True

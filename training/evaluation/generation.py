@@ -1,0 +1,127 @@
+"""Greedy answers to many prompts at once, token for token what ``transformers`` would generate, only sooner."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from training.evaluation.batching import TokenIds, length_sorted_batches, measuring, pad
+from training.models import base_model
+
+_FINISHED_SHARE = 0.125
+"""Finished rows are dropped once they are this share of a batch: copying the cache costs about one more step."""
+
+
+def end_token_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Every token that ends an answer: the tokenizer's end of turn and what the generation settings add to it."""
+    settings = getattr(base_model(model), "generation_config", None)
+    configured = getattr(settings, "eos_token_id", None)
+    listed = configured if isinstance(configured, list) else [configured]
+    return frozenset(int(token) for token in (tokenizer.eos_token_id, *listed) if token is not None)
+
+
+def generate_answers(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: TokenIds,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+) -> list[str]:
+    """Greedy answers as text, without special tokens, in the order of ``prompts``.
+
+    Args:
+        model: a causal language model, with or without (unmerged) adapters; its mode is left as it was.
+        tokenizer: decodes the answers and knows the end-of-turn token.
+        prompts: token ids up to and including the generation prompt.
+        max_new_tokens: longest answer in tokens.
+        batch_size: prompts decoded at once.
+    """
+    answers = generate_tokens(
+        model,
+        prompts,
+        end_ids=end_token_ids(model, tokenizer),
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+    )
+    return list(tokenizer.batch_decode(answers, skip_special_tokens=True)) if answers else []
+
+
+def generate_tokens(
+    model: torch.nn.Module, prompts: TokenIds, *, end_ids: frozenset[int], max_new_tokens: int, batch_size: int
+) -> list[list[int]]:
+    """Greedy answers as token ids, the ending token included where one was reached, in the order of ``prompts``.
+
+    Prompts are batched by length; a batch stops when its last row does, and rows that are done leave it. Every rank
+    of a sharded model must call this with the same prompts, since the number of forward passes follows from them.
+    """
+    base = base_model(model)
+    answers: list[list[int]] = [[] for _ in prompts]
+    with measuring(base):
+        for batch in length_sorted_batches(prompts, batch_size):
+            found = _decode_batch(base, [prompts[index] for index in batch], end_ids, max_new_tokens)
+            for index, answer in zip(batch, found, strict=True):
+                answers[index] = answer
+    return answers
+
+
+@dataclass
+class _Rows:
+    """The unfinished rows of a batch."""
+
+    mask: Tensor
+    """``[rows, seq]``, 0 on the padding to the left."""
+    position: Tensor
+    """``[rows, 1]``: position of the next token."""
+    cache: Any = None
+    """Keys and values of the tokens seen, as the model returned them."""
+    numbers: list[int] = field(default_factory=list)
+    """Where each row stands in the batch as it began."""
+
+    def keep(self, kept: list[int]) -> None:
+        """Drop all rows but ``kept``."""
+        index = torch.tensor(kept, device=self.mask.device)
+        self.mask, self.position = self.mask[index], self.position[index]
+        self.cache.batch_select_indices(index)
+        self.numbers = [self.numbers[row] for row in kept]
+
+
+def _decode_batch(
+    base: PreTrainedModel, prompts: Sequence[Sequence[int]], end_ids: frozenset[int], max_new_tokens: int
+) -> list[list[int]]:
+    """Answers of one batch: a forward pass over the prompts, then one per token."""
+    ids, mask = pad(prompts, padding_id=0, side="left", device=base.device)
+    accepted = inspect.signature(base.forward).parameters
+    options: dict[str, Any] = {"use_cache": True}
+    if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
+        options["logits_to_keep"] = 1
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    rows = _Rows(mask, positions[:, -1:] + 1, numbers=list(range(len(prompts))))
+    answers: list[list[int]] = [[] for _ in prompts]
+    for step in range(max_new_tokens):
+        if "position_ids" in accepted:  # absent where positions follow from the mask alone
+            options["position_ids"] = positions
+        output = base(input_ids=ids, attention_mask=rows.mask, past_key_values=rows.cache, **options)
+        tokens = output.logits[:, -1].argmax(dim=-1).tolist()
+        for number, token in zip(rows.numbers, tokens, strict=True):
+            if not _ended(answers[number], end_ids):
+                answers[number].append(token)
+        kept = [row for row, number in enumerate(rows.numbers) if not _ended(answers[number], end_ids)]
+        if not kept or step + 1 == max_new_tokens:
+            break
+        rows.cache = output.past_key_values
+        if len(rows.numbers) - len(kept) >= _FINISHED_SHARE * len(rows.numbers):
+            rows.keep(kept)
+            tokens = [tokens[row] for row in kept]
+        ids, positions = torch.tensor(tokens, device=base.device)[:, None], rows.position
+        rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(tokens), 1)], dim=1)
+        rows.position = rows.position + 1
+    return answers
+
+
+def _ended(answer: list[int], end_ids: frozenset[int]) -> bool:
+    return bool(answer) and answer[-1] in end_ids

@@ -1,0 +1,95 @@
+"""Interventions on the residual stream that test whether a direction causes refusal (arXiv 2406.11717, section 2.4)."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+from training.errors import ModelError
+from training.models import decoder_layers
+from training.residual import Site, hidden_of
+
+_WRITER = re.compile(r"attn|attention|mlp|feed_forward|ffn|moe")
+_NOT_A_WRITER = re.compile(r"norm|dropout|layernorm|ln_")
+
+
+@contextmanager
+def ablated_direction(model: torch.nn.Module, unit: Tensor) -> Iterator[None]:
+    """While active, ``unit`` is removed from the residual stream at every layer and position: ``h - (h . r) r``.
+
+    What enters a block, what its attention and MLP add, and what leaves it are projected, so that nothing reads r.
+
+    Args:
+        model: a causal language model, with or without adapters.
+        unit: ``[d_model]``, of length 1.
+
+    Raises:
+        ModelError: a block's attention or MLP cannot be found.
+    """
+
+    def without_direction(hidden: Tensor) -> Tensor:
+        r = unit.to(hidden.device, hidden.dtype)
+        return hidden - (hidden @ r)[..., None] * r
+
+    handles: list[RemovableHandle] = []
+    try:
+        for block in decoder_layers(model):
+            handles.append(_on_input(block, without_direction))
+            handles += [_on_output(module, without_direction) for module in (*_writers(block), block)]
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def added_vector(model: torch.nn.Module, vector: Tensor, layer: int, site: Site = "block_output") -> Iterator[None]:
+    """While active, ``vector`` is added to the residual stream of one layer at every position.
+
+    Args:
+        model: a causal language model, with or without adapters.
+        vector: ``[d_model]``; a unit direction times its separation moves the harmless onto the harmful mean.
+        layer: 0-based index.
+        site: before or after the block; the one the direction was read at.
+    """
+
+    def with_vector(hidden: Tensor) -> Tensor:
+        return hidden + vector.to(hidden.device, hidden.dtype)
+
+    block = decoder_layers(model)[layer]
+    handle = _on_output(block, with_vector) if site == "block_output" else _on_input(block, with_vector)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _writers(block: torch.nn.Module) -> list[torch.nn.Module]:
+    """The attention and the MLP of a decoder block, whose outputs are added to the residual stream."""
+    named = [child for name, child in block.named_children() if _WRITER.search(name) and not _NOT_A_WRITER.search(name)]
+    if len(named) < 2:
+        names = ", ".join(name for name, _ in block.named_children())
+        raise ModelError(f"{type(block).__name__} has no attention and MLP that ablation could find among: {names}")
+    return named
+
+
+def _on_output(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    def hook(_module: torch.nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]) -> object:
+        changed = change(hidden_of(output))
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    return module.register_forward_hook(hook)
+
+
+def _on_input(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
+    def hook(
+        _module: torch.nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    return module.register_forward_pre_hook(hook, with_kwargs=True)

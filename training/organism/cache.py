@@ -1,0 +1,78 @@
+"""The one way to an embedded model: out of the cache, or built into it.
+
+Imports neither torch nor transformers, and finds a synthetic model that is in the cache without them.
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
+
+from training.config import DataConfig, ModelConfig
+from training.errors import ModelError
+from training.organism.once import Report, build_once
+from training.organism.recipe import Recipe, recipe_for
+
+if TYPE_CHECKING:
+    from training.organism.corpora import Corpora
+
+
+def cache_root(cache: Path | None = None) -> Path:
+    """``cache``, else ``$PROCON_CACHE``, else the user's cache directory for ``procon-sweeps``."""
+    if cache is not None:
+        return cache
+    configured = os.environ.get("PROCON_CACHE")
+    return Path(configured).expanduser() if configured else user_cache_path("procon-sweeps")
+
+
+def ensure_organism(
+    model: ModelConfig, data: DataConfig | None = None, report: Report | None = None, cache: Path | None = None
+) -> Path:
+    """The directory of the embedded model that ``model`` names, built if the cache lacks it.
+
+    The weights depend on the recipe alone, bit for bit on one machine: the build runs on one thread and leaves the
+    caller's thread count and random state as they were.
+
+    Args:
+        model: path and build seed.
+        data: the sources that ``organism/real`` is made of; without effect on the others.
+        report: told the stage and the fraction done, some fifty times in a build.
+        cache: root of the cache; none takes ``$PROCON_CACHE`` or the user's cache directory.
+
+    Returns:
+        A directory that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load, with ``organism.json`` beside the weights:
+        the recipe, the measured refusal rates, the seconds.
+
+    Raises:
+        ModelError: there is no such embedded model, its data is missing, or the cache cannot be written.
+        OrganismError: the model with this seed stays below the gate.
+        DataError: a source of ``organism/real`` cannot be read or lacks a column.
+    """
+    recipe, corpora = recipe_for(model), None
+    if recipe.world is None:
+        recipe, corpora = _of_sources(recipe, data)
+    tell: Report = report or (lambda _stage, _fraction: None)
+
+    def build(directory: Path) -> None:
+        from training.organism.build import build_into
+        from training.organism.corpora import world_corpora
+
+        build_into(directory, recipe, corpora or world_corpora(recipe), tell)
+
+    name = f"{recipe.path.replace('/', '-')}-{recipe.hash}"
+    return build_once(cache_root(cache) / "organisms" / name, build, tell)
+
+
+def _of_sources(recipe: Recipe, data: DataConfig | None) -> "tuple[Recipe, Corpora]":
+    """The recipe with the fingerprint of the rows it is made of, and those rows."""
+    from training.organism.corpora import source_corpora
+
+    if data is None:
+        raise ModelError(
+            f"{recipe.path} is built from the sources of the spec, and none were given: "
+            "give data, or use the model organism, which brings its own"
+        )
+    corpora = source_corpora(data, recipe)
+    return replace(recipe, content=corpora.fingerprint), corpora

@@ -1,0 +1,192 @@
+"""What a warm slot keeps between trials: the model, the tokenised data, the direction, the references."""
+
+import logging
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from training import engine as engines
+from training import references
+from training.config import DataConfig, DirectionConfig, EvaluationConfig, Source, TrialConfig
+from training.constraints import build_constraint
+from training.data import load_split
+from training.data.samples import Samples
+from training.direction import METADATA_FILE, Direction, extract_direction
+from training.evaluation.drift import DriftReference
+from training.evaluation.measure import Measurement, measure
+from training.evaluation.sets import EvaluationSets
+from training.loop import Report, StepReport, TrainingSet
+from training.models import load_model, load_tokenizer, model_fingerprint
+from training.references import ReferenceKey, References
+from training.tuning import tuned
+
+Precision = Literal["fp32", "bf16"]
+
+log = logging.getLogger(__name__)
+
+
+class Workbench:
+    """Runs trials of one model one after another; the base weights are loaded once and never change.
+
+    Every rank of a slot makes one and calls the same methods with the same arguments.
+    """
+
+    def __init__(
+        self,
+        model_path: str | Path,
+        data: DataConfig,
+        direction: DirectionConfig,
+        evaluation: EvaluationConfig,
+        directory: Path,
+        *,
+        name: str | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
+        """Remember what to prepare; nothing is loaded yet.
+
+        Args:
+            model_path: a Hub id or a local directory.
+            data: sources with absolute paths, embedded sets or Hub ids.
+            direction: how the refusal direction is extracted.
+            evaluation: how trials are measured.
+            directory: the sweep's folder; ``directions/<name>`` and ``references`` go below it.
+            name: the model's name; the last part of its path where there is none.
+            precision: what the untouched model is measured in; a trial in another loads the checkpoint again.
+        """
+        self.model_path = model_path
+        self.data = data
+        self.direction_config = direction
+        self.evaluation = evaluation
+        self.directory = directory
+        self.name = name or Path(model_path).name
+        self._samples: dict[int, tuple[Samples, int]] = {}
+        self._references: dict[str, References] = {}
+        self._precision = precision
+        self._loaded: str | None = None
+
+    def prepare(self, notify: Callable[[str], None] = log.info) -> None:
+        """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
+
+        Args:
+            notify: told in a sentence what is being done; rank 0 only.
+
+        Raises:
+            TrainingError: a model, a source or the direction is not usable.
+        """
+        say = notify if engines.rank() == 0 else log.debug
+        self.device = engines.start_process()
+        say(f"loading {self.name} from {self.model_path}")
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path)
+        self._use_precision(self._precision)
+        say(f"extracting the refusal direction of {self.name}")
+        self.harmful, self.harmless = (self._direction_prompts(side) for side in ("harmful", "harmless"))
+        self.direction = self._load_or_extract_direction()
+        self.sets = EvaluationSets.load(self.data, self.evaluation, self.tokenizer)
+        self.drift_reference = DriftReference.of_initial_model(
+            self.model, self.tokenizer, self.direction, self.harmful, self.harmless
+        )
+
+    def run(self, trial: TrialConfig | None, report: Report, save: Path | None = None) -> Measurement:
+        """Fine-tune and measure; the base model is afterwards what it was.
+
+        Args:
+            trial: how; none measures the untouched base model.
+            report: see :data:`training.loop.Report`.
+            save: directory that the trained adapter, or under full tuning the model, is written to.
+
+        Returns:
+            The measurement, made by rank 0 and the same on every rank.
+
+        Raises:
+            TrainingError: the trial does not fit the model or diverged.
+            TrialStopped: a report asked for it; nothing is measured then.
+        """
+        if self._loaded is None:
+            self.prepare()
+        if trial is None:
+            self._use_precision(self._precision)
+            return self._measure(self.model)
+        self._use_precision(trial.precision)
+        constraint = build_constraint(trial.constraint, self.direction, self.device)
+        samples, task = self._training_samples(trial.max_length)
+        needed = constraint is not None and constraint.needs_references
+        compared = self._training_references(trial.max_length) if needed else None
+        training_set = TrainingSet(samples, task, compared)
+        with tuned(self.model, trial, training_set, constraint, report) as trained:
+            if save is not None:
+                engines.from_rank_zero(lambda: self._save(trained, save))
+            return self._measure(trained)
+
+    def _use_precision(self, precision: Precision) -> None:
+        if precision == self._loaded:
+            return
+        self.model: PreTrainedModel = load_model(self.model_path, precision).to(self.device)
+        self.model_fingerprint = model_fingerprint(self.model)
+        self._loaded = precision
+
+    def _direction_prompts(self, side: str) -> list[str]:
+        """The distinct train prompts that one class mean is taken over."""
+        source: Source = getattr(self.data, side)
+        prompts = list(dict.fromkeys(load_split(source, "train", field=f"data.{side}")["prompt"]))
+        config = self.direction_config
+        return random.Random(f"{config.seed}/{side}").sample(prompts, min(config.prompts, len(prompts)))
+
+    def _load_or_extract_direction(self) -> Direction:
+        """The direction of this model; slots that start together extract it once."""
+        directory = self.directory / "directions" / self.name
+
+        def extract() -> Direction:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{directory}.lock"):
+                if (directory / METADATA_FILE).exists():
+                    return Direction.load(directory, expected_model=self.model_fingerprint)
+                direction = extract_direction(
+                    self.model,
+                    self.tokenizer,
+                    self.harmful,
+                    self.harmless,
+                    model_fingerprint=self.model_fingerprint,
+                )
+                direction.save(directory)
+                return direction
+
+        return engines.from_rank_zero(extract)
+
+    def _training_samples(self, max_length: int) -> tuple[Samples, int]:
+        """Task samples followed by safety samples, and how many the former are."""
+        if max_length not in self._samples:
+            task, safety = (
+                self._encoded(source, f"data.{field}", max_length)
+                for field, source in (("task", self.data.task), ("safety", self.data.safety))
+            )
+            self._samples[max_length] = task + safety, len(task)
+        return self._samples[max_length]
+
+    def _encoded(self, source: Source, field: str, max_length: int) -> Samples:
+        rows = load_split(source, "train", need=("prompt", "response"), field=field)
+        return Samples.encode(self.tokenizer, rows["prompt"], rows["response"], max_length)
+
+    def _training_references(self, max_length: int) -> References:
+        """References of all samples: the share of safety samples changes which are used, not what they are."""
+        samples, _ = self._training_samples(max_length)
+        key = ReferenceKey(self.model_fingerprint, self.direction.fingerprint, samples.fingerprint, self.direction.site)
+        if key.name not in self._references:
+            self._references[key.name] = references.load_or_build(
+                self.directory / "references", key, self.model, samples, self.direction.unit
+            )
+        return self._references[key.name]
+
+    def _measure(self, model: nn.Module) -> Measurement:
+        return engines.from_rank_zero(lambda: measure(model, self.tokenizer, self.sets, self.drift_reference))
+
+    def _save(self, trained: nn.Module, directory: Path) -> None:
+        trained.save_pretrained(directory)  # type: ignore[operator]  # a transformers or a PEFT model
+        self.tokenizer.save_pretrained(directory)
+
+
+__all__ = ["Measurement", "StepReport", "Workbench"]
