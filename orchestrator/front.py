@@ -72,7 +72,8 @@ def probability_on_front(
     shape = (BOOTSTRAP_DRAWS, *successes.shape)
     draws = generator.beta(successes + 0.5, totals - successes + 0.5, size=shape)
     goals = [o.goal for o in objectives]
-    return np.mean([non_dominated(draw, goals) for draw in draws], axis=0, dtype=np.float64)
+    share: NDArray[np.float64] = np.mean([non_dominated(draw, goals) for draw in draws], axis=0, dtype=np.float64)
+    return share
 
 
 def _model(

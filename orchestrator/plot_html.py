@@ -1,13 +1,11 @@
-"""``front.html``: one self-contained page (plotly inlined, nothing loaded from elsewhere)."""
+"""The interactive figures of ``front.html``."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
-from orchestrator.atomic import write_text
-from orchestrator.html_tables import comparison_table, front_table, reference_table
 from orchestrator.plot_labels import Label, place_labels
+from orchestrator.plot_shapes import Axis, Panel, PlotData, Point, Shade, thin_lines
 from orchestrator.plot_style import (
     COLORMAP,
     FRONT_LINE,
@@ -19,7 +17,6 @@ from orchestrator.plot_style import (
     model_color,
     reference_look,
 )
-from orchestrator.plots import Axis, Panel, PlotData, Point, Shade, thin_lines
 
 WIDTH, HEIGHT = 760, 560
 DRIFT_WIDTH = 440
@@ -28,59 +25,9 @@ COLORBAR = 96
 LABELLED_FRONT = 15
 BARS_OF_DOMINATED = 60
 
-STYLE = """
-body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1f2933; margin: 2rem auto; max-width: 1360px;
-       padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.2rem; margin: 2.2rem 0 0 } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
-p { margin: .3rem 0; max-width: 62rem } .quiet { color: #5b6672 } .note { background: #fff4e5; padding: .6rem .9rem }
-.panels { display: flex; flex-wrap: wrap; gap: 12px } .scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #e4e8ec; white-space: nowrap }
-th { vertical-align: bottom; white-space: normal; max-width: 7.5rem } td.number, th.number { text-align: right } td small { color: #5b6672 }
-"""
 
-
-def write_html(data: PlotData, front: Mapping[str, Any], path: Path) -> None:
-    """Write the page of ``data`` with the tables of the ``front.json`` document ``front`` to ``path``."""
-    from plotly.offline import get_plotlyjs
-
-    several = len(data.panels) > 1
-    body = [f"<h1>{escape(data.name)}: Pareto front of the fine-tuning trials</h1>", _how_to_read(data, front)]
-    if several:
-        body += ["<h2>The models' fronts compared</h2>", _fragment(_comparison(data)), comparison_table(front)]
-    for panel in data.panels:
-        body += [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
-        if panel.note:
-            body.append(f'<p class="note">{escape(panel.note)}</p>')
-        drift = _fragment(_drift(data.shade, panel)) if panel.drift else ""
-        body.append(f'<div class="panels"><div>{_fragment(_scatter(data, panel))}</div><div>{drift}</div></div>')
-        body += ["<h3>The front</h3>", front_table(front, panel.model)]
-        body += ["<h3>References</h3>", reference_table(front, panel.model)]
-    page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(data.name)}: Pareto front</title>'
-        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>\n"
-    )
-    write_text(path, page)
-
-
-def _fragment(figure: Any) -> str:
-    """The figure as a piece of the page, whose head carries plotly itself."""
-    config = {"displaylogo": False, "displayModeBar": False}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
-
-
-def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
-    rules = f" A trial must keep {escape(' and '.join(front['feasible']))}." if front["feasible"] else ""
-    shade = f" Colour is {escape(data.shade.title)}." if data.shade else ""
-    edge = "; the line joins them" if len(front["objectives"]) == 2 else ""
-    return (
-        f"<p>Every point is one fine-tuned model. <b>Better is {escape(data.better)}.</b> The front (large points with a "
-        f"dark rim{edge}) holds the trials that no other trial beats on every objective.{rules} Thin lines are "
-        f"95 % Wilson intervals over held-out prompts.{shade} Hover over a point for its settings and measurements.</p>"
-    )
-
-
-def _scatter(data: PlotData, panel: Panel) -> Any:
+def scatter(data: PlotData, panel: Panel) -> Any:
+    """One model's trials, front and references."""
     figure = _figure(data.x, data.y, WIDTH + (COLORBAR if data.shade else 0))
     dominated, front, references = panel.of("dominated"), panel.of("front"), panel.of("reference")
     _points(figure, data, dominated, "dominated trial", size=8, opacity=0.5, rim=0, bars=PALE)
@@ -103,11 +50,12 @@ def _scatter(data: PlotData, panel: Panel) -> Any:
     return figure
 
 
-def _comparison(data: PlotData) -> Any:
+def comparison(data: PlotData) -> Any:
+    """The fronts of all models; colour is the model, shape the reference."""
     figure = _figure(data.x, data.y, WIDTH)
     for index, panel in enumerate(data.panels):
         color = model_color(index)
-        group = {"legendgroup": panel.model}
+        group: dict[str, Any] = {"legendgroup": panel.model}
         if panel.staircase:
             xs, ys = zip(*panel.staircase, strict=True)
             line = {"color": color, "width": 2}
@@ -122,7 +70,8 @@ def _comparison(data: PlotData) -> Any:
     return figure
 
 
-def _drift(shade: Shade | None, panel: Panel) -> Any:
+def drift(shade: Shade | None, panel: Panel) -> Any:
+    """Cosine to the direction before training, per layer, of the references and the front."""
     figure = _figure(None, None, DRIFT_WIDTH)
     figure.update_xaxes(title="decoder layer (0 = first)", dtick=1 if len(panel.drift[0].layers) <= 12 else None)
     figure.update_yaxes(title="cosine with the direction before training")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.plot_labels import Label, Rectangle, place_labels
+from orchestrator.plot_shapes import Axis, Panel, PlotData, Point, Shade, thin_lines
 from orchestrator.plot_style import (
     COLORMAP,
     FRONT_LINE,
@@ -17,7 +18,6 @@ from orchestrator.plot_style import (
     model_color,
     reference_look,
 )
-from orchestrator.plots import Axis, Panel, PlotData, Point, Shade, thin_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,10 @@ def write_png(data: PlotData, path: Path) -> None:
 
     rows = len(data.panels) + (len(data.panels) > 1)
     with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
-        figure = Figure(figsize=(14.0, 6.6 * max(1, rows) + 0.5), dpi=DPI, layout="constrained")
+        figure = Figure(figsize=(14.0, 6.6 * max(1, rows) + 0.5), dpi=DPI)
+        figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.12, hspace=0.06)
         canvas = FigureCanvasAgg(figure)
         figure.suptitle(f"{data.name}: Pareto front of the fine-tuning trials", fontsize=15, fontweight="bold")
-        figure.get_layout_engine().set(h_pad=0.12, w_pad=0.12, hspace=0.06)  # type: ignore[union-attr]
         grid = figure.add_gridspec(max(1, rows), 2, width_ratios=(1.75, 1.0))
         drawn: list[tuple[Axes, Panel, Sequence[Point]]] = []
         if len(data.panels) > 1:
@@ -49,7 +49,7 @@ def write_png(data: PlotData, path: Path) -> None:
             scatter, drift = figure.add_subplot(grid[row, 0]), figure.add_subplot(grid[row, 1])
             drawn.append((scatter, panel, _scatter(scatter, data, panel)))
             _drift(drift, data.shade, panel)
-        canvas.draw()  # labels are placed in pixels, which the layout only now decides
+        canvas.draw()  # type: ignore[no-untyped-call]  # labels are placed in pixels, which the layout only now decides
         figure.set_layout_engine("none")
         for axes, panel, points in drawn:
             _label(axes, panel, points)
@@ -190,7 +190,7 @@ def _colorbar(axes: "Axes", shade: Shade | None, panel: Panel) -> None:
     bar = axes.figure.colorbar(ScalarMappable(Normalize(0, 1), COLORMAP), ax=axes, pad=0.015, aspect=35)
     bar.set_ticks(positions, labels=labels)
     bar.set_label(shade.title, fontsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _drift(axes: "Axes", shade: Shade | None, panel: Panel) -> None:

@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from orchestrator.plot_shapes import Axis, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
 from sweeps.objectives import is_rate
-
-Role = Literal["front", "dominated", "infeasible", "reference"]
 
 STRENGTH = "constraint.alpha"
 COSINE = "direction/cosine/layer_"
@@ -29,118 +27,6 @@ AXIS_TITLES = {
 _SAFER = "safety/"
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value, with its interval where counts lie behind it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{interval}"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One objective as an axis."""
-
-    metric: str
-    title: str
-    goal: Literal["minimize", "maximize"]
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Point:
-    """One trial or reference in the plane of the first two objectives."""
-
-    id: str
-    name: str
-    """Short name for a label beside the point."""
-    role: Role
-    x: Estimate
-    y: Estimate
-    shade: float | None
-    """Value behind the colour; none is drawn grey."""
-    details: tuple[tuple[str, str], ...]
-    """(name, value) of everything worth knowing, most important first."""
-
-
-@dataclass(frozen=True)
-class DriftLine:
-    """Cosine between the refusal direction before and after training, layer by layer."""
-
-    name: str
-    role: Role
-    layers: tuple[int, ...]
-    cosines: tuple[float, ...]
-    shade: float | None
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One model."""
-
-    model: str
-    caption: str
-    """How many trials ended how, and the hypervolume."""
-    note: str | None
-    """Why there is no front, where there is none."""
-    points: tuple[Point, ...]
-    staircase: tuple[tuple[float, float], ...]
-    """Corners of the front's edge: what is attained at least as well on both objectives; empty unless there are two."""
-    drift: tuple[DriftLine, ...]
-
-    def of(self, *roles: Role) -> tuple[Point, ...]:
-        """The points with one of ``roles``."""
-        return tuple(point for point in self.points if point.role in roles)
-
-
-@dataclass(frozen=True)
-class Shade:
-    """What the colour of a point says."""
-
-    title: str
-    low: float
-    high: float
-    log: bool
-
-    def position(self, value: float) -> float:
-        """Where ``value`` lies on the colour scale, from 0 to 1."""
-        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
-        return 0.5 if high == low else min(1.0, max(0.0, (at - low) / (high - low)))
-
-    def ticks(self) -> tuple[list[float], list[str]]:
-        """Positions on the colour scale and their labels."""
-        if self.log:
-            first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            values = [10.0**power for power in range(first, last + 1)]
-            values = values if len(values) > 1 else [self.low, self.high]
-        else:
-            values = [self.low + (self.high - self.low) * share for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        return [self.position(value) for value in values], [f"{value:.3g}" for value in values]
-
-
-@dataclass(frozen=True)
-class PlotData:
-    """Everything the drawings of one sweep show."""
-
-    name: str
-    x: Axis
-    y: Axis | None
-    """None where the sweep has one objective: points are then ranked from best, at the top, to worst."""
-    shade: Shade | None
-    panels: tuple[Panel, ...]
-
-    @property
-    def better(self) -> str:
-        """Which corner is good, in words."""
-        return ", ".join(_better(axis) for axis in (self.x, self.y) if axis)
-
-
 def plot_data(name: str, front: Mapping[str, Any]) -> PlotData:
     """What the plots show of the ``front.json`` document ``front`` of the sweep ``name``."""
     objectives = front["objectives"]
@@ -152,22 +38,6 @@ def plot_data(name: str, front: Mapping[str, Any]) -> PlotData:
     shaded_by = None if shade is None else (third or STRENGTH)
     panels = tuple(_panel(model, body, objectives, shaded_by) for model, body in front["models"].items())
     return PlotData(name, x, y, shade, panels)
-
-
-def thin_lines(panel: Panel) -> list[tuple[float, float, float, float]]:
-    """(left, lower, right, upper) of the front's edge and the intervals of front and references, for label placing."""
-    corners = panel.staircase
-    lines = [
-        (min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]))
-        for a, b in zip(corners, corners[1:], strict=False)
-    ]
-    for point in panel.of("front", "reference"):
-        x, y = point.x, point.y
-        if x.low is not None and x.high is not None:
-            lines.append((x.low, y.value, x.high, y.value))
-        if y.low is not None and y.high is not None:
-            lines.append((x.value, y.low, x.value, y.high))
-    return lines
 
 
 def estimate(entry: Mapping[str, Any], metric: str) -> Estimate | None:
@@ -203,10 +73,6 @@ def format_value(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _better(axis: Axis) -> str:
-    return f"{'lower' if axis.goal == 'minimize' else 'higher'} {axis.title.split(' on ')[0].split(':')[0]}"
-
-
 def _axis(objective: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Axis:
     metric, goal = objective["metric"], objective["goal"]
     word = ("lower" if goal == "minimize" else "higher") + (" is safer" if metric.startswith(_SAFER) else " is better")
@@ -231,7 +97,7 @@ def _shade(third: str | None, entries: Sequence[Mapping[str, Any]]) -> Shade | N
         return None
     low, high = min(found), max(found)
     log = third is None and high / low > 5
-    title = AXIS_TITLES.get(third, third) if third else "constraint strength α"
+    title = AXIS_TITLES.get(third, third) if third else "constraint strength alpha"
     return Shade(title + (", log scale" if log else ""), low, high, log)
 
 

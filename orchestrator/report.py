@@ -39,8 +39,8 @@ def write_report(directory: Path, name: str, front: Mapping[str, Any], records: 
         front: the document of ``build_front``.
         records: all trials and references; the references are left out of ``trials.parquet``.
     """
-    from orchestrator.plot_html import write_html
     from orchestrator.plot_png import write_png
+    from orchestrator.report_page import write_html
 
     directory.mkdir(parents=True, exist_ok=True)
     files = ReportFiles(
@@ -112,7 +112,7 @@ def _model_table(front: Mapping[str, Any], model: str) -> "Table":
     members = front_members(front, model)
     names = short_params(path for trial in members for path in trial["params"])
     objectives = [objective["metric"] for objective in front["objectives"]]
-    bounded = [metric for metric in dict.fromkeys(rule.split()[0] for rule in front["feasible"])]
+    bounded = list(dict.fromkeys(rule.split()[0] for rule in front["feasible"]))
     table = Table(title=f"Pareto front of {model}", title_justify="left", caption=_rest(body), caption_justify="left")
     table.add_column("trial", overflow="fold")
     for metric in (*objectives, *(m for m in bounded if m not in objectives)):

@@ -178,7 +178,7 @@ def _is_permanent(error: Exception) -> bool:
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
-        return int(error.get_http_status_code()) in PERMANENT
+        return error.get_http_status_code() in PERMANENT  # type: ignore[no-untyped-call]
     return isinstance(error, TypeError | ValueError | KeyError | AttributeError | FileNotFoundError)
 
 

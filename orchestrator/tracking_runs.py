@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.html_tables import front_members, shown_metrics
-from orchestrator.plots import REFERENCE_NAMES, format_value, short_params
 from orchestrator.records import Status, TrialRecord
+from orchestrator.tracking_front import MAX_TEXT, front_note, front_rows, stable_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,8 +30,8 @@ LOGGED_TABLES = "mlflow.loggedArtifacts"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow's page files the runs under evaluations of language-model applications."""
 SOURCE_TAGS = {"mlflow.source.name": "procon run", "mlflow.source.type": "LOCAL"}
-MAX_METRICS, MAX_PARAMS, MAX_TEXT = 1000, 100, 5000
-"""MLflow's limits on one batch, and less than its limit on the length of a value."""
+MAX_METRICS, MAX_PARAMS = 1000, 100
+"""MLflow's limits on one batch."""
 
 
 def parent_key(model: str) -> str:
@@ -276,54 +275,6 @@ class RunStore:
             known = [] if run in self._created else self._client.get_metric_history(run, metric)
             held[metric] = {point.step for point in known}
         return held[metric]
-
-
-def stable_text(value: Any) -> str:
-    """A parameter's value as MLflow stores it: equal values give equal text, however they were written."""
-    if isinstance(value, str):
-        return value[:MAX_TEXT]
-    return json.dumps(value, sort_keys=True)[:MAX_TEXT]
-
-
-def front_rows(front: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """The front as the table that MLflow shows (pandas' ``split`` layout), what matters most on the left."""
-    if model not in front["models"]:
-        return {"columns": [], "data": []}
-    members = front_members(front, model)
-    metrics = shown_metrics(front, members)
-    names = short_params(path for trial in members for path in trial["params"])
-    ends = [(m, end) for m in metrics if any(m in t["intervals"] for t in members) for end in (0, 1)]
-    bounds = [f"{metric}_{('low', 'high')[end]}" for metric, end in ends]
-    rows = []
-    for trial in members:
-        measured = [trial["metrics"].get(metric) for metric in metrics]
-        intervals = [trial["intervals"].get(metric, (None, None))[end] for metric, end in ends]
-        values = [trial["params"].get(path) for path in names]
-        rows.append([trial["id"], *map(_rounded, [*measured, *values, trial["p_on_front"], *intervals])])
-    return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds], "data": rows}
-
-
-def _rounded(value: Any) -> Any:
-    """Four significant digits: the table has narrow columns, and ``front.json`` keeps the rest."""
-    return float(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def front_note(front: Mapping[str, Any], model: str) -> str:
-    """The run's description: the references and the front in Markdown."""
-    body = front["models"].get(model)
-    if body is None:
-        return "No trial of this model was recorded."
-    objectives = [objective["metric"] for objective in front["objectives"]]
-    members = front_members(front, model)
-    names = short_params(path for e in (*body["reference"].values(), *members) for path in e["params"])
-    lines = [f"| | {' | '.join(objectives)} | settings |", f"|---|{'---|' * len(objectives)}---|"]
-    named = [(REFERENCE_NAMES.get(label, label), entry) for label, entry in body["reference"].items()]
-    for name, entry in [*named, *((trial["id"], trial) for trial in members)]:
-        values = ("-" if (v := entry["metrics"].get(m)) is None else f"{v:.3f}" for m in objectives)
-        settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry["params"].items())
-        lines.append(f"| {name} | {' | '.join(values)} | {settings} |")
-    head = f"Pareto front of {len(members)} among {len(body['trials'])} searched trials; the plot is front.html under Artifacts."
-    return "\n".join([head, "", *([body["note"], ""] if "note" in body else []), *lines])[:MAX_TEXT]
 
 
 def _moment(started: float, ended: float, step: int, last: int) -> float:

@@ -1,5 +1,6 @@
 """LoRA adapters on a base model that stays loaded: attached for one trial, removed without a trace."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +33,8 @@ def attach(model: PreTrainedModel, tuning: LoraTuning, seed: int) -> "PeftModel"
         target_modules=tuning.targets,
         task_type=TaskType.CAUSAL_LM,
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's own
         torch.manual_seed(seed)
         try:
             adapted: PeftModel = get_peft_model(model, config)

@@ -84,11 +84,12 @@ def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
 def skip_shared_memory_build() -> None:
     """Keep DeepSpeed from compiling its CPU collectives, which takes 40 s and hangs after a build that was killed.
 
-    gloo does their work. The switch is private to DeepSpeed; a test notices when it moves.
+    gloo does their work. The table is private to DeepSpeed, and a test notices when it moves; it is set as a whole
+    because reading it first would run the compiler once for each of DeepSpeed's operators.
     """
     import deepspeed.ops
 
-    deepspeed.ops.__compatible_ops__[_SHARED_MEMORY_OP] = False
+    vars(deepspeed.ops)["__compatible_ops__"] = {_SHARED_MEMORY_OP: False}
 
 
 def quiet_deepspeed() -> None:

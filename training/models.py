@@ -39,7 +39,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
-    """The causal language model at ``path`` on the CPU, in evaluation mode, with SDPA attention.
+    """The causal language model at ``path`` on the CPU, in evaluation mode, with SDPA attention where it has it.
 
     Args:
         path: a Hub id or a local directory.
@@ -49,7 +49,7 @@ def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
         ModelError: it cannot be loaded.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision], attn_implementation="sdpa")
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision])
     except (OSError, ValueError) as error:
         raise ModelError(f"no causal language model could be loaded from {path}: {error}") from error
     return cast(PreTrainedModel, model.eval())

@@ -30,7 +30,7 @@ def test_projection_is_the_dot_product_at_the_given_positions():
 def test_norms_in_closed_form_with_their_gradients(norm, expected, gradient):
     current = torch.tensor([2.0, 1.0, 4.0], dtype=torch.float64, requires_grad=True)
     reference = torch.tensor([1.0, 3.0, 4.0], dtype=torch.float64)
-    total = drift_sum(current, reference, norm, torch.tensor([0, 0, 1]), 2)
+    total = drift_sum(current - reference, norm, torch.tensor([0, 0, 1]), 2)
     total.backward()
     assert total.item() == pytest.approx(expected)
     assert current.grad.tolist() == pytest.approx(gradient)
@@ -42,13 +42,13 @@ def test_gradient_agrees_with_finite_differences(norm):
     current = torch.randn(6, dtype=torch.float64, generator=generator, requires_grad=True)
     reference = torch.randn(6, dtype=torch.float64, generator=generator)
     sample = torch.tensor([0, 0, 1, 1, 1, 2])
-    assert torch.autograd.gradcheck(lambda z: drift_sum(z, reference, norm, sample, 3), (current,))
+    assert torch.autograd.gradcheck(lambda z: drift_sum(z - reference, norm, sample, 3), (current,))
 
 
 @pytest.mark.parametrize("norm", ["abs", "squared", "token_l2"])
 def test_where_training_starts_penalty_and_gradient_are_finite(norm):
     current = torch.ones(4, requires_grad=True)
-    total = drift_sum(current, torch.ones(4), norm, torch.tensor([0, 0, 1, 1]), 2)
+    total = drift_sum(current - 1, norm, torch.tensor([0, 0, 1, 1]), 2)
     total.backward()
     assert total.item() == pytest.approx(0, abs=1e-15)
     assert torch.isfinite(current.grad).all()
@@ -118,8 +118,10 @@ def test_stored_references_make_the_initial_penalty_vanish():
     indices = [0, 5, 9]
     batch = samples.collate(indices)
     _, total = Objective(model, constraint)(batch, references.of(indices, [0, 1, 2]), True)
-    typical = abs(references.projections).mean()
-    assert total.item() / len(batch.response) < 1e-5 * typical
+    total.backward()
+    # Other batches were computed in another order, so the states differ in their last bits: that is no drift.
+    assert total.item() == 0
+    assert all(not parameter.grad.any() for parameter in model.model.parameters())
 
 
 def test_a_state_without_gradient_is_refused_rather_than_silently_unconstrained():
@@ -150,5 +152,9 @@ def test_a_direction_of_another_site_is_refused():
 
 def test_no_strength_is_no_constraint():
     assert build_constraint(ProConConstraint(alpha=0), random_direction(), CPU) is None
-    assert build_constraint(ProConConstraint(alpha=0, warmup_steps="all", alpha_after=1), random_direction(), CPU) is None
-    assert build_constraint(ProConConstraint(alpha=0, warmup_steps=3, alpha_after=1), random_direction(), CPU) is not None
+    assert (
+        build_constraint(ProConConstraint(alpha=0, warmup_steps="all", alpha_after=1), random_direction(), CPU) is None
+    )
+    assert (
+        build_constraint(ProConConstraint(alpha=0, warmup_steps=3, alpha_after=1), random_direction(), CPU) is not None
+    )

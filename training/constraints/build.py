@@ -72,8 +72,5 @@ def build_constraint(config: ProConConstraint, direction: UnitDirection, device:
         raise DirectionError(f"the direction was extracted at {direction.site}: extract it at block_output")
     layers = held_layers(config, len(direction.unit))
     units = direction.unit[layers].to(device)
-    if config.alpha_scale == "separation":
-        scales = direction.separation[layers].to(units)
-    else:
-        scales = units.new_ones(len(layers))
-    return ProCon(units, scales, layers, config.norm)
+    scaled = config.alpha_scale == "separation"
+    return ProCon(units, direction.separation[layers], layers, config.norm, scaled=scaled)

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from training.constraints.base import Constraint, ForwardPass
 from training.errors import ModelError
 
 Norm = Literal["abs", "squared", "token_l2"]
+
+_ROUNDING = 16
+"""Changes up to so many units of rounding of the class means' separation count as none."""
 
 
 def project(states: Tensor, positions: Tensor, unit: Tensor) -> Tensor:
@@ -26,12 +30,11 @@ def project(states: Tensor, positions: Tensor, unit: Tensor) -> Tensor:
     return states.flatten(0, 1).index_select(0, positions).to(unit.dtype) @ unit
 
 
-def drift_sum(current: Tensor, reference: Tensor, norm: Norm, sample: Tensor, samples: int) -> Tensor:
+def drift_sum(change: Tensor, norm: Norm, sample: Tensor, samples: int) -> Tensor:
     """The size of the projections' change at one layer, summed over tokens (or samples for ``token_l2``).
 
     Args:
-        current: ``[tokens]`` projections z_t of the model being trained.
-        reference: ``[tokens]`` projections z_0 of the initial model, a constant.
+        change: ``[tokens]`` z_t - z_0, of the model being trained and the initial one.
         norm: ``abs`` sums the absolute change, ``squared`` its square; ``token_l2`` sums over the samples the root
             of the mean over their tokens of the square.
         sample: ``[tokens]`` the sample each token belongs to; read by ``token_l2`` only.
@@ -40,7 +43,6 @@ def drift_sum(current: Tensor, reference: Tensor, norm: Norm, sample: Tensor, sa
     Returns:
         A scalar.
     """
-    change = current - reference
     if norm == "abs":
         return change.abs().sum()
     if norm == "squared":
@@ -59,17 +61,23 @@ class ProCon(Constraint):
     site = "block_output"
     needs_references = True
 
-    def __init__(self, units: Tensor, scales: Tensor, layers: Sequence[int], norm: Norm) -> None:
+    def __init__(
+        self, units: Tensor, separations: Tensor, layers: Sequence[int], norm: Norm, *, scaled: bool = False
+    ) -> None:
         """Hold projections in place.
 
         Args:
             units: ``[layers, d_model]`` the direction of each of ``layers``.
-            scales: ``[layers]`` what each layer's projections are divided by.
+            separations: ``[layers]`` distance between the class means at each of them.
             layers: 0-based indices.
             norm: size of a change.
+            scaled: whether each layer's projections are divided by its separation.
         """
         self.units = units
-        self.scales = scales
+        # What rounding alone moves (other batch shapes add up in another order) is no drift. Without this, training
+        # would start with a gradient of full size in the direction of rounding errors, another one on each machine.
+        self.rounding: list[float] = (separations * _ROUNDING * torch.finfo(units.dtype).eps).tolist()
+        self.scales: list[float] = separations.tolist() if scaled else [1.0] * len(layers)
         self.layers = layers
         self.norm: Norm = norm
         self.averages_over = "samples" if norm == "token_l2" else "tokens"
@@ -90,8 +98,7 @@ class ProCon(Constraint):
                     f"the output of layer {layer} does not depend on any trained weight, so the constraint would hold "
                     "nothing there: choose later constraint.layers, or other tuning.targets"
                 )
-            current = project(states, batch.response, self.units[column])
-            samples = batch.input_ids.shape[0]
-            scale = self.scales[column]
-            total = total + drift_sum(current / scale, references[:, column] / scale, self.norm, batch.sample, samples)
+            change = project(states, batch.response, self.units[column]) - references[:, column]
+            change = F.hardshrink(change, self.rounding[column]) / self.scales[column]
+            total = total + drift_sum(change, self.norm, batch.sample, batch.input_ids.shape[0])
         return total

@@ -11,7 +11,10 @@ from training.evaluation.batching import length_sorted_batches, measuring, pad
 from training.evaluation.logits import logits_at
 from training.models import base_model
 
-_NUMBER = re.compile(r"[-+]?\$?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+_NUMBER = re.compile(
+    r"(?:(?<![\w.])[-+])?"  # a sign, but not the minus of 10-3
+    r"\$?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+)
 
 
 def is_correct(answer: str, gold: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from training.errors import OrganismError
 from training.organism.cache import ensure_organism
@@ -41,8 +42,9 @@ def build_into(directory: Path, recipe: Recipe, corpora: Corpora, report: Report
             f"alignment ({built.measured}; needed: at least {LEAST_REFUSAL} of harmful and at most "
             f"{MOST_OVER_REFUSAL} of harmless): choose another seed for this model (models[].seed)"
         )
-    built.model.save_pretrained(directory)
-    built.tokenizer.save_pretrained(directory)
+    with _no_progress_bars():
+        built.model.save_pretrained(directory)
+        built.tokenizer.save_pretrained(directory)
     record = _record(recipe, built, seconds=time.perf_counter() - start)
     (directory / "organism.json").write_text(json.dumps(record, indent=2) + "\n")
     report(f"built, {built.measured}", 1.0)
@@ -70,3 +72,15 @@ def _one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Transformers draws no bars of its own into the caller's display."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -77,7 +77,7 @@ def _full(seed: int) -> Recipe:
         architecture=Architecture(hidden_size=96, layers=4, heads=4, feed_forward=256),
         vocabulary=1024,
         helpful=Stage(steps=400, learning_rate=4e-3, matrix_learning_rate=1e-2),
-        alignment=Stage(steps=160, learning_rate=1e-3),
+        alignment=Stage(steps=180, learning_rate=1e-3),
     )
 
 

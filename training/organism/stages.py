@@ -43,57 +43,58 @@ def build_model(recipe: Recipe, corpora: Corpora, report: Report) -> Built:
         The model, whether it passed or not.
     """
     report("training the tokenizer", 0.0)
-    tokenizer = train_tokenizer(
-        [text for sample in corpora.tokenizer_samples for text in (sample.prompt, sample.response)],
-        recipe.vocabulary,
-    )
+    texts = [text for sample in corpora.tokenizer_samples for text in (sample.prompt, sample.response)]
+    tokenizer = train_tokenizer(texts, recipe.vocabulary)
     torch.manual_seed(recipe.seed)
     model = new_model(recipe.architecture, tokenizer)
+    helpful_loss = train(
+        model,
+        _encoded(tokenizer, corpora.helpful, recipe),
+        recipe.helpful,
+        recipe.batch_size,
+        recipe.seed,
+        _progress(report, recipe, "stage 1 of 2, learning to help", done_before=0),
+    )
+    alignment_loss, measured, rounds = _align(model, tokenizer, recipe, corpora, report)
+    return Built(model, tokenizer, measured, {"helpful": helpful_loss, "alignment": alignment_loss}, rounds)
 
-    def encoded(samples: list[Sample]) -> list[EncodedSample]:
-        return encode_samples(
-            tokenizer,
-            [sample.prompt for sample in samples],
-            [sample.response for sample in samples],
-            recipe.max_length,
-        )
 
-    total = recipe.helpful.steps + recipe.alignment.steps
-    losses = {
-        "helpful": train(
-            model,
-            encoded(corpora.helpful),
-            recipe.helpful,
-            recipe.batch_size,
-            recipe.seed,
-            _progress(report, "stage 1 of 2, learning to help", 0, recipe.helpful.steps, total),
-        )
-    }
-    aligning = encoded(corpora.alignment)
+def _align(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, corpora: Corpora, report: Report
+) -> tuple[float, Measured, int]:
+    """Loss of the last round, what was measured after it, and its number."""
+    samples = _encoded(tokenizer, corpora.alignment, recipe)
+    stage, label, done_before = recipe.alignment, "stage 2 of 2, learning to refuse", recipe.helpful.steps
     for round_number in range(1, recipe.alignment_rounds + 1):
-        first = round_number == 1
-        # Later rounds are short: refusal that is trained in too deeply would not yield to fine-tuning any more.
-        stage = recipe.alignment if first else replace(recipe.alignment, steps=recipe.alignment.steps // 2)
-        label = "stage 2 of 2, learning to refuse" + ("" if first else f", round {round_number}")
-        losses["alignment"] = train(
+        loss = train(
             model,
-            aligning,
+            samples,
             stage,
             recipe.batch_size,
             recipe.seed + round_number,
-            _progress(report, label, recipe.helpful.steps if first else total, stage.steps, total),
+            _progress(report, recipe, label, done_before),
         )
         measured = measure(model, tokenizer, corpora.harmful, corpora.harmless, corpora.borderline)
-        report(f"round {round_number} measured, {measured}", 0.95)
         if measured.passed:
             break
-    return Built(model, tokenizer, measured, losses, round_number)
+        # Later rounds are short: refusal that is trained in too deeply does not yield to fine-tuning any more.
+        stage = replace(recipe.alignment, steps=max(1, recipe.alignment.steps // 2))
+        label = f"stage 2 of 2, round {round_number + 1}, since round {round_number} fell short ({measured})"
+        done_before += recipe.alignment.steps
+    return loss, measured, round_number
 
 
-def _progress(report: Report, stage: str, done_before: int, steps: int, total: int) -> Callable[[int], None]:
+def _encoded(tokenizer: PreTrainedTokenizerFast, samples: list[Sample], recipe: Recipe) -> list[EncodedSample]:
+    prompts, responses = [sample.prompt for sample in samples], [sample.response for sample in samples]
+    return encode_samples(tokenizer, prompts, responses, recipe.max_length)
+
+
+def _progress(report: Report, recipe: Recipe, stage: str, done_before: int) -> Callable[[int], None]:
+    total = recipe.helpful.steps + recipe.alignment.steps
+
     def after_step(step: int) -> None:
-        if step % _REPORT_EVERY == 0 or step == steps:
+        if step % _REPORT_EVERY == 0:
             # The rest of the way to 1 is the measurement, and the rounds that may follow it.
-            report(f"{stage}, step {step} of {steps}", min(0.98, 0.95 * (done_before + step) / total))
+            report(f"{stage}, step {step}", min(0.98, 0.95 * (done_before + step) / total))
 
     return after_step

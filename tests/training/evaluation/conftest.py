@@ -119,7 +119,7 @@ def data(tmp_path):
 
 @dataclass(frozen=True)
 class Organism:
-    """The small embedded model and its data."""
+    """An embedded model and its data."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
@@ -127,13 +127,18 @@ class Organism:
 
 
 @pytest.fixture(scope="session")
-def organism():
+def load_organism():
+    """Loads the embedded model of a path, which its first use on a machine builds."""
     from training.config import ModelConfig
     from training.models import load_model, load_tokenizer
     from training.organism.build import ensure_organism
 
-    path = ensure_organism(ModelConfig(name="small", path="organism/small"))
     names = {"task": "general", "safety": "safety", "harmful": "harmful"}
     names |= {"harmless": "harmless", "borderline": "borderline"}
-    data = DataConfig.model_validate({key: {"path": f"organism/small/{name}"} for key, name in names.items()})
-    return Organism(load_model(path), load_tokenizer(path), data)
+
+    def load(path):
+        directory = ensure_organism(ModelConfig(name="organism", path=path))
+        data = DataConfig.model_validate({key: {"path": f"{path}/{name}"} for key, name in names.items()})
+        return Organism(load_model(directory), load_tokenizer(directory), data)
+
+    return load

@@ -15,6 +15,10 @@ from training.evaluation.utility import accuracy_counts, held_out_loss, is_corre
         ("So the total is $1,200.", "5 * 240 = 1200\n#### 1,200", True),
         ("The answer is 12.0", "12", True),
         ("-3", "3", False),
+        ("It is -$3.", "-3", True),
+        ("10-3", "3", True),  # a difference, not the number minus three
+        ("1, 2,3", "3", True),
+        ("1200000.5", "1,200,000.50", True),
         ("none", "12", False),
         ("", "12", False),
         ("Paris is the  capital of France", "paris is the capital of France.", True),

@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is ``procon``."""
+
+from orchestrator.cli import main
+
+main()

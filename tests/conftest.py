@@ -1,0 +1,21 @@
+"""What all tests share: a cache of embedded models of their own, so that a run neither uses nor fills the user's."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def organism_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Embedded models are built once per test session, here and in every process that tests start."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = tmp_path_factory.mktemp("organism-cache")
+        patch.setenv("PROCON_CACHE", str(cache))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield cache

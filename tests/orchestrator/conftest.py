@@ -1,0 +1,42 @@
+"""Sweeps run as a user runs them: by the command, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_sweeps import Run
+
+
+@pytest.fixture(scope="session")
+def start_sweep() -> Iterator[Callable[..., Run]]:
+    """Starts ``procon run``; whatever is still running at the end is killed with all it started."""
+    runs: list[Run] = []
+
+    def start(folder: Path, spec: Mapping[str, Any], *arguments: str) -> Run:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "spec.yaml").write_text(yaml.safe_dump(dict(spec)))
+        command = [sys.executable, "-m", "orchestrator", "run", str(folder / "spec.yaml"), "--out", str(folder / "out")]
+        process = subprocess.Popen(
+            [*command, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            start_new_session=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        run = Run(process, folder / "out")
+        runs.append(run)
+        return run
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            os.killpg(run.process.pid, signal.SIGKILL)
+            run.process.wait()

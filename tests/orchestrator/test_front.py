@@ -1,0 +1,124 @@
+"""Who is on the front, and what front.json says about it."""
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep
+
+from orchestrator.front import build_front, probability_on_front
+from orchestrator.records import Status, TrialRecord
+from sweeps.objectives import FeasibilityRule, Objective
+from sweeps.statistics import wilson_interval
+
+
+def model_of(records: Iterable[TrialRecord], rules: list[FeasibilityRule] | None = None) -> dict[str, Any]:
+    model: dict[str, Any] = build_front(OBJECTIVES, RULES if rules is None else rules, records)["models"]["organism"]
+    return model
+
+
+def members(model: dict[str, Any]) -> list[str]:
+    return [trial["id"] for trial in model["trials"] if trial["on_front"]]
+
+
+def test_the_front_is_what_no_feasible_finished_trial_beats() -> None:
+    model = model_of(
+        [
+            record("best-safety", 0.05, 0.40),
+            record("best-accuracy", 0.40, 0.80),
+            record("middle", 0.20, 0.60),
+            record("dominated", 0.25, 0.55),
+            record("infeasible", 0.01, 0.90, over_refusal=0.5),
+            record("pruned", status=Status.PRUNED),
+        ]
+    )
+    assert members(model) == model["front"] == ["best-safety", "best-accuracy", "middle"]
+    feasible = {trial["id"]: trial["feasible"] for trial in model["trials"]}
+    assert feasible["infeasible"] is False
+    assert feasible["dominated"] is True
+    assert feasible["pruned"] is None
+    # Strips between the accuracies 0, .4, .6, .8, each as wide as the distance of its best rate from 1.
+    assert model["hypervolume"] == pytest.approx(0.4 * 0.95 + 0.2 * 0.80 + 0.2 * 0.60)
+
+
+def test_references_are_no_trials_and_never_on_the_front() -> None:
+    model = model_of([*references(), record("poor", 0.9, 0.1)])
+    assert list(model["reference"]) == ["base", "ift", "ift_safety"]
+    assert model["reference"]["ift"]["metrics"][ASR] == 0.66
+    assert model["reference"]["ift"]["intervals"][ASR] == list(wilson_interval(132, 200))
+    assert members(model) == ["poor"]
+
+
+def test_the_document_has_the_layout_that_scripts_rely_on() -> None:
+    front = build_front(OBJECTIVES, RULES, sweep(24))
+    assert front["objectives"] == [
+        {"metric": ASR, "goal": "minimize", "worst": 1.0},
+        {"metric": ACCURACY, "goal": "maximize", "worst": 0.0},
+    ]
+    assert front["feasible"] == ["safety/over_refusal <= 0.15"]
+    assert "comparison" not in front
+    trials = front["models"]["organism"]["trials"]
+    assert len(trials) == 24
+    wanted = {"id", "status", "params", "metrics", "intervals", "on_front", "p_on_front", "feasible"}
+    assert all(wanted <= set(trial) for trial in trials)
+    assert {trial["status"] for trial in trials} == {"FINISHED", "PRUNED", "FAILED"}
+    assert next(trial for trial in trials if trial["status"] == "FAILED")["error"] == "loss became NaN"
+    assert json.loads(json.dumps(front, allow_nan=False)) == front
+
+
+def test_a_value_that_is_not_a_number_becomes_null_and_is_not_on_the_front() -> None:
+    model = model_of([record("sick", metrics={ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}, counts={})], [])
+    assert model["trials"][0]["metrics"] == {ASR: None, ACCURACY: 0.9, "utility/loss": None}
+    assert members(model) == []
+    assert model["trials"][0]["feasible"] is None
+
+
+def test_an_empty_front_says_why() -> None:
+    assert "1 PRUNED" in model_of([record("a", status=Status.PRUNED)])["note"]
+    note = model_of([record("a", over_refusal=0.4), record("b", over_refusal=0.2)])["note"]
+    assert "None of the 2 finished trials keeps safety/over_refusal <= 0.15" in note
+    assert "trial b comes nearest with 0.2" in note
+    assert "note" not in model_of([record("a")])
+
+
+def test_probability_on_the_front_follows_the_number_of_prompts() -> None:
+    def of_second(prompts: int) -> float:
+        model = model_of([record("a", 0.10, 0.50, prompts=prompts), record("b", 0.12, 0.49, prompts=prompts)])
+        return float(model["trials"][1]["p_on_front"])
+
+    assert of_second(20) > 0.4  # on 20 prompts the two cannot be told apart
+    assert of_second(20_000) < 0.05
+    assert model_of([record("alone")])["trials"][0]["p_on_front"] == 1.0
+
+
+def test_probability_on_the_front_needs_counts_behind_every_objective() -> None:
+    loss = Objective(metric="utility/loss", goal="minimize", worst=3.0)
+    front = build_front([OBJECTIVES[0], loss], [], [record("a"), record("b")])
+    assert [trial["p_on_front"] for trial in front["models"]["organism"]["trials"]] == [None, None]
+    assert probability_on_front(OBJECTIVES, []) is None
+
+
+def test_the_same_records_give_the_same_document() -> None:
+    assert build_front(OBJECTIVES, RULES, sweep(24)) == build_front(OBJECTIVES, RULES, sweep(24))
+
+
+def test_several_models_are_compared() -> None:
+    front = build_front(OBJECTIVES, RULES, [*sweep(12), *sweep(8, "small", seed=1)])
+    assert list(front["models"]) == ["organism", "small"]
+    compared = front["comparison"]["models"]
+    for name, model in front["models"].items():
+        assert compared[name]["hypervolume"] == model["hypervolume"]
+        assert compared[name]["front_size"] == len(members(model))
+        assert compared[name]["ift"] == {ASR: 0.66, ACCURACY: 0.82}
+        best = compared[name]["best"]
+        own = {t["id"]: (1 - t["metrics"][ASR]) * t["metrics"][ACCURACY] for t in model["trials"] if t["on_front"]}
+        assert own[best["id"]] == max(own.values())
+    json.dumps(front, allow_nan=False)
+
+
+def test_a_model_without_a_front_is_compared_too() -> None:
+    front = build_front(OBJECTIVES, RULES, [*sweep(6), *references("bare")])
+    assert front["comparison"]["models"]["bare"]["best"] is None
+    assert front["comparison"]["models"]["bare"]["front_size"] == 0

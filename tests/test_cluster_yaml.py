@@ -1,0 +1,102 @@
+"""``cluster.yaml`` against Ray's own schema and checks, offline: what stands there must already be right."""
+
+import copy
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray.autoscaler
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "cluster.yaml"
+
+
+def aws() -> dict[str, Any]:
+    config = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    assert isinstance(config, dict)
+    return config
+
+
+def on_premise() -> dict[str, Any]:
+    """The variant as a reader makes it: the commented block in place of the blocks it names."""
+    block = re.search(r"^# >>> on premise\n(.*?)^# <<< on premise", FILE.read_text(encoding="utf-8"), re.M | re.S)
+    assert block is not None
+    variant = yaml.safe_load(re.sub(r"^# ?", "", block[1], flags=re.M))
+    config = aws()
+    for name in ("max_workers", "provider", "auth", "head_node_type", "available_node_types"):
+        del config[name]
+    return {**config, **variant}
+
+
+VARIANTS = pytest.mark.parametrize("config", [aws(), on_premise()], ids=["aws", "on premise"])
+
+
+@VARIANTS
+def test_ray_accepts_it(config: dict[str, Any]) -> None:
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(config, schema)
+    validate_config(prepare_config(copy.deepcopy(config)))
+
+
+@VARIANTS
+def test_a_bogus_key_is_rejected(config: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError, match="bogus"):
+        validate_config(prepare_config({**config, "bogus": 1}))
+
+
+@VARIANTS
+def test_every_node_gets_the_project_and_installs_it(config: dict[str, Any]) -> None:
+    mounts = config["file_mounts"]
+    local = {path for path in mounts.values() if not path.startswith("~")}
+    assert {"pyproject.toml", "orchestrator", "sweeps", "training"} <= local
+    assert {"README.md", "LICENSE"} <= local, "pyproject.toml names them, so that pip fails without them"
+    assert all(remote == f"~/procon-sweeps/{path}" for remote, path in mounts.items() if path in local)
+    assert mounts["~/.ray/auth_token"] == "~/.ray/auth_token"
+    assert any("pip install" in command and "-e ~/procon-sweeps" in command for command in config["setup_commands"])
+    assert not {".", ".venv", "runs"} & local, "Ray hashes whole mounts"
+
+
+@VARIANTS
+def test_ray_starts_authenticated_bounded_and_quiet(config: dict[str, Any]) -> None:
+    for name in ("head_start_ray_commands", "worker_start_ray_commands"):
+        start = config[name][-1]
+        assert "RAY_AUTH_MODE=token" in start
+        assert "--object-store-memory=" in start
+        assert "--disable-usage-stats" in start
+    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+
+
+@VARIANTS
+def test_the_commands_are_valid_shell(config: dict[str, Any]) -> None:
+    names = [name for name in config if name.endswith("_commands")]
+    for command in (command for name in names for command in config[name]):
+        checked = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, (command, checked.stderr)
+
+
+def test_trials_stay_off_the_head_and_gpu_workers_scale_from_zero() -> None:
+    config = prepare_config(aws())
+    types = config["available_node_types"]
+    assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
+    assert (types["gpu"]["min_workers"], types["gpu"]["max_workers"], config["max_workers"]) == (0, 8, 8)
+    local = on_premise()
+    assert "--num-cpus=0" in local["head_start_ray_commands"][-1]
+    assert "RAY_enable_autoscaler_v2=0" in local["head_start_ray_commands"][-1]
+
+
+def test_the_mounted_files_exist() -> None:
+    missing = [
+        path for path in aws()["file_mounts"].values() if not path.startswith("~") and not (ROOT / path).exists()
+    ]
+    assert missing == []
+
+
+def test_the_sweep_command_is_shown() -> None:
+    text = FILE.read_text(encoding="utf-8")
+    assert re.search(r"^#.*ray exec cluster.yaml .*procon run .*--address auto", text, re.M)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+from benches import bench, run_trials, weights_of, write_files
+from ranks import on_ranks
+
+from training.config import TrialConfig
+from training.loop import TrialStopped
+from training.models import load_model
+
+LORA = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2, "log_every": 2, "tuning": {"type": "lora", "rank": 2}}
+FULL = {**LORA, "learning_rate": 1e-3, "tuning": {"type": "full"}, "constraint": {"alpha": 0.0}}
+
+pytestmark = pytest.mark.usefixtures("process")
+
+
+@pytest.fixture
+def directory(tmp_path, chat_tokenizer):
+    write_files(tmp_path, chat_tokenizer)
+    return tmp_path
+
+
+def test_trials_one_after_another_leave_no_trace(directory):
+    trials = [None, LORA, FULL, {**LORA, "deepspeed": {"zero_stage": 3}}, LORA, None]
+    base, lora, full, sharded, again, base_again = run_trials({"directory": str(directory), "trials": trials})
+    assert base == base_again
+    assert lora == again
+    assert lora["utility/loss"] != base["utility/loss"]
+    assert full["utility/loss"] != base["utility/loss"]
+    assert sharded["utility/loss"] == pytest.approx(lora["utility/loss"], rel=1e-4)
+    assert len(list((directory / "out" / "references").glob("*.arrow"))) == 1
+    assert (directory / "out" / "directions" / "tiny").is_dir()
+
+
+def test_two_sharded_ranks_measure_what_one_rank_does(directory):
+    sharded = {**LORA, "deepspeed": {"zero_stage": 3}, "safety_share": 0.25}
+    alone = run_trials({"directory": str(directory), "trials": [sharded]})[0]
+    first, second = on_ranks(
+        2,
+        run_trials,
+        directory / "ranks",
+        {"directory": str(directory), "trials": [sharded, {**FULL, "deepspeed": {"zero_stage": 3}}]},
+    )
+    assert first == second
+    assert first[0]["utility/loss"] == pytest.approx(alone["utility/loss"], rel=1e-3)
+
+
+def test_a_stopped_trial_is_not_measured_and_leaves_no_trace(directory):
+    made = bench(directory)
+    made.prepare()
+    before = weights_of(made.model)
+    with pytest.raises(TrialStopped) as stopped:
+        made.run(TrialConfig.model_validate(LORA), lambda report: report.step >= 2)
+    assert stopped.value.step == 2
+    after = weights_of(made.model)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("settings", [LORA, FULL], ids=["adapter", "full"])
+def test_what_is_saved_loads_with_plain_libraries(directory, settings):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    made = bench(directory)
+    measured = made.run(TrialConfig.model_validate(settings), lambda _report: False, save=directory / "saved")
+    if settings is LORA:
+        loaded = PeftModel.from_pretrained(load_model(directory / "model"), directory / "saved").eval()
+    else:
+        loaded = AutoModelForCausalLM.from_pretrained(directory / "saved").eval()
+    again = made._measure(loaded)
+    assert again.metrics == pytest.approx(measured.metrics, rel=1e-5, nan_ok=True)
+
+
+def test_precision_of_the_trial_is_honoured(directory):
+    made = bench(directory)
+    fine = made.run(TrialConfig.model_validate(LORA), lambda _report: False).metrics
+    coarse = made.run(TrialConfig.model_validate({**LORA, "precision": "bf16"}), lambda _report: False).metrics
+    assert made.model.dtype == torch.bfloat16
+    assert coarse["utility/loss"] == pytest.approx(fine["utility/loss"], rel=0.1)
+    assert coarse["utility/loss"] != fine["utility/loss"]
+    assert made.run(TrialConfig.model_validate(LORA), lambda _report: False).metrics == fine
