@@ -36,6 +36,8 @@ def check_sweep(spec: SweepSpec, tracking_uri: str) -> dict[str, int]:
             raise SpecError(f"trial.constraint.{error} (model {name})") from error
         for index, objective in enumerate(spec.objectives):
             check_metric(objective.metric, f"objectives.{index}.metric", depth)
+        for index, rule in enumerate(spec.feasible):
+            check_metric(rule.metric, f"feasible.{index}", depth)
     _check_data(spec)
     check_tracking(tracking_uri)
     return depths

@@ -121,7 +121,7 @@ def test_stored_references_make_the_initial_penalty_vanish():
     total.backward()
     # Other batches were computed in another order, so the states differ in their last bits: that is no drift.
     assert total.item() == 0
-    assert all(not parameter.grad.any() for parameter in model.model.parameters())
+    assert all(not parameter.grad.any() for parameter in model.model.layers.parameters())
 
 
 def test_a_state_without_gradient_is_refused_rather_than_silently_unconstrained():
