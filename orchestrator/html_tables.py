@@ -104,7 +104,7 @@ def _values(metrics: Mapping[str, float] | None, wanted: Sequence[str]) -> str:
 
 
 def _joined(metrics: Sequence[str]) -> str:
-    return escape(" / ".join(metric.rsplit("/", 1)[-1] for metric in metrics))
+    return escape(" / ".join(metric.rsplit("/", 1)[-1].replace("_", " ") for metric in metrics))
 
 
 def _table(head: Cells, rows: Sequence[Cells]) -> str:

@@ -269,4 +269,4 @@ def _xy(points: Sequence[Point]) -> tuple[list[float], list[float]]:
 def _wrap(text: str) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, 105))
+    return "\n".join(textwrap.wrap(text, 88))

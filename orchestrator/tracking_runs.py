@@ -28,7 +28,8 @@ RUN_STATUS = {
 TABLE = "front_table.json"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow's page files the runs under evaluations of language-model applications."""
+"""Model training, not an evaluation of a language-model application; a fresh browser still opens MLflow's GenAI view
+unless the address ends in ``/#/experiments/<id>?workflowType=machine_learning``."""
 SOURCE_TAGS = {"mlflow.source.name": "procon run", "mlflow.source.type": "LOCAL"}
 MAX_METRICS, MAX_PARAMS = 1000, 100
 """MLflow's limits on one batch."""
@@ -195,8 +196,11 @@ class RunStore:
             )
             self._created.add(run)
         if key not in self._runs:
-            self._remember(key, run)
             self._runs[key] = run
+            try:
+                self._remember(key, run)
+            except Exception as error:  # the run exists: losing its events would be worse than not knowing its id
+                logger.warning("MLflow run %s of %s could not be remembered (%s)", run, key, error)
         return run
 
     def _checked(self, key: str) -> str | None:

@@ -246,6 +246,18 @@ def test_ids_are_remembered_before_anything_is_logged(store: Store) -> None:
     assert seen == [(parent_key("organism"), 0), ("organism-000", 0)]
 
 
+def test_a_journal_that_takes_no_more_loses_no_event(store: Store) -> None:
+    def closed(key: str, run_id: str) -> None:
+        store.known[key] = run_id
+        raise ValueError("I/O operation on closed file")
+
+    tracker = Tracker(store.uri, "demo", store.artifacts, remember=closed, known={})
+    play(tracker, [record("organism-000")])
+    assert tracker.close(SECONDS) == 0
+    assert store.run("organism-000").info.status == "FINISHED"
+    assert len(store.runs()) == 2
+
+
 def test_the_front_of_an_extended_sweep_replaces_the_old_marks_and_table(store: Store) -> None:
     old, new = record("organism-000", 0.3, 0.6), record("organism-001", 0.1, 0.8)
     for records in ([old], [old, new]):

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-WORDS = "please tell me how to bake bread build a house cut grass dig soil sing songs paint walls well then".split()
+WORDS = "please tell me how to bake bread build a house cut grass dig soil sing songs paint walls well then"
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -25,7 +25,7 @@ def chat_tokenizer() -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([" ".join(WORDS)], trainer)
+    tokenizer.train_from_iterator([WORDS], trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|im_end|>")
     fast.chat_template = TEMPLATE
     return fast

@@ -1,7 +1,7 @@
 import pytest
 import torch
-
 from tiny import random_direction, random_samples, references_of, tiny_llama
+
 from training.config import ProConConstraint
 from training.constraints import ForwardPass, build_constraint
 from training.constraints.procon import drift_sum, project
