@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.records import Status, TrialRecord
 from sweeps.objectives import FeasibilityRule, Objective
 from sweeps.pareto import hypervolume, non_dominated
+from sweeps.spec import REFERENCES
 from sweeps.statistics import wilson_interval
 
 FrontDocument = dict[str, Any]
@@ -80,6 +81,7 @@ def _model(
     objectives: Sequence[Objective], rules: Sequence[FeasibilityRule], records: Sequence[TrialRecord]
 ) -> dict[str, Any]:
     trials = [record for record in records if record.kind == "trial"]
+    references = [record for record in records if record.kind == "reference" and record.metrics]
     finished = [t for t in trials if t.status == Status.FINISHED and _measured(objectives, t)]
     candidates = [t for t in finished if all(rule.holds(t.metrics) for rule in rules)]
     values = [[t.metrics[o.metric] for o in objectives] for t in candidates]
@@ -91,7 +93,7 @@ def _model(
     model: dict[str, Any] = {
         "hypervolume": float(hypervolume(values, goals, [o.reference for o in objectives])),
         "front": [trial for trial, member in on_front.items() if member],
-        "reference": {r.label: _entry(r) for r in records if r.kind == "reference" and r.metrics},
+        "reference": {r.label: _entry(r) for r in sorted(references, key=lambda r: REFERENCES.index(r.label))},
         "trials": [
             {
                 "id": trial.id,

@@ -39,6 +39,11 @@ class Mirror:
         for model in spec.models:
             self._tracker.parent(model.name, {"model.path": model.path, **params}, tags)
 
+    @property
+    def experiment_id(self) -> str | None:
+        """The MLflow experiment's id; none before the store was first reached."""
+        return self._tracker.experiment_id
+
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal; returns at once."""
         kind = event["event"]

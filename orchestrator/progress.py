@@ -64,7 +64,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays on screen."""
-        (self._live.console if self._live else self._console).print(text, highlight=False)
+        (self._live.console if self._live else self._console).print(text, highlight=False, soft_wrap=True)
 
     def phase(self, text: str, fraction: float | None = None) -> None:
         """What is going on before the first trial; ``fraction`` of it is done."""

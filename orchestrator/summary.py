@@ -3,7 +3,8 @@
 import json
 import os
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         (outcome.directory / JOURNAL, "everything that happened"),
     ):
         say(f"  {name.name:<16} {meaning}")
-    say(f"MLflow has the same runs: {_mlflow_command(outcome.tracking_uri)}")
+    _print_mlflow(outcome, say)
     if outcome.undelivered:
         say(f"[yellow]{outcome.undelivered} MLflow events could not be delivered; the journal has them all[/yellow]")
 
@@ -47,9 +48,6 @@ def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> N
             console.rule(directory)
         for table in render_table(front):
             console.print(table)
-        for name, model in front["models"].items():
-            if model.get("note"):
-                console.print(f"{name}: {model['note']}")
 
 
 def read_front(directory: Path) -> dict[str, Any]:
@@ -73,10 +71,22 @@ def _print_failures(outcome: Outcome, console: Console) -> None:
             console.print(f"[red]{record.id} failed:[/red] {reason}", soft_wrap=True, highlight=False)
 
 
-def _mlflow_command(uri: str) -> str:
+def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
+    """How to see the same runs in MLflow; without the workflow type, a fresh browser opens a view that hides them."""
+    uri = outcome.tracking_uri
+    page = f"/#/experiments/{outcome.experiment_id}?workflowType=machine_learning" if outcome.experiment_id else ""
     if uri.startswith(("http://", "https://")):
-        return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}   (in this environment, then open http://127.0.0.1:5000)"
+        say(f"MLflow has the same runs: {uri.rstrip('/')}{page}")
+        return
+    command = Path(sys.executable).with_name("mlflow")
+    say(f"MLflow has the same runs: {_short(command)} server --backend-store-uri {shlex.quote(_short_uri(uri))}")
+    say(f"  then open               http://127.0.0.1:5000{page}")
+
+
+def _short_uri(uri: str) -> str:
+    """An SQLite URI relative to where we are, where that is shorter and means the same."""
+    prefix = "sqlite:///"
+    return prefix + _short(Path(uri.removeprefix(prefix))) if uri.startswith(prefix) else uri
 
 
 def _short(directory: Path) -> str:

@@ -38,6 +38,8 @@ class Outcome:
     records: list[TrialRecord]
     files: ReportFiles
     tracking_uri: str
+    experiment_id: str | None
+    """MLflow experiment; none when MLflow was never reached."""
     undelivered: int
     """MLflow events that could not be delivered."""
     interrupted: bool
@@ -77,13 +79,23 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
         progress.say(f"sweep {spec.name}: {total} trials into {directory}")
         interrupted = _search(spec, depths, directory, address, journal, progress, mirror)
     journal.append("sweep_ended", interrupted=interrupted)
-    journal.close()
     found = records(read_journal(directory / JOURNAL))
     front = build_front(spec.objectives, spec.feasible, found)
     files = write_report(directory, spec.name, front, found)
     status = Status.STOPPED if interrupted else Status.FINISHED
     undelivered = mirror.finish(front, files, status)
-    return Outcome(directory, front, found, files, tracking_uri, undelivered, interrupted, seconds=time.time() - begin)
+    journal.close()
+    return Outcome(
+        directory=directory,
+        front=front,
+        records=found,
+        files=files,
+        tracking_uri=tracking_uri,
+        experiment_id=mirror.experiment_id,
+        undelivered=undelivered,
+        interrupted=interrupted,
+        seconds=time.time() - begin,
+    )
 
 
 def _search(

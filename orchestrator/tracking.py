@@ -93,6 +93,11 @@ class Tracker:
         self._put(lambda: self._store.finish_parent(model, status, artifacts, front))
 
     @property
+    def experiment_id(self) -> str | None:
+        """The MLflow experiment's id; none before the store was first reached."""
+        return self._store.experiment_id
+
+    @property
     def waiting(self) -> int:
         """Events that are not delivered yet."""
         return len(self._events)

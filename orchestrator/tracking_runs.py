@@ -152,6 +152,11 @@ class RunStore:
             self._on_front[trial] = on_front
 
     @property
+    def experiment_id(self) -> str | None:
+        """The experiment's id; none before the store was first reached."""
+        return self._opened[1] if self._opened else None
+
+    @property
     def _client(self) -> "MlflowClient":
         return self._open()[0]
 

@@ -146,7 +146,8 @@ def test_a_childs_curve_and_parameters_are_in_mlflow(two_ranks: TwoRanks) -> Non
 
 
 def test_the_end_says_what_to_do_next(two_ranks: TwoRanks) -> None:
-    for words in ("Pareto front of small", "base", "IFT", "front.html", "mlflow ui --backend-store-uri sqlite:///"):
+    mlflow = ("server --backend-store-uri sqlite:///", "workflowType=machine_learning")
+    for words in ("Pareto front of small", "base", "IFT", "front.html", *mlflow):
         assert words in two_ranks.output
 
 
