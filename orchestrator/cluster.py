@@ -15,12 +15,11 @@ DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our journal is the record
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C is ours: running trials stop, the report is still written
-    "TUNE_RESULT_DELIM": "/",
-    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables; ours follow the journal
     "RAY_AUTH_MODE": "disabled",  # a local Ray listens on this machine only; a joined cluster brings its own mode
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "1",
+    "RAY_worker_maximum_startup_concurrency": "8",  # more workers than cores is our design, not worth a warning
 }
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",  # two threads of one worker fighting two of another ran 20 times slower
@@ -44,12 +43,13 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     Raises:
         ClusterError: the cluster cannot be reached.
     """
-    for name, value in DRIVER_ENVIRONMENT.items():
+    accelerator = {} if gpus else {"DS_ACCELERATOR": "cpu"}
+    for name, value in (DRIVER_ENVIRONMENT | accelerator).items():
         if not (address and name == "RAY_AUTH_MODE"):
             os.environ.setdefault(name, value)
     import ray
 
-    environment = dict(WORKER_ENVIRONMENT) | ({} if gpus else {"DS_ACCELERATOR": "cpu"})
+    environment = WORKER_ENVIRONMENT | accelerator
     environment |= {name: os.environ[name] for name in ("PROCON_CACHE", "HF_HOME", "HF_TOKEN") if name in os.environ}
     local: dict[str, Any] = {}
     if address is None:
