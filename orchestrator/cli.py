@@ -30,9 +30,9 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="A.B=C", help="Change one field; repeatable; numbers reach into lists."),
     ] = None,
-    out: Annotated[str | None, typer.Option(help="Output folder. [default: runs/<name>, then runs/<name>-2]")] = None,
+    out: Annotated[str | None, typer.Option(help="Output folder; left out: runs/<name>, then runs/<name>-2.")] = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join, auto for this machine's. [default: a local Ray]")
+        str | None, typer.Option(help="Ray cluster to join, auto for this machine's; left out: a local Ray.")
     ] = None,
     as_json: Json = False,
 ) -> None:

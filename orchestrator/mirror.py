@@ -5,7 +5,7 @@ from typing import Any
 from orchestrator.journal import Event, Journal, records
 from orchestrator.records import TrialRecord
 from orchestrator.report import ReportFiles
-from orchestrator.tracking import Tracker
+from orchestrator.tracking import Tracker, parent_key
 from sweeps.spec import SweepSpec
 
 FLUSH_SECONDS = 60.0
@@ -29,8 +29,11 @@ class Mirror:
         self._models = [model.name for model in spec.models]
         self._events: dict[str, list[Event]] = {}
 
+        self._runs: dict[str, str] = {}
+
         def remember(key: str, run_id: str) -> None:
             journal.append("mlflow_run", key=key, run_id=run_id)
+            self._runs[key] = run_id
 
         self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known={})
         params = {"trials": spec.trials, **_flat(spec.trial.model_dump(mode="json"))}
@@ -43,6 +46,11 @@ class Mirror:
     def experiment_id(self) -> str | None:
         """The MLflow experiment's id; none before the store was first reached."""
         return self._tracker.experiment_id
+
+    @property
+    def parent_runs(self) -> dict[str, str]:
+        """MLflow run that holds the front, by model; what MLflow was not reached for is absent."""
+        return {model: self._runs[parent_key(model)] for model in self._models if parent_key(model) in self._runs}
 
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal; returns at once."""

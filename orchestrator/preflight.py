@@ -28,6 +28,17 @@ def check_sweep(spec: SweepSpec, tracking_uri: str) -> dict[str, int]:
     Raises:
         SpecError, TrainingError, TrackingError: the first fault, as a sentence.
     """
+    depths = check_specification(spec)
+    check_tracking(tracking_uri)
+    return depths
+
+
+def check_specification(spec: SweepSpec) -> dict[str, int]:
+    """The part of :func:`check_sweep` that needs no MLflow store: models, layers, objectives, data.
+
+    Raises:
+        SpecError, TrainingError: the first fault, as a sentence.
+    """
     depths = {model.name: _depth(model) for model in spec.models}
     for name, depth in depths.items():
         try:
@@ -39,7 +50,6 @@ def check_sweep(spec: SweepSpec, tracking_uri: str) -> dict[str, int]:
         for index, rule in enumerate(spec.feasible):
             check_metric(rule.metric, f"feasible.{index}", depth)
     _check_data(spec)
-    check_tracking(tracking_uri)
     return depths
 
 

@@ -73,14 +73,19 @@ def _print_failures(outcome: Outcome, console: Console) -> None:
 
 def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
     """How to see the same runs in MLflow; without the workflow type, a fresh browser opens a view that hides them."""
-    uri = outcome.tracking_uri
-    page = f"/#/experiments/{outcome.experiment_id}?workflowType=machine_learning" if outcome.experiment_id else ""
-    if uri.startswith(("http://", "https://")):
-        say(f"MLflow has the same runs: {uri.rstrip('/')}{page}")
+    uri, experiment = outcome.tracking_uri, outcome.experiment_id
+    server = uri.startswith(("http://", "https://"))
+    address = uri.rstrip("/") if server else "http://127.0.0.1:5000"
+    if server:
+        say("MLflow has the same runs:")
+    else:
+        command = _short(Path(sys.executable).with_name("mlflow"))
+        say(f"MLflow has the same runs: {command} server --backend-store-uri {shlex.quote(_short_uri(uri))}")
+    if experiment is None:
         return
-    command = Path(sys.executable).with_name("mlflow")
-    say(f"MLflow has the same runs: {_short(command)} server --backend-store-uri {shlex.quote(_short_uri(uri))}")
-    say(f"  then open               http://127.0.0.1:5000{page}")
+    say(f"  all runs         {address}/#/experiments/{experiment}?workflowType=machine_learning")
+    for model, run in outcome.parent_runs.items():
+        say(f"  front of {model:<8} {address}/#/experiments/{experiment}/runs/{run}/artifacts/front.html")
 
 
 def _short_uri(uri: str) -> str:

@@ -40,6 +40,8 @@ class Outcome:
     tracking_uri: str
     experiment_id: str | None
     """MLflow experiment; none when MLflow was never reached."""
+    parent_runs: dict[str, str]
+    """MLflow run that holds the front, by model."""
     undelivered: int
     """MLflow events that could not be delivered."""
     interrupted: bool
@@ -92,6 +94,7 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
         files=files,
         tracking_uri=tracking_uri,
         experiment_id=mirror.experiment_id,
+        parent_runs=mirror.parent_runs,
         undelivered=undelivered,
         interrupted=interrupted,
         seconds=time.time() - begin,

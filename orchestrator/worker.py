@@ -111,7 +111,7 @@ def _serve(job: Job, benches: _Benches, broker: Any, slot: int) -> None:
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
     else:
-        steps = trial.steps if trial is not None else 0
+        steps = trial.total_steps if trial is not None else 0
         update = Update("measured", steps, measurement.metrics, measurement.counts) if broker is not None else None
         if update is not None:
             say(update, measurement.answers)
