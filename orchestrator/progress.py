@@ -16,6 +16,9 @@ from orchestrator.records import Status
 from sweeps.objectives import Objective
 
 RECENT = 8
+"""Ended trials that the live table shows."""
+QUIET_SECONDS = 15.0
+"""Without a terminal, a long phase says this often how far it is."""
 _STYLE = {Status.FINISHED: "green", Status.FAILED: "red", Status.STOPPED: "yellow", Status.PRUNED: "dim"}
 
 
@@ -43,6 +46,7 @@ class Progress:
         self._metrics = [objective.metric for objective in objectives]
         self._begin = time.time()
         self._phase = "starting"
+        self._said = self._begin
         self._running: dict[str, Event] = {}
         self._started: dict[str, float] = {}
         self._ended: list[tuple[str, Event, float]] = []
@@ -64,6 +68,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line that stays on screen."""
+        self._said = time.time()
         (self._live.console if self._live else self._console).print(text, highlight=False, soft_wrap=True)
 
     def phase(self, text: str, fraction: float | None = None) -> None:
@@ -71,8 +76,8 @@ class Progress:
         shown = text if fraction is None else f"{text} {fraction:.0%}"
         news = text.partition(":")[0] != self._phase.partition(":")[0]
         self._phase = shown
-        if not self._live and news:
-            self.say(f"{duration(time.time() - self._begin):>7}  {text}")
+        if not self._live and (news or time.time() - self._said > QUIET_SECONDS):
+            self.say(f"{duration(time.time() - self._begin):>7}  {shown}")
 
     def slots(self, count: int) -> None:
         """How many trials run at once, for the time left."""
