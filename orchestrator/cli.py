@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -70,6 +70,69 @@ def front(
         print(json.dumps(fronts, indent=2))
     else:
         print_fronts(fronts, Console())
+
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Change one field; repeatable; numbers reach into lists."),
+]
+
+
+@app.command()
+def train(
+    spec: Annotated[str, typer.Argument(help="A sweep's YAML file, or the name of a preset such as demo.")],
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model in the spec. [default: the first]")] = None,
+    out: Annotated[str | None, typer.Option(help="Output folder. [default: runs/<name>-train]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the one trial of a spec's trial block, without search and without Ray: measure, train, measure, save."""
+    from rich.console import Console
+
+    from orchestrator.train_command import print_train_outcome, train_one
+    from sweeps.load import load_spec
+    from training.errors import DivergedError
+
+    loaded = load_spec(spec, overrides or [])
+    try:
+        outcome = train_one(loaded, model, out, Console(stderr=as_json))
+    except DivergedError as error:
+        print(f"procon: FAILED: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(json.dumps(outcome.as_json(), indent=2))
+    else:
+        print_train_outcome(outcome, Console())
+    if outcome.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def inspect(
+    spec: Annotated[str, typer.Argument(help="A sweep's YAML file, or the name of a preset such as demo.")],
+    overrides: Overrides = None,
+    model: Annotated[str | None, typer.Option(help="Name of the model in the spec. [default: the first]")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Samples to show of each source.")] = 3,
+    split: Annotated[Literal["train", "test"], typer.Option(help="Which split.")] = "train",
+    as_json: Json = False,
+) -> None:
+    """Show real samples with what is trained on and constrained, and what the maximum length does to all of them."""
+    from rich.console import Console
+
+    from orchestrator.inspect_samples import inspect as inspect_samples
+    from orchestrator.inspect_samples import print_inspection
+    from orchestrator.preflight import check_specification
+    from orchestrator.train_command import chosen_model
+    from sweeps.load import load_spec
+
+    loaded = load_spec(spec, overrides or [])
+    chosen = chosen_model(loaded, model)
+    check_specification(loaded)
+    found = inspect_samples(loaded, chosen, samples=samples, split=split)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print_inspection(found, Console())
 
 
 def main() -> None:

@@ -166,7 +166,7 @@ class RunStore:
             from mlflow import MlflowClient
 
             _quieten()
-            client = MlflowClient(self._uri)
+            client = MlflowClient(self._uri, registry_uri=self._uri)  # else it makes ./mlflow.db for a registry
             found = client.get_experiment_by_name(self._experiment)
             if found is None:
                 identity = client.create_experiment(self._experiment, self._artifact_location, EXPERIMENT_TAGS)

@@ -102,6 +102,8 @@ def _serve(job: Job, benches: _Benches, broker: Any, slot: int) -> None:
         bench = benches.for_model(job.model)
         trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
         measurement = bench.run(trial, on_step)
+        steps = trial.total_steps if trial is not None else 0
+        say(Update("measured", steps, measurement.metrics, measurement.counts), measurement.answers)
     except TrialStopped as stopped:
         say(Update("stopped", step=stopped.step))
     except TrainingError as error:  # raised alike on every rank
@@ -110,8 +112,3 @@ def _serve(job: Job, benches: _Benches, broker: Any, slot: int) -> None:
         say(Update("failed", error=traceback.format_exc(limit=-6)))
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
-    else:
-        steps = trial.total_steps if trial is not None else 0
-        update = Update("measured", steps, measurement.metrics, measurement.counts) if broker is not None else None
-        if update is not None:
-            say(update, measurement.answers)

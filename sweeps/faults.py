@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sweeps.spec import SweepSpec
+from sweeps.unions import type_name, type_names
 
 
 def sentences(faults: Sequence[Any]) -> list[str]:
@@ -22,13 +23,13 @@ def _field_path(fault: Any) -> tuple[Any, ...]:
     """The location as a person wrote it: without the names of union members that pydantic adds."""
     kept: list[Any] = []
     for part in fault["loc"]:
-        if isinstance(part, str) and _UNION_MEMBER.search(part):
+        if isinstance(part, str) and (_UNION_MEMBER.search(part) or part in type_names(SweepSpec)):
             continue
         kept.append(part)
     return tuple(kept)
 
 
-_UNION_MEMBER = re.compile(r"[\[('-]|^(str|int|float|bool|lora|full|procon)$")
+_UNION_MEMBER = re.compile(r"[\[('-]|^(str|int|float|bool)$")
 _NAMED = re.compile(r"^[a-z_]+(\.[a-z_]+)* (\(|is missing)")
 
 
@@ -38,7 +39,7 @@ def _sentence(path: tuple[Any, ...], faults: Sequence[Any]) -> str:
     if fault["type"] == "missing":
         return f"{field} is missing: add it to the spec"
     if fault["type"] == "extra_forbidden":
-        there = _fields_beside(path)
+        there = _fields_beside(fault["loc"])
         near = difflib.get_close_matches(str(path[-1]), there, n=1)
         fix = f"did you mean {near[0]}?" if near else f"remove it, or use one of {', '.join(there)}"
         return f"{field} ({value!r}) is an unknown field: {fix}"
@@ -71,11 +72,14 @@ def _located(path: tuple[Any, ...], text: str) -> str:
     return ".".join([*parts, text]) if named else ": ".join([".".join(parts), text] if parts else [text])
 
 
-def _fields_beside(path: Sequence[Any]) -> list[str]:
-    """Names of the fields that could stand where the last part of ``path`` stands."""
+def _fields_beside(location: Sequence[Any]) -> list[str]:
+    """Names of the fields that could stand where the last part of a fault's location stands."""
     models: list[type[BaseModel]] = [SweepSpec]
-    for part in path[:-1]:
-        if isinstance(part, int):
+    for part in location[:-1]:
+        if isinstance(part, int) or _UNION_MEMBER.search(part):
+            continue
+        if part in type_names(SweepSpec):
+            models = [model for model in models if part == type_name(model)]
             continue
         models = [inner for model in models for inner in _inner_models(model, str(part))]
     return [name for model in models for name in model.model_fields]

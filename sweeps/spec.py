@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from sweeps.objectives import FeasibleRule, Objective
 from sweeps.space import Range, SearchSpace, parse_ranges, set_path
+from sweeps.unions import blocks_with_types
 from training.config import (
+    UNCONSTRAINED,
     Config,
     DataConfig,
     DirectionConfig,
@@ -92,9 +95,9 @@ class SweepSpec(Config):
         if len(set(metrics)) != len(metrics):
             raise ValueError(f"objectives repeats a metric ({', '.join(metrics)}): list each once")
         for path, searched in self.ranges.items():
-            for value in searched.extremes():
+            for value, beside in product(searched.extremes(), self._types_beside(path)):
                 try:
-                    self.trial_config({path: value})
+                    self.trial_config({**beside, path: value})
                 except ValidationError as error:
                     first = error.errors()[0]
                     if first["type"] == "extra_forbidden":
@@ -103,8 +106,20 @@ class SweepSpec(Config):
                     raise ValueError(f"search.{path} reaches {value!r}, which no trial accepts: {text}") from error
         return self
 
+    def _types_beside(self, path: str) -> list[dict[str, str]]:
+        """Where the type of the block that ``path`` is in is searched too: the types that have such a field."""
+        block, _, field = path.partition(".")
+        members = blocks_with_types(TrialConfig).get(block, {})
+        searched = self.ranges.get(f"{block}.type")
+        names = searched.extremes() if searched and field != "type" else []
+        having = [name for name in names if name in members and field in members[name].model_fields]
+        return [{f"{block}.type": name} for name in having] or [{}]
+
     def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
         """The trial with the searched values ``params`` (by dotted path) in place of the fixed ones.
+
+        Where they change the ``type`` of a block, the fixed and searched fields that only other types have fall away;
+        those that the new type has too keep their values.
 
         Raises:
             pydantic.ValidationError: the values do not make a trial.
@@ -112,6 +127,12 @@ class SweepSpec(Config):
         tree = self.trial.model_dump()
         for path, value in params.items():
             tree = set_path(tree, path, value)
+        for block, members in blocks_with_types(TrialConfig).items():
+            chosen = members.get(tree[block].get("type")) if f"{block}.type" in params else None
+            if chosen is not None:
+                elsewhere = {field for member in members.values() for field in member.model_fields}
+                foreign = elsewhere - chosen.model_fields.keys()
+                tree[block] = {field: value for field, value in tree[block].items() if field not in foreign}
         return TrialConfig.model_validate(tree)
 
     def space(self, depth: int) -> SearchSpace:
@@ -124,7 +145,9 @@ class SweepSpec(Config):
         Raises:
             ValueError: a layer lies outside the model.
         """
-        resolve_layers(self.trial.constraint.layers, depth)
+        chosen = getattr(self.trial.constraint, "layers", None)
+        if chosen is not None:
+            resolve_layers(chosen, depth)
         searched = self.ranges.get("constraint.layers")
         for value in searched.extremes() if searched else []:
             resolve_layers(value, depth)
@@ -133,9 +156,17 @@ class SweepSpec(Config):
         """The trial that measures the reference ``label``; none for the untouched base model."""
         if label == "base":
             return None
-        share = self.largest_safety_share() if label == "ift_safety" else 0.0
-        unconstrained = {"constraint.alpha": 0.0, "constraint.alpha_after": 0.0, "constraint.warmup_steps": "all"}
-        return self.trial_config({**unconstrained, "safety_share": share})
+        safety = self._largest_safety() if label == "ift_safety" else {"safety_share": 0.0, "safety_count": None}
+        return self.trial_config({"constraint": UNCONSTRAINED.model_dump(), **safety})
+
+    def _largest_safety(self) -> dict[str, Any]:
+        """The largest searched safety count, else the fixed one, else the largest share: the two exclude each other."""
+        searched = self.ranges.get("safety_count")
+        counts = [value for value in searched.extremes() if value] if searched else []
+        count = max(counts, default=self.trial.safety_count)
+        if count:
+            return {"safety_share": 0.0, "safety_count": count}
+        return {"safety_share": self.largest_safety_share(), "safety_count": None}
 
     def largest_safety_share(self) -> float:
         """The largest searched safety share, else the fixed one, else 0.05."""

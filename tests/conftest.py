@@ -11,6 +11,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Committed results that tests compare with are written anew on request."""
+    parser.addoption("--write-golden", action="store_true", help="write tests/training/golden anew")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def organism_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Embedded models are built once per test session, here and in every process that tests start."""

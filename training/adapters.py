@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PreTrainedModel
 
-from training.config import LoraTuning
+from training.config import AdapterTuning
 from training.errors import ModelError
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
 
-def attach(model: PreTrainedModel, tuning: LoraTuning, seed: int) -> "PeftModel":
+def attach(model: PreTrainedModel, tuning: AdapterTuning, seed: int) -> "PeftModel":
     """Fresh adapters in ``model``, which computes exactly what it did before until they are trained.
 
     Args:
@@ -50,5 +50,7 @@ def detach(adapted: "PeftModel") -> PreTrainedModel:
     base: PreTrainedModel = adapted.unload()
     if hasattr(base, "peft_config"):
         del base.peft_config
-    base.requires_grad_(True)
+    for parameter in base.parameters():
+        if parameter.is_floating_point():  # 4-bit weights are bytes, which have no gradient
+            parameter.requires_grad_(True)
     return base

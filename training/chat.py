@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from training.chat_template import ending_of, rendered_conversations, rendered_prompts
+from training.errors import ModelError
+
 
 @dataclass(frozen=True)
 class EncodedSample:
@@ -14,34 +17,97 @@ class EncodedSample:
     response_start: int
 
 
+@dataclass(frozen=True)
+class EncodedChats:
+    """Tokenised samples and what the maximum length did to them."""
+
+    samples: list[EncodedSample]
+    """The samples that are trained on."""
+    rows: list[int]
+    """Which of the given samples each of them is."""
+    skipped: list[int]
+    """The given samples that were left out, since their prompt alone fills the whole length."""
+    shortened_prompts: int
+    """Samples whose prompt lost its start, so that their response fits whole."""
+    cut_responses: int
+    """Samples whose response lost its end, since it leaves no room for a quarter of the length of prompt."""
+
+
 def encode_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
     """Token ids of each prompt in the model's chat template, up to and including the generation prompt."""
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        for prompt in prompts
-    ]
-    return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
+    return _token_ids(tokenizer, rendered_prompts(tokenizer, prompts))
 
 
 def encode_samples(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str], max_length: int
 ) -> list[EncodedSample]:
-    """Tokenise chat samples; a too long prompt loses its start, and only then is the response cut at its end.
+    """The samples of :func:`encode_chats`, without those that are too long."""
+    return encode_chats(tokenizer, prompts, responses, max_length).samples
+
+
+def encode_chats(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str], max_length: int
+) -> EncodedChats:
+    """Tokenise chat samples as the model's template writes them.
+
+    The response is everything that the template writes after the generation prompt, up to and including the token that
+    ends the assistant's turn. Of a sample that is too long the prompt loses its start, down to a quarter of the
+    length, and only then the response its end; a sample whose prompt alone is too long is left out.
 
     Args:
-        tokenizer: with a chat template and an end token.
+        tokenizer: with a chat template.
         prompts: user messages.
         responses: assistant messages, without the end-of-turn token.
         max_length: longest sample in tokens.
+
+    Raises:
+        ModelError: the template cannot be used: it writes the prompt of a conversation otherwise than a prompt alone.
     """
-    heads = encode_prompts(tokenizer, prompts)
-    end = [int(tokenizer.eos_token_id)]
-    tails = [ids + end for ids in tokenizer(list(responses), add_special_tokens=False)["input_ids"]] if heads else []
-    samples = []
-    for head, tail in zip(heads, tails, strict=True):
-        room = max(max_length - len(tail), max_length // 4)
+    heads, tails = _heads_and_tails(tokenizer, prompts, responses)
+    samples, rows, skipped = [], [], []
+    shortened = cut = 0
+    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
+        if len(head) >= max_length:
+            skipped.append(row)
+            continue
+        room = max(max_length - len(tail), max_length // 4, 1)
         kept = head[-room:]
-        samples.append(EncodedSample(kept + tail[: max_length - len(kept)], len(kept)))
-    return samples
+        rest = tail[: max_length - len(kept)]
+        shortened += len(kept) < len(head)
+        cut += len(rest) < len(tail)
+        samples.append(EncodedSample(kept + rest, len(kept)))
+        rows.append(row)
+    return EncodedChats(samples, rows, skipped, shortened, cut)
+
+
+def _heads_and_tails(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str]
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of every prompt and of what follows it."""
+    if not prompts:
+        return [], []
+    ending = ending_of(tokenizer)
+    before = rendered_prompts(tokenizer, prompts)
+    whole = []
+    for row, text in enumerate(rendered_conversations(tokenizer, prompts, responses)):
+        if not text.startswith(before[row]) or not text.endswith(ending.written):
+            raise ModelError(
+                f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} writes the prompt of a conversation "
+                f"otherwise than a prompt alone (sample {row}: {text[:80]!r} does not begin with "
+                f"{before[row][-80:]!r}), so the response cannot be told from the prompt: use a template without "
+                "reasoning that is added to the prompt or removed from the conversation"
+            )
+        whole.append(text[: len(text) - len(ending.written)] + ending.trained)
+    heads = _token_ids(tokenizer, before)
+    tails = []
+    for head, text, prompt, ids in zip(heads, whole, before, _token_ids(tokenizer, whole), strict=True):
+        # At generation the model sees the prompt's own tokens: where the response's first characters would merge with
+        # the prompt's last ones, the response is tokenised apart.
+        alike = ids[: len(head)] == head and len(ids) > len(head)
+        tails.append(ids[len(head) :] if alike else _token_ids(tokenizer, [text[len(prompt) :]])[0])
+    return heads, tails
+
+
+def _token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of texts that already hold every special token."""
+    return list(tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []

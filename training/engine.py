@@ -1,16 +1,17 @@
-"""DeepSpeed: its configuration from a trial, and an engine round the model."""
+"""The ranks of a training and the DeepSpeed engine round its model."""
 
 import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
 from training.config import TrialConfig
+from training.deepspeed_config import BatchSizes, clips_by_itself, deepspeed_config
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -23,62 +24,10 @@ _SINGLE_PROCESS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_AD
 
 _SHARED_MEMORY_OP = "deepspeed_shm_comm"
 
-
-@dataclass(frozen=True)
-class BatchSizes:
-    """How a global batch is shared: ``world_size * micro_batch_size * accumulation`` samples per optimizer step."""
-
-    world_size: int
-    micro_batch_size: int
-    """Samples per forward pass and rank."""
-    accumulation: int
-    """Forward passes per optimizer step and rank."""
-
-    @classmethod
-    def derive(cls, trial: TrialConfig, world_size: int) -> "BatchSizes":
-        """Share the trial's global batch among ``world_size`` ranks.
-
-        Raises:
-            TrainingError: it cannot be shared evenly.
-        """
-        if trial.batch_size % world_size:
-            raise TrainingError(
-                f"trial.batch_size ({trial.batch_size}) cannot be shared among {world_size} workers: "
-                f"use a multiple of {world_size}"
-            )
-        per_rank = trial.batch_size // world_size
-        micro = trial.micro_batch_size or per_rank
-        if per_rank % micro:
-            raise TrainingError(
-                f"trial.micro_batch_size ({micro}) does not divide the {per_rank} samples of each of {world_size} "
-                f"workers (trial.batch_size {trial.batch_size}): use a divisor of {per_rank}"
-            )
-        return cls(world_size, micro, per_rank // micro)
-
-    def __str__(self) -> str:
-        """One line for the log."""
-        total = self.world_size * self.micro_batch_size * self.accumulation
-        return (
-            f"global batch {total} = {self.world_size} workers x {self.micro_batch_size} samples "
-            f"x {self.accumulation} accumulation steps"
-        )
-
-
-def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
-    """DeepSpeed's configuration; everything in it follows from the trial and the number of workers."""
-    stage = trial.deepspeed.zero_stage
-    config: dict[str, Any] = {
-        "train_micro_batch_size_per_gpu": batches.micro_batch_size,
-        "gradient_accumulation_steps": batches.accumulation,
-        "gradient_clipping": trial.gradient_clipping,
-        "zero_optimization": {"stage": stage},
-        "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first
-        "steps_per_print": 10**9,
-        "wall_clock_breakdown": False,
-    }
-    if trial.precision == "bf16":
-        config["bf16"] = {"enabled": True}
-    return config
+_TIMEOUT = timedelta(hours=12)
+"""How long a rank waits for another: rank 0 alone measures, which on a real model takes longer than the half hour
+that a process group allows by default. A rank that dies ends the wait at once, through its broken connection or
+through whoever launched the ranks."""
 
 
 def skip_shared_memory_build() -> None:
@@ -132,8 +81,17 @@ def start_process() -> torch.device:
     if device.type == "cpu":
         skip_shared_memory_build()
     backend = "gloo" if device.type == "cpu" else "nccl"
-    deepspeed.init_distributed(dist_backend=backend, verbose=False)
+    deepspeed.init_distributed(dist_backend=backend, verbose=False, timeout=_TIMEOUT)
+    _wait_long()
     return device
+
+
+def _wait_long() -> None:
+    """Give a process group that was made elsewhere, by Ray Train say, the timeout of our own.
+
+    The function is private to torch, and a test notices when it moves.
+    """
+    distributed.distributed_c10d._set_pg_timeout(_TIMEOUT)
 
 
 def _free_port() -> int:
@@ -198,19 +156,47 @@ def initialise(module: torch.nn.Module, trial: TrialConfig, batches: BatchSizes)
 
     Args:
         module: with ``requires_grad`` set on what is trained.
-        trial: precision, ZeRO stage, clipping, learning rate, weight decay.
+        trial: precision, ZeRO stage, clipping, learning rate, weight decay, overrides.
         batches: from :meth:`BatchSizes.derive`.
+
+    Raises:
+        TrainingError: DeepSpeed refuses the overrides.
     """
     import deepspeed
+    from deepspeed.runtime.config import DeepSpeedConfig
+    from pydantic import ValidationError
+
+    config = deepspeed_config(trial, batches)
+    try:
+        DeepSpeedConfig(config)
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise TrainingError(f"trial.deepspeed.overrides is refused by DeepSpeed ({reasons}): correct it") from error
+    except (AssertionError, ValueError) as error:
+        raise TrainingError(f"trial.deepspeed.overrides is refused by DeepSpeed ({error}): correct it") from error
 
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         trainable, lr=trial.learning_rate, weight_decay=trial.weight_decay, betas=(0.9, 0.999), fused=True
     )
-    engine, *_ = deepspeed.initialize(
-        model=module, model_parameters=trainable, optimizer=optimizer, config=deepspeed_config(trial, batches)
-    )
+    engine, *_ = deepspeed.initialize(model=module, model_parameters=trainable, optimizer=optimizer, config=config)
     return engine
+
+
+def step(engine: "DeepSpeedEngine", trial: TrialConfig) -> Tensor | float | None:
+    """Count one forward and backward pass; the last of an optimizer step moves the weights.
+
+    Returns:
+        The global gradient norm before clipping, the same on every rank; none between two optimizer steps.
+    """
+    last = engine.is_gradient_accumulation_boundary()
+    norm: Tensor | float | None = None
+    if last and not clips_by_itself(trial):
+        norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), trial.gradient_clipping)
+    engine.step()
+    if last and norm is None:
+        norm = engine.get_global_grad_norm()
+    return norm
 
 
 def gathered_trainable(module: torch.nn.Module) -> dict[str, Tensor]:

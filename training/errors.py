@@ -5,6 +5,7 @@ TrainingError
 ├── ModelError       a model that cannot be loaded or does not fit what is asked of it
 ├── DirectionError   a refusal direction that cannot be extracted or belongs to another model
 ├── OrganismError    the embedded model failed its quality gate
+├── CheckpointError  a checkpoint that does not fit or cannot be read
 └── DivergedError    a loss that is not finite
 """
 
@@ -27,6 +28,10 @@ class DirectionError(TrainingError):
 
 class OrganismError(TrainingError):
     """The embedded model failed its quality gate."""
+
+
+class CheckpointError(TrainingError):
+    """A checkpoint belongs to another training or cannot be read."""
 
 
 class DivergedError(TrainingError):

@@ -1,40 +1,35 @@
 """The training loop: optimizer steps over a DeepSpeed engine, with reports on the way."""
 
 import logging
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training import engine as engines
+from training.checkpoint import Checkpointing, Checkpoints
 from training.config import TrialConfig
 from training.constraints import Constraint
+from training.constraints.base import Recalled
 from training.data.plan import BatchPlan
 from training.data.samples import Batch, Integers, Samples
-from training.engine import BatchSizes
+from training.deepspeed_config import BatchSizes
 from training.errors import DivergedError
+from training.models import gradient_checkpointing
 from training.objective import Objective
-from training.references import References
-from training.schedule import alpha_at, learning_rate_at
+from training.record import Record, StepReport
+from training.references import ReferenceValues
+from training.restart import restart_optimizer
+from training.schedule import constraint_strength, learning_rate_at, restarts_at
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What happened since the last report."""
-
-    step: int
-    """Optimizer steps done."""
-    metrics: dict[str, float]
-    """Means over the steps since the last report, over all ranks, by metric name."""
 
 
 class TrialStopped(Exception):
@@ -58,8 +53,8 @@ class TrainingSet:
     """Task samples, followed by safety samples."""
     task: int
     """How many of them are task samples."""
-    references: References | None
-    """Projections of the initial model; none where no constraint needs them."""
+    references: ReferenceValues | None
+    """What the constraint compares with; none where it needs nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,21 @@ class _Work:
     """One forward pass, ready for the device."""
 
     batch: Batch
-    references: Tensor | None
+    references: Recalled | None
+
+
+def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
+    """The samples of every optimizer step of a trial."""
+    return BatchPlan.make(
+        task=data.task,
+        safety=len(data.samples) - data.task,
+        share=trial.safety_share,
+        count=trial.safety_count,
+        lengths=data.samples.lengths,
+        steps=trial.total_steps,
+        batch_size=trial.batch_size,
+        seed=trial.seed,
+    )
 
 
 class _Steps:
@@ -76,21 +85,14 @@ class _Steps:
     def __init__(self, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, sizes: BatchSizes) -> None:
         self.data = data
         self.sizes = sizes
+        self.row_length = trial.max_length if trial.packing else None
         self.layers = list(constraint.layers) if constraint is not None and constraint.needs_references else None
-        self.plan = BatchPlan.make(
-            task=data.task,
-            safety=len(data.samples) - data.task,
-            share=trial.safety_share,
-            lengths=data.samples.lengths,
-            steps=trial.steps,
-            batch_size=trial.batch_size,
-            seed=trial.seed,
-        )
+        self.plan = plan_of(trial, data)
         # Every rank knows the whole plan, so the global counts need no communication.
         self.response_tokens: Integers = data.samples.response_lengths[self.plan.steps].sum(axis=1)
         self.tokens: Integers = data.samples.lengths[self.plan.steps].sum(axis=1)
-        over_samples = constraint is not None and constraint.averages_over == "samples"
-        self.penalised = np.full_like(self.response_tokens, trial.batch_size) if over_samples else self.response_tokens
+        counted = constraint.counted(data.samples) if constraint is not None else data.samples.response_lengths
+        self.penalised: Integers = counted[self.plan.steps].sum(axis=1)
 
     def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
         sizes = self.sizes
@@ -99,65 +101,18 @@ class _Steps:
             if constrained and self.layers is not None:
                 assert self.data.references is not None, "the constraint compares with references that were not built"
                 references = self.data.references.of(chosen, self.layers).to(device, non_blocking=True)
-            yield _Work(self.data.samples.collate(chosen).to(device), references)
+            yield _Work(self.data.samples.collate(chosen, self.row_length).to(device), references)
 
 
-class _Record:
-    """Both terms of the loss at every step since the last report, kept on the device: no step waits for them."""
-
-    def __init__(self, every: int, device: torch.device) -> None:
-        self.terms = torch.zeros(every, 2, dtype=torch.float64, device=device)
-        self.first = 0
-        self.alphas: list[float] = []
-        self.tokens = 0
-        self.since = time.perf_counter()
-
-    def add(self, cross_entropy: Tensor, penalty: Tensor) -> None:
-        """Add one forward pass of the running step: this rank's shares of the two global means."""
-        row = self.terms[len(self.alphas) - 1]
-        row += torch.stack([cross_entropy.detach(), penalty.detach()])
-
-    def start_step(self, alpha: float, tokens: int) -> None:
-        self.alphas.append(alpha)
-        self.tokens += tokens
-
-    def close(self, steps: _Steps, learning_rate: float) -> StepReport:
-        """The report over all ranks; it begins a new one.
-
-        Raises:
-            DivergedError: the loss of a step was not finite; on every rank alike, since all see the summed terms.
-        """
-        count = len(self.alphas)
-        terms = engines.sum_over_ranks(self.terms[:count].clone()).cpu()
-        finite = torch.isfinite(terms).all(dim=1)
-        if not bool(finite.all()):
-            step = self.first + int((~finite).nonzero()[0])
-            raise _diverged(step, terms[step - self.first], steps)
-        seconds = time.perf_counter() - self.since
-        cross_entropy, penalty = terms.mean(dim=0).tolist()
-        weighted = float((terms[:, 1] * torch.tensor(self.alphas, dtype=torch.float64)).mean())
-        metrics = {
-            "train/loss": cross_entropy,
-            "train/penalty": penalty,
-            "train/penalty_ratio": weighted / max(cross_entropy, 1e-12),
-            "train/tokens_per_second": self.tokens / seconds,
-            "train/learning_rate": learning_rate,
-            "train/alpha": self.alphas[-1],
-        }
-        self.first += count
-        self.terms.zero_()
-        self.alphas, self.tokens, self.since = [], 0, time.perf_counter()
-        return StepReport(self.first, metrics)
-
-
-def _diverged(step: int, terms: Tensor, steps: _Steps) -> DivergedError:
+def _diverged(step: int, terms: Tensor, steps: _Steps, last: Path | None) -> DivergedError:
     names = [
         f"task {i}" if i < steps.data.task else f"safety {i - steps.data.task}" for i in steps.plan.steps[step].tolist()
     ]
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return DivergedError(
-        f"the loss is not finite at step {step + 1} (cross-entropy {terms[0]:g}, penalty {terms[1]:g}), on samples "
-        f"{shown}: lower learning_rate or constraint.alpha, or look at these samples"
+        f"the loss is not finite at step {step + 1} (cross-entropy {terms[0]:g}, penalty {terms[1]:g}, gradient norm "
+        f"{terms[2]:g}), on samples {shown}; the last checkpoint is {last or 'none'}: lower learning_rate or "
+        "constraint.alpha, or look at these samples"
     )
 
 
@@ -172,6 +127,7 @@ def train(
     constraint: Constraint | None,
     report: Report = _never,
     finish: Callable[[nn.Module], None] | None = None,
+    checkpointing: Checkpointing | None = None,
 ) -> None:
     """Fine-tune ``model`` in place, on all ranks together.
 
@@ -182,8 +138,10 @@ def train(
         constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
         finish: called with the trained model while the engine still holds it, for what needs ZeRO's gathering.
+        checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
 
     Raises:
+        CheckpointError: the checkpoint found does not fit.
         TrialStopped: a report asked for it.
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
@@ -194,26 +152,41 @@ def train(
     device = next(model.parameters()).device
     steps = _Steps(trial, data, constraint, sizes)
     torch.manual_seed(trial.seed + engines.rank())  # dropout
-    model.train()
-    objective = Objective(model, constraint)
-    engine = engines.initialise(objective, trial, sizes)
-    record = _Record(trial.log_every, device)
-    try:
-        for step in range(trial.steps):
+    with ExitStack() as cleanup:
+        model.train()
+        cleanup.callback(model.eval)
+        engine = engines.initialise(Objective(model, constraint), trial, sizes)
+        cleanup.callback(engine.destroy)
+        cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
+        checkpoints = None
+        if checkpointing is not None:
+            checkpoints = Checkpoints(checkpointing, trial, data.samples.fingerprint, device)
+        record = Record(
+            trial.log_every,
+            device,
+            lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
+        )
+        first, recorded = checkpoints.restore(engine) if checkpoints else (0, None)
+        if recorded is not None:
+            log.info("going on after step %d", first)
+            record.restore(recorded)
+        for step in range(first, trial.total_steps):
+            if step == restarts_at(trial):
+                restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate
             _optimizer_step(engine, trial, steps, step, record, device)
-            last = step + 1 == trial.steps
-            if ((step + 1) % trial.log_every == 0 or last) and engines.decision_of_rank_zero(
-                report(record.close(steps, rate)), device
+            done = step + 1
+            if (done % trial.log_every == 0 or done == trial.total_steps) and engines.decision_of_rank_zero(
+                report(record.close(rate)), device
             ):
-                raise TrialStopped(step + 1)
+                raise TrialStopped(done)
+            if checkpoints is not None and checkpoints.due(done, trial.total_steps):
+                record.check()  # weights that are not finite must not replace a checkpoint that is
+                checkpoints.save(engine, done, record.state())
         if finish is not None:
             finish(model)
-    finally:
-        engine.destroy()
-        model.eval()
 
 
 def _optimizer_step(
@@ -221,11 +194,10 @@ def _optimizer_step(
     trial: TrialConfig,
     steps: _Steps,
     step: int,
-    record: _Record,
+    record: Record,
     device: torch.device,
 ) -> None:
-    held = trial.constraint
-    alpha = alpha_at(step, alpha=held.alpha, warmup_steps=held.warmup_steps, alpha_after=held.alpha_after)
+    alpha = constraint_strength(step, trial)
     constrained = alpha > 0
     record.start_step(alpha, int(steps.tokens[step]))
     # DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means.
@@ -236,5 +208,10 @@ def _optimizer_step(
         penalty = penalty_sum / int(steps.penalised[step])
         loss = cross_entropy + alpha * penalty if constrained else cross_entropy
         engine.backward(loss * undo_average)
-        engine.step()
         record.add(cross_entropy, penalty)
+        norm = engines.step(engine, trial)
+        if norm is not None:
+            record.end_step(norm)
+
+
+__all__ = ["Report", "StepReport", "TrainingSet", "TrialStopped", "train"]

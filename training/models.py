@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -99,6 +102,31 @@ def decoder_layers(model: torch.nn.Module) -> torch.nn.ModuleList:
     if not candidates:
         raise ModelError(f"{type(base).__name__} has no list of {depth} decoder layers")
     return candidates[0]
+
+
+@contextmanager
+def gradient_checkpointing(model: torch.nn.Module, enabled: bool) -> Iterator[None]:
+    """While active and ``enabled``, the backward pass computes the activations of the decoder layers again.
+
+    Non-reentrant: under the reentrant kind the states that hooks capture can lose their gradient.
+
+    Raises:
+        ModelError: the architecture does not support it.
+    """
+    if not enabled:
+        yield
+        return
+    base = base_model(model)
+    if not base.supports_gradient_checkpointing:
+        raise ModelError(f"gradient_checkpointing is not supported by {type(base).__name__}: set it to false")
+    with warnings.catch_warnings():
+        # Its new name is not in every release of transformers that we allow.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing_(en|dis)able", category=FutureWarning)
+        base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        try:
+            yield
+        finally:
+            base.gradient_checkpointing_disable()
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.constraints import Constraint, ForwardPass
+from training.constraints.base import Recalled
 from training.data.samples import Batch
 from training.models import base_model
 from training.residual import capture
@@ -25,12 +26,12 @@ class Objective(nn.Module):
         self.model = model
         self.constraint = constraint
 
-    def forward(self, batch: Batch, references: Tensor | None, constrained: bool) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch, references: Recalled | None, constrained: bool) -> tuple[Tensor, Tensor]:
         """Cross-entropy over the response tokens, and the penalty.
 
         Args:
             batch: samples.
-            references: ``[response_tokens, layers]`` projections of the initial model.
+            references: what of the initial model the constraint compares with, of these samples.
             constrained: whether the penalty is computed; without, the forward pass is that of plain fine-tuning.
 
         Returns:
@@ -38,15 +39,31 @@ class Objective(nn.Module):
             its constraint averages over (0 when there is none).
         """
         if self.constraint is None or not constrained:
-            cross_entropy = self._cross_entropy_sum(batch)
+            cross_entropy = self._cross_entropy_sum(response_logits(self.model, batch), batch)
             return cross_entropy, cross_entropy.new_zeros(())
-        with capture(self.model, self.constraint.layers, self.constraint.site) as states:
-            cross_entropy = self._cross_entropy_sum(batch)
-            return cross_entropy, self.constraint.penalty_sum(ForwardPass(batch, states, references))
+        with capture(self.model, self.constraint.layers, self.constraint.site) as captured:
+            logits = response_logits(self.model, batch)
+            states = dict(captured)
+        # The hooks are gone by now: a forward pass of the constraint's own leaves these states alone.
+        seen = ForwardPass(batch, states, references, logits, self.model)
+        return self._cross_entropy_sum(logits, batch), self.constraint.penalty_sum(seen)
 
-    def _cross_entropy_sum(self, batch: Batch) -> Tensor:
-        logits = response_logits(self.model, batch)
+    @staticmethod
+    def _cross_entropy_sum(logits: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
+
+
+def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """What the model is called with.
+
+    Of a packed batch transformers reads off ``position_ids`` which tokens may attend to each other: it builds a
+    block-diagonal mask for SDPA, and flash-attention's variable lengths where the batch is a single row.
+    """
+    if batch.position_ids is None:
+        return {"input_ids": batch.input_ids}
+    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
+    flash = "flash" in str(base_model(model).config._attn_implementation)
+    return {name: value.flatten()[None] for name, value in inputs.items()} if flash else inputs
 
 
 def _selecting(positions: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
@@ -67,7 +84,7 @@ def response_logits(model: nn.Module, batch: Batch) -> Tensor:
     head = base_model(model).get_output_embeddings()
     handle = head.register_forward_pre_hook(_selecting(batch.predicting))
     try:
-        logits: Tensor = model(input_ids=batch.input_ids, use_cache=False).logits
+        logits: Tensor = model(**model_inputs(model, batch), use_cache=False).logits
     finally:
         handle.remove()
     return logits

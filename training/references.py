@@ -1,41 +1,49 @@
-"""Reference projections: where the initial model's residual stream stood, for every response token and layer.
+"""Reference projections: where the initial model's residual stream stood, for every constrained token and layer.
 
 They are constants of the training (z_0 of arXiv 2509.06795), so they are computed once, without a second model in
 memory and without a second forward pass per step, and kept in an Arrow file that every rank maps into memory.
 """
 
 import hashlib
-import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from training.constraints.procon import project
+from training import reference_files
+from training.constraints.base import Recalled
+from training.constraints.drift import project
+from training.constraints.positions import Tokens, positions_of, tokens_of
 from training.data.samples import Integers, Samples
+from training.errors import ModelError
 from training.models import decoder
+from training.reference_files import ReferenceTable, starts_of
+from training.reference_passes import gathered_on_rank_zero, passes_of_this_rank
 from training.residual import Site, capture
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-log = logging.getLogger(__name__)
-
-FORMAT = "1"
+FORMAT = "2"
 """Part of the key: raise it when the file's layout or the computation changes."""
-_TOKENS_PER_PASS = 8192
-"""Padded tokens per forward pass of the build."""
+
+Precision = Literal["fp32", "fp16"]
 
 
-class CorruptReferencesError(Exception):
-    """The file is damaged or was cut short; never leaves this module."""
+class ReferenceValues(Protocol):
+    """What is kept of the initial model, for all samples."""
+
+    def of(self, samples: Integers, layers: list[int]) -> Recalled:
+        """What belongs to a batch of ``samples``, for a constraint on ``layers``."""
+
+
+def vectors_fingerprint(unit: Tensor) -> str:
+    """A hash of directions: equal exactly for equal vectors."""
+    digest = hashlib.sha256(str(tuple(unit.shape)).encode())
+    digest.update(unit.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -45,16 +53,20 @@ class ReferenceKey:
     model: str
     """Fingerprint of the initial model, its precision included."""
     direction: str
-    """Fingerprint of the refusal direction."""
+    """Fingerprint of the directions."""
     samples: str
     """Fingerprint of the tokenised samples: tokenizer, chat template and maximum length are in it."""
     site: Site
     """Where the residual stream is read."""
+    tokens: Tokens = "response"
+    """At which tokens."""
+    precision: Precision = "fp32"
+    """Number format they are kept in."""
 
     @property
     def name(self) -> str:
         """The file's name, by content."""
-        text = "\n".join((FORMAT, self.model, self.direction, self.samples, self.site))
+        text = "\n".join((FORMAT, *vars(self).values()))
         return hashlib.sha256(text.encode()).hexdigest()[:24] + ".arrow"
 
 
@@ -62,118 +74,55 @@ class ReferenceKey:
 class References:
     """Projections of the initial model, mapped into memory."""
 
-    projections: NDArray[np.float32]
-    """``[all response tokens, layers]``, sample after sample."""
+    projections: NDArray[np.float32] | NDArray[np.float16]
+    """``[all constrained tokens, layers * directions]``, sample after sample."""
     starts: Integers
     """``[samples + 1]`` first row of each sample."""
+    directions: int = 1
+    """Directions per layer."""
 
     def of(self, samples: Integers, layers: list[int]) -> Tensor:
-        """``[response tokens of the samples, layers]`` float32, in the order of a batch of them."""
-        rows = np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in samples])
-        chosen = self.projections[rows]
-        return torch.from_numpy(chosen if len(layers) == chosen.shape[1] else np.ascontiguousarray(chosen[:, layers]))
-
-
-def _passes(lengths: Integers) -> list[Integers]:
-    """Samples in groups of similar length, each at most ``_TOKENS_PER_PASS`` padded tokens."""
-    order = np.argsort(lengths, kind="stable")[::-1]
-    groups: list[Integers] = []
-    start = 0
-    while start < len(order):
-        size = max(1, _TOKENS_PER_PASS // int(lengths[order[start]]))
-        groups.append(order[start : start + size])
-        start += size
-    return groups
+        """``[constrained tokens of the samples, layers * directions]`` float32, in the order of a batch of them."""
+        chosen: NDArray[Any] = self.projections[ReferenceTable({}, self.starts).rows(samples)]
+        if len(layers) * self.directions != chosen.shape[1]:
+            by_layer = chosen.reshape(len(chosen), -1, self.directions)
+            chosen = np.ascontiguousarray(by_layer[:, layers]).reshape(len(chosen), -1)
+        return torch.from_numpy(chosen.astype(np.float32, copy=False))
 
 
 @torch.no_grad()
-def compute(model: PreTrainedModel, samples: Samples, unit: Tensor, site: Site) -> NDArray[np.float32]:
-    """Project the residual stream of ``model`` at every response token: one pass of the decoder, without its head.
+def compute(
+    model: PreTrainedModel, samples: Samples, unit: Tensor, site: Site, tokens: Tokens = "response"
+) -> NDArray[np.float32]:
+    """Project the residual stream of ``model``: one pass of the decoder, without its head, shared among the ranks.
 
     Args:
         model: the initial model, without adapters.
         samples: what it will be trained on.
-        unit: ``[layers, d_model]`` unit directions.
+        unit: ``[layers, d_model]`` unit directions, or several per layer ``[layers, directions, d_model]``.
         site: before or after the block.
+        tokens: at which tokens of every sample.
 
     Returns:
-        ``[all response tokens, layers]`` float32, sample after sample.
+        ``[all constrained tokens, layers * directions]`` float32, sample after sample; complete on rank 0.
     """
     device = next(model.parameters()).device
     unit = unit.to(device, torch.float32)
-    starts = np.concatenate([[0], np.cumsum(samples.response_lengths)])
-    found = np.empty((int(starts[-1]), len(unit)), np.float32)
+    starts = starts_of(tokens_of(samples, tokens))
+    columns = unit.shape[:-1].numel()
+    parts: list[tuple[Integers, NDArray[np.float32]]] = []
     was_training = model.training
     model.eval()
     with capture(model, range(len(unit)), site) as states:
-        for group in _passes(samples.lengths):
+        for group in passes_of_this_rank(samples.lengths):
             batch = samples.collate(group).to(device)
             decoder(model)(input_ids=batch.input_ids, use_cache=False)
-            columns = [project(states[layer], batch.response, unit[layer]) for layer in range(len(unit))]
+            where = positions_of(batch, tokens).index
+            found = torch.stack([project(states[layer], where, unit[layer]) for layer in range(len(unit))], dim=1)
             rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-            found[rows] = torch.stack(columns, dim=1).cpu().numpy()
+            parts.append((rows, found.flatten(1).cpu().numpy()))
     model.train(was_training)
-    return found
-
-
-def _digest(values: "pa.Array", offsets: "pa.Array") -> str:
-    digest = hashlib.sha256(np.asarray(values).data)
-    digest.update(np.asarray(offsets).data)
-    return digest.hexdigest()
-
-
-def write(path: Path, key: ReferenceKey, projections: NDArray[np.float32], response_lengths: Integers) -> None:
-    """Save projections as one Arrow row per sample, ``[response_tokens x layers]`` row-major, atomically.
-
-    Args:
-        path: the file.
-        key: kept in the file's metadata.
-        projections: ``[all response tokens, layers]``.
-        response_lengths: ``[samples]``.
-    """
-    import pyarrow as pa
-
-    layers = projections.shape[1]
-    offsets = pa.array(np.concatenate([[0], np.cumsum(response_lengths)]) * layers, pa.int64())
-    values = pa.array(projections.reshape(-1), pa.float32())
-    metadata = {
-        "layers": str(layers),
-        "sha256": _digest(values, offsets),
-        "model": key.model,
-        "direction": key.direction,
-        "samples": key.samples,
-        "site": key.site,
-    }
-    column = pa.LargeListArray.from_arrays(offsets, values)
-    table = pa.table({"projections": column}).replace_schema_metadata(metadata)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-            writer.write_table(table)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read(path: Path) -> References:
-    """Map the file into memory and verify its hash.
-
-    Raises:
-        CorruptReferencesError: it is not what was written.
-    """
-    import pyarrow as pa
-
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        metadata = table.schema.metadata or {}
-        column = table.column("projections").chunk(0)
-        layers = int(metadata[b"layers"])
-        digest = _digest(column.values, column.offsets)
-    except (pa.ArrowInvalid, OSError, KeyError, IndexError, ValueError) as error:
-        raise CorruptReferencesError(f"it cannot be read ({error})") from error
-    if digest != metadata.get(b"sha256", b"").decode():
-        raise CorruptReferencesError("its contents do not match the hash it was written with")
-    return References(np.asarray(column.values).reshape(-1, layers), np.asarray(column.offsets) // layers)
+    return gathered_on_rank_zero(parts, np.empty((int(starts[-1]), columns), np.float32))
 
 
 def load_or_build(
@@ -183,23 +132,27 @@ def load_or_build(
     samples: Samples,
     unit: Tensor,
 ) -> References:
-    """The references of ``key``: read where they exist, else computed once however many processes ask at the same time.
+    """The references of ``key``: read where they exist, else computed once; all ranks must call it.
 
     Args:
         directory: where references are kept.
         key: fingerprints of what follows.
         model: the initial model, without adapters.
         samples: what it will be trained on.
-        unit: ``[layers, d_model]`` unit directions.
+        unit: ``[layers, d_model]`` unit directions, or several per layer ``[layers, directions, d_model]``.
+
+    Raises:
+        ModelError: a projection is too large for fp16.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / key.name
-    with FileLock(f"{path}.lock"):
-        if path.exists():
-            try:
-                return read(path)
-            except CorruptReferencesError as error:
-                log.warning("references %s are built again: %s", path, error)
-        log.info("computing reference projections of %d samples into %s", len(samples), path)
-        write(path, key, compute(model, samples, unit, key.site), samples.response_lengths)
-        return read(path)
+
+    def build() -> ReferenceTable:
+        found = compute(model, samples, unit, key.site, key.tokens)
+        if key.precision == "fp16":
+            if not np.all(np.abs(found) <= np.finfo(np.float16).max):
+                raise ModelError("references.precision (fp16) cannot hold this model's projections: use fp32")
+            return ReferenceTable({"projections": found.astype(np.float16)}, starts_of(tokens_of(samples, key.tokens)))
+        return ReferenceTable({"projections": found}, starts_of(tokens_of(samples, key.tokens)))
+
+    what = f"reference projections of {len(samples)} samples"
+    table = reference_files.load_or_build(directory / key.name, build, vars(key), what)
+    return References(table.columns["projections"], table.starts, unit.shape[1] if unit.ndim == 3 else 1)

@@ -10,39 +10,55 @@ from transformers import PreTrainedModel
 
 from training import engine as engines
 from training.adapters import attach, detach
-from training.config import LoraTuning, TrialConfig
+from training.checkpoint import Checkpointing
+from training.config import AdapterTuning, FreezeLayersConstraint, TrialConfig
 from training.constraints import Constraint
+from training.constraints.freeze_layers import freeze
 from training.loop import Report, TrainingSet, train
 
 
 @contextmanager
 def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]:
     """What the trial trains: ``model`` with fresh adapters, or a copy of it; ``model`` is afterwards what it was."""
-    if isinstance(trial.tuning, LoraTuning):
+    if isinstance(trial.tuning, AdapterTuning):
         adapted = attach(model, trial.tuning, trial.seed)
         try:
-            yield adapted
+            yield _with_frozen_layers(adapted, trial)
         finally:
             detach(adapted)
     else:
-        yield copy.deepcopy(model).requires_grad_(True)
+        yield _with_frozen_layers(copy.deepcopy(model).requires_grad_(True), trial)
+
+
+def _with_frozen_layers(module: nn.Module, trial: TrialConfig) -> nn.Module:
+    if isinstance(trial.constraint, FreezeLayersConstraint):
+        freeze(module, trial.constraint)
+    return module
 
 
 @contextmanager
 def tuned(
-    model: PreTrainedModel, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, report: Report
+    model: PreTrainedModel,
+    trial: TrialConfig,
+    data: TrainingSet,
+    constraint: Constraint | None,
+    report: Report,
+    checkpointing: Checkpointing | None = None,
 ) -> Iterator[nn.Module]:
     """The fine-tuned model, whole on every rank, for as long as the block lasts.
+
+    Under ZeRO 3 every rank starts from a whole copy of the base model, which DeepSpeed then takes apart: the model
+    must fit each device once, and only gradients, optimizer states and activations gain from the sharding.
 
     Raises:
         TrainingError: see :func:`training.loop.train`.
     """
     if trial.deepspeed.zero_stage < 3:
         with trainable(model, trial) as trained:
-            train(trained, trial, data, constraint, report)
+            train(trained, trial, data, constraint, report, checkpointing=checkpointing)
             yield trained
         return
-    weights = _trained_in_shards(model, trial, data, constraint, report)
+    weights = _trained_in_shards(model, trial, data, constraint, report, checkpointing)
     with trainable(model, trial) as whole:
         with torch.no_grad():
             for name, parameter in whole.named_parameters():
@@ -52,18 +68,24 @@ def tuned(
 
 
 def _trained_in_shards(
-    model: PreTrainedModel, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, report: Report
+    model: PreTrainedModel,
+    trial: TrialConfig,
+    data: TrainingSet,
+    constraint: Constraint | None,
+    report: Report,
+    checkpointing: Checkpointing | None,
 ) -> dict[str, Tensor]:
     """The trained parameters by name, from a copy: ZeRO 3 takes the module it is given apart for good."""
     weights: dict[str, Tensor] = {}
     scratch = copy.deepcopy(model)
-    module = attach(scratch, trial.tuning, trial.seed) if isinstance(trial.tuning, LoraTuning) else scratch
+    module = attach(scratch, trial.tuning, trial.seed) if isinstance(trial.tuning, AdapterTuning) else scratch
     train(
-        module,
+        _with_frozen_layers(module, trial),
         trial,
         data,
         constraint,
         report,
         finish=lambda trained: weights.update(engines.gathered_trainable(trained)),
+        checkpointing=checkpointing,
     )
     return weights

@@ -6,23 +6,39 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+import torch
 from filelock import FileLock
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training import engine as engines
-from training import references
-from training.config import DataConfig, DirectionConfig, EvaluationConfig, Source, TrialConfig
-from training.constraints import build_constraint
+from training import matching
+from training.checkpoint import Checkpointing
+from training.config import Constraint as ConstraintBlock
+from training.config import (
+    DataConfig,
+    DirectionConfig,
+    EvaluationConfig,
+    QLoraTuning,
+    RandomDirectionConstraint,
+    Source,
+    TrialConfig,
+)
+from training.constraints import Constraint, Initial, build_constraint
+from training.constraints.random_direction import real_twin
 from training.data import load_split
+from training.data.encoding import encode_source
 from training.data.samples import Samples
 from training.direction import METADATA_FILE, Direction, extract_direction
 from training.evaluation.drift import DriftReference
 from training.evaluation.measure import Measurement, measure
 from training.evaluation.sets import EvaluationSets
+from training.export import export, form_of
 from training.loop import Report, StepReport, TrainingSet
 from training.models import load_model, load_tokenizer, model_fingerprint
-from training.references import ReferenceKey, References
+from training.quantised import load_quantised_model
+from training.reference_store import ReferenceStore
+from training.references import ReferenceValues
 from training.tuning import tuned
 
 Precision = Literal["fp32", "bf16"]
@@ -65,9 +81,9 @@ class Workbench:
         self.directory = directory
         self.name = name or Path(model_path).name
         self._samples: dict[int, tuple[Samples, int]] = {}
-        self._references: dict[str, References] = {}
+        self._references = ReferenceStore(directory / "references")
         self._precision = precision
-        self._loaded: str | None = None
+        self._loaded: tuple[Precision, bool] | None = None
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -91,13 +107,17 @@ class Workbench:
             self.model, self.tokenizer, self.direction, self.harmful, self.harmless
         )
 
-    def run(self, trial: TrialConfig | None, report: Report, save: Path | None = None) -> Measurement:
+    def run(
+        self, trial: TrialConfig | None, report: Report, save: Path | None = None, checkpoint: Path | None = None
+    ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
         Args:
             trial: how; none measures the untouched base model.
             report: see :data:`training.loop.Report`.
             save: directory that the trained adapter, or under full tuning the model, is written to.
+            checkpoint: directory of this trial's checkpoints, which it goes on from where there are any: after the
+                last step they hold the trained model, so that a measurement that was cut short repeats no training.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -111,23 +131,28 @@ class Workbench:
         if trial is None:
             self._use_precision(self._precision)
             return self._measure(self.model)
-        self._use_precision(trial.precision)
-        constraint = build_constraint(trial.constraint, self.direction, self.device)
+        self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
+        trial = self._with_matched_strength(trial)
         samples, task = self._training_samples(trial.max_length)
-        needed = constraint is not None and constraint.needs_references
-        compared = self._training_references(trial.max_length) if needed else None
-        training_set = TrainingSet(samples, task, compared)
-        with tuned(self.model, trial, training_set, constraint, report) as trained:
+        constraint = self._constraint(trial, trial.constraint)
+        training_set = TrainingSet(samples, task, self._compared_with(constraint, trial))
+        checkpointing = None
+        if checkpoint is not None:
+            checkpointing = Checkpointing(checkpoint, trial.checkpoint_every, model=self.model_fingerprint)
+        with tuned(self.model, trial, training_set, constraint, report, checkpointing) as trained:
             if save is not None:
-                engines.from_rank_zero(lambda: self._save(trained, save))
+                engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
             return self._measure(trained)
 
-    def _use_precision(self, precision: Precision) -> None:
-        if precision == self._loaded:
+    def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
+        if (precision, four_bit) == self._loaded:
             return
-        self.model: PreTrainedModel = load_model(self.model_path, precision).to(self.device)
+        if four_bit:
+            self.model: PreTrainedModel = load_quantised_model(self.model_path, precision, self.device)
+        else:
+            self.model = load_model(self.model_path, precision).to(self.device)
         self.model_fingerprint = model_fingerprint(self.model)
-        self._loaded = precision
+        self._loaded = precision, four_bit
 
     def _direction_prompts(self, side: str) -> list[str]:
         """The distinct train prompts that one class mean is taken over."""
@@ -168,25 +193,40 @@ class Workbench:
         return self._samples[max_length]
 
     def _encoded(self, source: Source, field: str, max_length: int) -> Samples:
-        rows = load_split(source, "train", need=("prompt", "response"), field=field)
-        return Samples.encode(self.tokenizer, rows["prompt"], rows["response"], max_length)
+        return encode_source(source, "train", field=field, tokenizer=self.tokenizer, max_length=max_length).samples
 
-    def _training_references(self, max_length: int) -> References:
+    def _constraint(self, trial: TrialConfig, block: ConstraintBlock) -> Constraint | None:
+        """The penalty that ``block`` describes; all ranks build it alike."""
+        initial = Initial(self.model, self.tokenizer, self.harmful, self.harmless)
+        precision = torch.float16 if trial.references.precision == "fp16" else torch.float32
+        return build_constraint(block, self.direction, self.device, initial, precision)
+
+    def _compared_with(self, constraint: Constraint | None, trial: TrialConfig) -> ReferenceValues | None:
         """References of all samples: the share of safety samples changes which are used, not what they are."""
-        samples, _ = self._training_samples(max_length)
-        key = ReferenceKey(self.model_fingerprint, self.direction.fingerprint, samples.fingerprint, self.direction.site)
-        if key.name not in self._references:
-            self._references[key.name] = references.load_or_build(
-                self.directory / "references", key, self.model, samples, self.direction.unit
-            )
-        return self._references[key.name]
+        samples, _ = self._training_samples(trial.max_length)
+        precision = trial.references.precision
+        return self._references.of(constraint, self.model, self.model_fingerprint, samples, precision)
+
+    def _with_matched_strength(self, trial: TrialConfig) -> TrialConfig:
+        """The trial with the strength that makes a random control as strong as what it is the control of."""
+        block = trial.constraint
+        if not isinstance(block, RandomDirectionConstraint) or block.strength == "alpha" or not block.active:
+            return trial
+        samples, task = self._training_samples(trial.max_length)
+        both = []
+        for one in (real_twin(block), block):
+            made = self._constraint(trial, one)
+            compared = self._compared_with(made, trial)
+            assert made is not None
+            assert compared is not None
+            both.append(matching.Compared(made, compared))
+        path = matching.ratio_file(
+            self.directory / "matching", trial, self.model_fingerprint, samples.fingerprint, self.direction.fingerprint
+        )
+        return matching.matched(trial, path, lambda: matching.strength_ratio(self.model, trial, samples, task, *both))
 
     def _measure(self, model: nn.Module) -> Measurement:
         return engines.from_rank_zero(lambda: measure(model, self.tokenizer, self.sets, self.drift_reference))
-
-    def _save(self, trained: nn.Module, directory: Path) -> None:
-        trained.save_pretrained(directory)  # type: ignore[operator]  # a transformers or a PEFT model
-        self.tokenizer.save_pretrained(directory)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

@@ -21,7 +21,15 @@ def start_sweep() -> Iterator[Callable[..., Run]]:
     def start(folder: Path, spec: Mapping[str, Any], *arguments: str) -> Run:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "spec.yaml").write_text(yaml.safe_dump(dict(spec)))
-        command = [sys.executable, "-m", "orchestrator", "run", str(folder / "spec.yaml"), "--out", str(folder / "out")]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "run",
+            str(folder / "spec.yaml"),
+            "--out",
+            str(folder / "sweeps/out"),
+        ]
         process = subprocess.Popen(
             [*command, *arguments],
             stdout=subprocess.PIPE,
@@ -31,7 +39,7 @@ def start_sweep() -> Iterator[Callable[..., Run]]:
             start_new_session=True,
             env={**os.environ, "COLUMNS": "200"},
         )
-        run = Run(process, folder / "out")
+        run = Run(process, folder / "sweeps/out")
         runs.append(run)
         return run
 

@@ -107,6 +107,12 @@ def test_the_files_are_there_and_whole(two_ranks: TwoRanks) -> None:
     assert list((two_ranks.directory / "references").glob("*.arrow"))
 
 
+def test_nothing_is_left_beside_the_output(two_ranks: TwoRanks) -> None:
+    beside = two_ranks.directory.parent
+    assert sorted(file.name for file in beside.iterdir()) == ["mlartifacts", "mlflow.db", "out"]
+    assert sorted(file.name for file in beside.parent.iterdir()) == ["spec.yaml", "sweeps"]
+
+
 def test_answers_are_kept_with_their_verdicts(two_ranks: TwoRanks) -> None:
     for record in two_ranks.records:
         answers = pq.read_table(two_ranks.directory / "answers" / f"{record.id}.parquet").to_pylist()
@@ -163,7 +169,7 @@ def test_two_models_give_two_fronts_and_a_comparison(start_sweep: Callable[..., 
     assert all(len(model["trials"]) == 2 for model in front["models"].values())
     assert all(set(model["reference"]) == REFERENCES for model in front["models"].values())
     assert front["comparison"]
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{run.directory.parent}/mlflow.db")
     experiment = client.get_experiment_by_name("small")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id], max_results=100)

@@ -81,7 +81,7 @@ def test_overrides_reach_list_items(spec_file: Path) -> None:
         ("trial.constraint.warmup_steps=often", ["trial.constraint.warmup_steps", "often", "whole number", "all"]),
         ("trial.constraint.layers=5-2", ["trial.constraint.layers", "5-2", "2-5"]),
         ("trial.constraint.layers=[1, 1]", ["trial.constraint.layers", "[1, 1]", "once"]),
-        ("trial.tuning.type=qlora", ["trial.tuning.type", "qlora", "lora", "full"]),
+        ("trial.tuning.type=adalora", ["trial.tuning.type", "adalora", "qlora", "full"]),
         ("objectives.0.metric=utility/acuracy", ["objectives.0.metric", "utility/acuracy", "utility/accuracy"]),
         ("objectives.0.metric=utility/loss", ["objectives.0.worst", "utility/loss"]),
         ("objectives.7.metric=x", ["objectives.7.metric", "0 to 1"]),

@@ -5,10 +5,14 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from ranks import on_ranks
 
 from training.config import TrialConfig
-from training.engine import BatchSizes, deepspeed_config, start_process
-from training.errors import TrainingError
+from training.deepspeed_config import BatchSizes, deepspeed_config, merged
+from training.engine import from_rank_zero, initialise, start_process
+from training.errors import ModelError, TrainingError
+from training.quantised import load_quantised_model
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,8 @@ def test_deepspeed_accepts_the_derived_configuration(process, stage, precision):
     parsed = DeepSpeedConfig(deepspeed_config(trial, BatchSizes.derive(trial, 1)))
     assert parsed.train_batch_size == 8
     assert parsed.gradient_accumulation_steps == 4
-    assert parsed.gradient_clipping == 0.7
+    # In its plain float32 path DeepSpeed keeps no norm, so we clip there.
+    assert parsed.gradient_clipping == (0 if stage == 0 and precision == "fp32" else 0.7)
     assert parsed.zero_config.stage == stage
     assert parsed.bfloat16_config.enabled == (precision == "bf16")
 
@@ -83,3 +88,80 @@ def test_a_bare_process_starts_quietly(tmp_path):
 def test_the_module_does_not_import_deepspeed():
     code = "import sys, training.loop, training.workbench; assert 'deepspeed' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_overrides_are_merged_at_every_depth(process):
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    overrides = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}, "reduce_bucket_size": 1000}}
+    trial = TrialConfig(deepspeed={"zero_stage": 2, "overrides": overrides})
+    config = deepspeed_config(trial, BatchSizes.derive(trial, 1))
+    assert config["zero_optimization"] == {"stage": 2, **overrides["zero_optimization"]}
+    assert config["train_micro_batch_size_per_gpu"] == 32
+    parsed = DeepSpeedConfig(config).zero_config
+    assert (parsed.stage, parsed.offload_optimizer.device, parsed.reduce_bucket_size) == (2, "cpu", 1000)
+
+
+def test_merging_changes_neither_side():
+    base, changes = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": {"e": 4}}, "f": 5}
+    assert merged(base, changes) == {"a": {"b": {"e": 4}, "c": 2}, "d": 3, "f": 5}
+    assert (base, changes) == ({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": {"e": 4}}, "f": 5})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"train_batch_size": 8}, "overrides.train_batch_size follows from the trial: remove it and set batch_size"),
+        ({"bf16": {"enabled": True}}, "overrides.bf16 follows from the trial: remove it and set precision"),
+        ({"optimizer": {"type": "Adam"}}, "remove it and set learning_rate and weight_decay"),
+        ({"zero_optimization": {"stage": 1}}, "overrides.zero_optimization.stage .* set zero_stage"),
+        ({"zero_optimisation": {}}, "overrides.zero_optimisation is not passed on to DeepSpeed: use one of .*zero_opt"),
+    ],
+)
+def test_what_follows_from_the_trial_cannot_be_overridden(overrides, message):
+    with pytest.raises(ValueError, match=message):
+        TrialConfig(deepspeed={"overrides": overrides})
+
+
+@pytest.mark.parametrize("zero", [{"reduce_bukket_size": 1}, {"reduce_bucket_size": "large"}])
+def test_overrides_that_deepspeed_refuses_are_an_error_of_ours(process, zero):
+    trial = TrialConfig(batch_size=8, deepspeed={"overrides": {"zero_optimization": zero}})
+    with pytest.raises(
+        TrainingError, match=r"trial\.deepspeed\.overrides is refused by DeepSpeed \(reduce_bu"
+    ):
+        initialise(torch.nn.Linear(2, 2), trial, BatchSizes.derive(trial, 1))
+
+
+def _waits(_argument):
+    """Rank 0 works for longer than the process group's own timeout."""
+    import time
+    from datetime import timedelta
+
+    from torch import distributed
+
+    distributed.destroy_process_group()
+    distributed.init_process_group("gloo", timeout=timedelta(seconds=2))
+    start_process()
+    return from_rank_zero(lambda: time.sleep(4) or "measured")
+
+
+@pytest.mark.slow
+def test_others_wait_for_rank_zero_however_the_process_group_was_made(tmp_path):
+    """Fails too when torch moves the private function that lengthens the timeout."""
+    assert on_ranks(2, _waits, tmp_path) == ["measured", "measured"]
+
+
+def test_four_bit_weights_are_refused_without_a_gpu(tmp_path):
+    with pytest.raises(ModelError, match=r"tuning\.type \(qlora\) needs a CUDA GPU, and this worker trains on cpu"):
+        load_quantised_model(tmp_path, "bf16", torch.device("cpu"))
+
+
+def test_four_bit_weights_are_refused_without_bitsandbytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ModelError, match=r"needs bitsandbytes: pip install 'procon-sweeps\[qlora\]'"):
+        load_quantised_model(tmp_path, "bf16", torch.device("cuda"))
+
+
+def test_four_bit_weights_cannot_be_sharded():
+    with pytest.raises(ValueError, match=r"zero_stage \(3\) cannot shard the 4-bit weights"):
+        TrialConfig(tuning={"type": "qlora"}, deepspeed={"zero_stage": 3})

@@ -37,7 +37,7 @@ def naive_training(model, config, samples, direction):
         batch_size=config.batch_size,
         seed=config.seed,
     )
-    losses, penalties = [], []
+    losses, penalties, norms = [], [], []
     held = config.constraint
     for step in range(config.steps):
         batch = samples.collate(plan.steps[step])
@@ -53,18 +53,20 @@ def naive_training(model, config, samples, direction):
         alpha = alpha_at(step, alpha=held.alpha, warmup_steps=held.warmup_steps, alpha_after=held.alpha_after)
         optimizer.zero_grad()
         (loss + alpha * penalty).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clipping)
+        norms.append(torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clipping).item())
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, config)
         optimizer.step()
         losses.append(loss.item())
         penalties.append(penalty.item() if alpha else 0.0)
-    return losses, penalties
+    return losses, penalties, norms
 
 
 @pytest.mark.parametrize(
     ("stage", "tuning", "constraint"),
     [
+        (0, {"type": "lora", "rank": 4}, {"alpha": 0.3}),
+        (1, {"type": "lora", "rank": 4}, {"alpha": 0.3}),
         (2, {"type": "lora", "rank": 4}, {"alpha": 0.3}),
         (0, {"type": "full"}, {"alpha": 0.3, "warmup_steps": 3}),
         (3, {"type": "full"}, {"alpha": 0.3, "warmup_steps": 2, "alpha_after": 0.1}),
@@ -81,11 +83,63 @@ def test_trajectory_is_that_of_a_naive_loop(stage, tuning, constraint):
     config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
     if tuning["type"] == "lora":
         model = attach(model, config.tuning, config.seed)
-    losses, penalties = naive_training(model, config, samples, direction)
+    losses, penalties, norms = naive_training(model, config, samples, direction)
     found = trajectory(changes)
     assert found["loss"] == pytest.approx(losses, rel=1e-4)
     assert found["penalty"] == pytest.approx(penalties, rel=5e-3, abs=1e-4)
+    assert found["gradient_norm"] == pytest.approx(norms, rel=1e-3)
     assert found["loss"][-1] != pytest.approx(losses[0], rel=1e-2)
+
+
+@pytest.mark.parametrize("stage", [0, 2, 3])
+@pytest.mark.parametrize("tuning", [{"type": "lora", "rank": 4}, {"type": "full"}], ids=["lora", "full"])
+def test_gradient_checkpointing_changes_no_loss_and_no_penalty(tuning, stage):
+    changes = {
+        "tuning": tuning,
+        "learning_rate": 3e-3,
+        "deepspeed": {"zero_stage": stage},
+        "constraint": {"alpha": 1.0},
+    }
+    kept, again = (trajectory({**changes, "gradient_checkpointing": enabled}) for enabled in (False, True))
+    assert again == kept
+    assert kept["penalty"][-1] > 1e-3
+
+
+def test_gradient_checkpointing_computes_the_layers_again_and_is_gone_afterwards():
+    model, samples, calls = tiny_llama(), random_samples(60), []
+    model.model.layers[1].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    config = trial(constraint={"alpha": 0.0}, tuning={"type": "full"}, gradient_checkpointing=True)
+    train(model, config, training_set(samples), None)
+    assert len(calls) == 2 * config.steps
+    assert not model.is_gradient_checkpointing
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_offloaded_optimizer_states_train_the_same(stage):
+    overrides = {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}
+    plain, offloaded = (
+        trajectory({"deepspeed": {"zero_stage": stage, "overrides": found}}) for found in ({}, overrides)
+    )
+    assert offloaded["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+@pytest.mark.parametrize("tuning", [{"type": "lora", "rank": 4}, {"type": "full"}], ids=["lora", "full"])
+def test_gradients_reach_exactly_the_trainable_parameters(tuning, stage):
+    """With a penalty alone as well as with the cross-entropy: seen where autograd hands each gradient over."""
+    config = trial(tuning=tuning, deepspeed={"zero_stage": stage}, steps=2, constraint={"alpha": 1.0})
+    model, samples, direction = tiny_llama(), random_samples(60), random_direction()
+    references = references_of(model, samples, direction)
+    model = attach(model, config.tuning, 0) if tuning["type"] == "lora" else model
+    reached, wanted = set(), set()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            wanted.add(name)
+            parameter.register_hook(lambda gradient, name=name: reached.add(name) if gradient.any() else None)
+    train(model, config, training_set(samples, references), build_constraint(config.constraint, direction, CPU))
+    assert reached == wanted
+    assert all("lora_" in name for name in wanted) == (tuning["type"] == "lora")
+    assert all(p.grad is None or not p.grad.any() for n, p in model.named_parameters() if n not in wanted)
 
 
 @pytest.mark.parametrize("tuning", [{"type": "lora", "rank": 4}, {"type": "full"}], ids=["lora", "full"])
@@ -151,7 +205,8 @@ def test_a_loss_that_is_not_finite_names_step_and_samples():
         learning_rate=1e39, lr_warmup_steps=0, log_every=5, constraint={"alpha": 0.0}, tuning={"type": "full"}
     )
     with pytest.raises(
-        DivergedError, match=r"not finite at step 2 \(cross-entropy nan.* on samples (task|safety) \d+, "
+        DivergedError,
+        match=r"not finite at step 2 \(cross-entropy nan.* on samples (task|safety) \d+, .* checkpoint is none: lower",
     ):
         train(tiny_llama(), config, training_set(samples), None)
 

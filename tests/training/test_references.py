@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ranks import on_ranks
 from tiny import random_direction, random_samples, tiny_llama
 
-from training import references
+from training import reference_files, references
+from training.errors import ModelError
 from training.references import ReferenceKey, compute, load_or_build
 from training.residual import capture
 
@@ -62,7 +64,7 @@ def test_a_second_request_reads_instead_of_computing(tmp_path, monkeypatch):
     built(tmp_path)
 
 
-@pytest.mark.parametrize("field", ["model", "direction", "samples", "site"])
+@pytest.mark.parametrize("field", ["model", "direction", "samples", "site", "tokens", "precision"])
 def test_the_name_changes_with_everything_the_contents_depend_on(field):
     other = ReferenceKey(**{**vars(KEY), field: "another"})
     assert other.name != KEY.name
@@ -88,7 +90,7 @@ def test_a_build_that_dies_leaves_nothing_half_made(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(references.os, "replace", fail)
+    monkeypatch.setattr(reference_files.os, "replace", fail)
     with pytest.raises(RuntimeError, match="killed"):
         built(tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
@@ -126,3 +128,64 @@ def test_the_build_runs_every_sample_once_and_never_the_output_head(monkeypatch)
     compute(model, samples, random_direction().unit, "block_output")
     assert sum(batch for batch, _ in seen) == 3000
     assert sum(batch * width for batch, width in seen) <= 1.2 * samples.lengths.sum()
+
+
+@pytest.mark.parametrize("tokens", ["last_prompt", "all"])
+def test_projections_at_other_tokens_and_on_several_directions(tmp_path, tokens):
+    model, samples = tiny_llama(), random_samples()
+    unit = torch.stack([random_direction(seed=seed).unit for seed in (1, 2)], dim=1)
+    key = ReferenceKey("model", "direction", "samples", "block_output", tokens)
+    found = load_or_build(tmp_path, key, model, samples, unit)
+    for index in (0, 7):
+        ids = torch.tensor(samples.tokens[samples.offsets[index] : samples.offsets[index + 1]])[None]
+        start = int(samples.response_starts[index])
+        chosen = slice(start - 1, start) if tokens == "last_prompt" else slice(None)
+        with torch.no_grad(), capture(model, range(3)) as states:
+            model(input_ids=ids)
+            expected = torch.stack([states[i][0, chosen] @ unit[i].mT for i in range(3)], dim=1)
+        torch.testing.assert_close(found.of([index], [0, 1, 2]), expected.flatten(1), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.of([index], [2, 0]), expected[:, [2, 0]].flatten(1), rtol=1e-5, atol=1e-5)
+
+
+def test_half_precision_halves_the_file_and_rounds(tmp_path):
+    fine, coarse = (ReferenceKey(**{**vars(KEY), "precision": precision}) for precision in ("fp32", "fp16"))
+    exact, rounded = built(tmp_path, fine), built(tmp_path, coarse)
+    assert np.array_equal(rounded.projections, exact.projections.astype(np.float16))
+    assert rounded.of([3], [0, 1, 2]).dtype == torch.float32
+    values = exact.projections.nbytes
+    assert (tmp_path / fine.name).stat().st_size - (tmp_path / coarse.name).stat().st_size == pytest.approx(
+        values / 2, abs=512
+    )
+
+
+def test_projections_that_half_precision_cannot_hold_are_refused(tmp_path):
+    key = ReferenceKey(**{**vars(KEY), "precision": "fp16"})
+    with pytest.raises(ModelError, match=r"references\.precision \(fp16\) cannot hold"):
+        load_or_build(tmp_path, key, tiny_llama(), random_samples(), random_direction().unit * 1e6)
+    assert not list(tmp_path.glob("*.arrow"))
+
+
+def _built_in_parallel(directory):
+    """Projections and log-probabilities, and how many forward passes this rank made."""
+    from training import logprob_references
+    from training.logprob_references import LogProbabilityKey
+
+    model, samples, seen = tiny_llama(), random_samples(3000), []
+    model.model.register_forward_pre_hook(lambda *_: seen.append(1))
+    path = Path(directory)
+    found = load_or_build(path, KEY, model, samples, random_direction().unit)
+    log_probabilities = logprob_references.load_or_build(
+        path, LogProbabilityKey("model", "samples", "top"), model, samples
+    )
+    sums = {name: float(np.abs(values).sum()) for name, values in log_probabilities.table.columns.items()}
+    return {"projections": float(np.abs(found.projections.astype(np.float64)).sum()), "passes": len(seen), **sums}
+
+
+def test_ranks_share_the_passes_and_read_the_same(tmp_path):
+    alone = _built_in_parallel(tmp_path / "alone")
+    first, second = on_ranks(2, _built_in_parallel, tmp_path / "ranks", str(tmp_path / "together"))
+    assert first["passes"] + second["passes"] == alone["passes"]
+    assert min(first["passes"], second["passes"]) > 0
+    for name in alone.keys() - {"passes"}:
+        assert first[name] == second[name]
+        assert first[name] == pytest.approx(alone[name], rel=1e-5)

@@ -1,7 +1,13 @@
 import pytest
+import torch
+from tiny import random_direction, random_samples, tiny_llama
+from trajectories import trajectory
+from trajectories import trial as short_trial
 
 from training.config import TrialConfig
-from training.schedule import alpha_at, learning_rate_at
+from training.data.plan import BatchPlan
+from training.residual import capture
+from training.schedule import alpha_at, constraint_strength, learning_rate_at, restarts_at
 
 
 @pytest.mark.parametrize(
@@ -13,8 +19,19 @@ def test_alpha_has_two_hard_stages(warmup_steps, expected):
     assert found == expected
 
 
+def test_alpha_falls_in_a_line_over_the_warmup():
+    line = {"alpha": 2.0, "alpha_after": 0.5, "decay": "linear"}
+    assert [alpha_at(step, warmup_steps=3, **line) for step in range(5)] == pytest.approx([2.0, 1.5, 1.0, 0.5, 0.5])
+    whole = trial(steps=4, constraint={**line, "warmup_steps": "all"})
+    assert [constraint_strength(step, whole) for step in range(4)] == pytest.approx([2.0, 1.625, 1.25, 0.875])
+
+
+def test_what_has_no_penalty_has_no_strength():
+    assert constraint_strength(0, trial(constraint={"type": "freeze_layers", "layers": 1})) == 0
+
+
 def trial(**changes):
-    return TrialConfig(steps=100, learning_rate=1.0, lr_warmup_steps=10, **changes)
+    return TrialConfig(**{"steps": 100, "learning_rate": 1.0, "lr_warmup_steps": 10, **changes})
 
 
 def test_learning_rate_rises_linearly_to_its_peak():
@@ -34,3 +51,98 @@ def test_learning_rate_decays_to_a_tenth_of_its_peak(schedule, middle, end):
 
 def test_no_rise_starts_at_the_peak():
     assert learning_rate_at(0, TrialConfig(learning_rate=3.0, lr_warmup_steps=0)) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "total"),
+    [
+        ({"warmup_steps": 40}, 100),
+        ({"warmup_steps": 40, "warmup": "extra"}, 140),
+        ({"warmup_steps": 400, "warmup": "extra"}, 500),
+        ({"warmup_steps": "all", "warmup": "extra"}, 100),
+        ({"type": "kl_reference", "warmup_steps": 40, "warmup": "extra"}, 140),
+        ({"type": "freeze_layers", "layers": 1}, 100),
+    ],
+)
+def test_an_extra_warmup_comes_before_the_steps(constraint, total):
+    config = trial(constraint=constraint)
+    assert config.total_steps == total
+    assert learning_rate_at(total, config) == pytest.approx(0.1)
+
+
+def test_a_warmup_longer_than_the_training_is_refused_only_within_it():
+    with pytest.raises(ValueError, match=r"constraint\.warmup_steps \(400\) is longer than steps \(100\)"):
+        trial(constraint={"warmup_steps": 400})
+
+
+def test_a_restart_gives_each_stage_a_learning_rate_schedule_of_its_own():
+    for warmup, stages in (("within", [40, 60]), ("extra", [40, 100])):
+        config = trial(constraint={"warmup_steps": 40, "warmup": warmup, "restart": True})
+        assert restarts_at(config) == 40
+        expected = [learning_rate_at(step, trial(steps=steps)) for steps in stages for step in range(steps)]
+        assert [learning_rate_at(step, config) for step in range(config.total_steps)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {"warmup_steps": 40},
+        {"warmup_steps": 100, "restart": True},
+        {"warmup_steps": 0, "restart": True},
+        {"restart": True},
+    ],
+)
+def test_without_a_boundary_there_is_no_restart(constraint):
+    assert restarts_at(trial(constraint=constraint)) is None
+
+
+def _in_two_stages(config, samples, direction):
+    """The losses of two trainings one after another, each with an optimizer of its own."""
+    model, initial = tiny_llama(), tiny_llama()
+    plan = BatchPlan.make(
+        task=40,
+        safety=20,
+        share=config.safety_share,
+        lengths=samples.lengths,
+        steps=config.total_steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    held, losses = config.constraint, []
+    for step in range(config.total_steps):
+        if step in (0, held.warmup_steps):
+            optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+        batch = samples.collate(plan.steps[step])
+        with capture(model, [0, 1, 2]) as states, capture(initial, [0, 1, 2]) as before:
+            logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)
+            with torch.no_grad():
+                initial(input_ids=batch.input_ids)
+            moved = [(states[i] - before[i]).flatten(0, 1)[batch.response] @ direction.unit[i] for i in range(3)]
+        penalty = sum(one.abs().mean() for one in moved)
+        loss = torch.nn.functional.cross_entropy(logits[batch.predicting], batch.targets)
+        optimizer.zero_grad()
+        (loss + (held.alpha if step < held.warmup_steps else held.alpha_after) * penalty).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.gradient_clipping)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate_at(step, config)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.usefixtures("process")
+@pytest.mark.parametrize(("stage", "warmup"), [(0, "within"), (1, "extra"), (2, "within"), (3, "extra")])
+def test_a_restart_forgets_the_moments_on_every_zero_stage(stage, warmup):
+    changes = {
+        "tuning": {"type": "full"},
+        "learning_rate": 3e-3,
+        "lr_warmup_steps": 2,
+        "deepspeed": {"zero_stage": stage},
+        "constraint": {"alpha": 0.3, "warmup_steps": 3, "alpha_after": 0.1, "warmup": warmup, "restart": True},
+    }
+    expected = _in_two_stages(short_trial(**changes), random_samples(60), random_direction())
+    found = trajectory(changes)["loss"]
+    assert len(found) == (6 if warmup == "within" else 9)
+    assert found == pytest.approx(expected, rel=1e-4)
+    changes["constraint"]["restart"] = False
+    assert trajectory(changes)["loss"][-1] != pytest.approx(expected[-1], rel=1e-4)

@@ -36,6 +36,7 @@ def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     return {
         "loss": [report.metrics["train/loss"] for report in reports],
         "penalty": [report.metrics["train/penalty"] for report in reports],
+        "gradient_norm": [report.metrics["train/gradient_norm"] for report in reports],
         "weights": weights,
     }
 

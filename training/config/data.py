@@ -53,7 +53,7 @@ class DataConfig(Config):
     task: Source
     """Fine-tuning samples (prompt, response); utility is measured on its test split."""
     safety: Source
-    """Harmful prompts with refusals, mixed in by ``trial.safety_share``."""
+    """Harmful prompts with refusals, mixed in by ``trial.safety_share`` or ``trial.safety_count``."""
     harmful: Source
     """Harmful prompts: the refusal direction comes from train, attack success is measured on test."""
     harmless: Source

@@ -5,42 +5,22 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from training.config.base import Config
-from training.config.constraint import ProConConstraint
+from training.config.constraint import Constraint, L2InitConstraint, ProConConstraint
+from training.config.deepspeed import DeepSpeedConfig
+from training.config.tuning import FullTuning, LoraTuning, QLoraTuning
 
 
-class LoraTuning(Config):
-    """Low-rank adapters through PEFT; the base weights stay frozen."""
+class ReferencesConfig(Config):
+    """What is kept of the initial model: projections or log-probabilities of every token, whichever is compared."""
 
-    type: Literal["lora"] = "lora"
-    """Adapters."""
-    rank: PositiveInt = 8
-    """Rank r of every adapter."""
-    alpha: PositiveFloat = 16.0
-    """Scaling numerator: an adapter is scaled by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout on the adapters' input."""
-    targets: Literal["all-linear"] | list[str] = "all-linear"
-    """Module names that get an adapter; ``all-linear`` is every linear layer but the output head."""
-
-
-class FullTuning(Config):
-    """Every weight is trained."""
-
-    type: Literal["full"] = "full"
-    """All weights."""
-
-
-class DeepSpeedConfig(Config):
-    """What DeepSpeed is told beyond batch sizes, precision and clipping, which follow from the trial."""
-
-    zero_stage: Literal[0, 1, 2, 3] = 2
-    """ZeRO stage: 0 replicates, 1 shards optimizer states, 2 gradients too, 3 parameters too."""
+    precision: Literal["fp32", "fp16"] = "fp32"
+    """Number format on disk and in memory; fp16 halves both, and changes below its rounding count as none."""
 
 
 class TrialConfig(Config):
     """Everything that decides how one model is fine-tuned."""
 
-    tuning: Annotated[LoraTuning | FullTuning, Field(discriminator="type")] = LoraTuning()
+    tuning: Annotated[LoraTuning | QLoraTuning | FullTuning, Field(discriminator="type")] = LoraTuning()
     """Which weights are trained."""
     steps: PositiveInt = 150
     """Optimizer steps."""
@@ -62,24 +42,50 @@ class TrialConfig(Config):
     """Longest sample in tokens; the prompt is shortened from its start before the response is touched."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Number format of weights and activations in training."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
+    packing: bool = False
+    """Put several samples into each row of ``max_length`` tokens; the same training with less padding."""
     safety_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the training samples that are safety samples."""
-    constraint: ProConConstraint = ProConConstraint()
-    """What holds the refusal direction in place."""
+    safety_count: int | None = Field(default=None, ge=0)
+    """Safety samples that join the task samples as one data set (the paper adds 1,000), instead of a share."""
+    constraint: Constraint = ProConConstraint()
+    """What holds the model's behaviour in place."""
+    references: ReferencesConfig = ReferencesConfig()
+    """What of the initial model is kept to compare with."""
     deepspeed: DeepSpeedConfig = DeepSpeedConfig()
     """DeepSpeed settings."""
     seed: int = Field(default=0, ge=0)
     """Seed of adapters, data order and safety mixing."""
     log_every: PositiveInt = 10
     """Steps between two reports of training metrics."""
+    checkpoint_every: PositiveInt = 50
+    """Steps between two checkpoints, where the trial is given a place for them."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all: ``steps``, and before them the constraint's warm-up where it is extra."""
+        return self.steps + self.constraint.extra_steps
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        warmup = self.constraint.warmup_steps
-        if isinstance(warmup, int) and warmup > self.steps:
+        warmup = getattr(self.constraint, "warmup_steps", None)
+        if isinstance(warmup, int) and warmup > self.steps and not self.constraint.extra_steps:
             raise ValueError(
                 f"constraint.warmup_steps ({warmup}) is longer than steps ({self.steps}): "
-                "shorten the warm-up, raise steps, or write all for a constant alpha"
+                "shorten the warm-up, raise steps, write warmup extra, or write all for a constant alpha"
+            )
+        if isinstance(self.constraint, L2InitConstraint) and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                "constraint.type (l2_init) needs whole weights on every rank: set deepspeed.zero_stage to 0, 1 or 2"
+            )
+        if isinstance(self.tuning, QLoraTuning) and self.deepspeed.zero_stage == 3:
+            raise ValueError("deepspeed.zero_stage (3) cannot shard the 4-bit weights of tuning qlora: use 0, 1 or 2")
+        if self.safety_count is not None and self.safety_share > 0:
+            raise ValueError(
+                f"safety_count ({self.safety_count}) and safety_share ({self.safety_share:g}) exclude each other: "
+                "keep the one you mean"
             )
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(

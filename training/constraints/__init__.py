@@ -1,10 +1,12 @@
 """Penalties that hold a model's behaviour in place while it is fine-tuned, behind one interface.
 
-Adding one takes a file here with a subclass of :class:`~training.constraints.base.Constraint`, its configuration block
-in ``training.config.constraint``, and an entry in :func:`~training.constraints.build.build_constraint`.
+Adding one takes a block in ``training.config.constraint``, which the union there names too, and a module here that
+bears the name of its ``type`` and has a subclass of :class:`~training.constraints.base.Constraint` and a function
+``build(config, materials)`` that makes it.
 """
 
 from training.constraints.base import Constraint, ForwardPass
 from training.constraints.build import build_constraint
+from training.constraints.materials import Initial
 
-__all__ = ["Constraint", "ForwardPass", "build_constraint"]
+__all__ = ["Constraint", "ForwardPass", "Initial", "build_constraint"]

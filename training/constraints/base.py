@@ -5,10 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor
+import numpy as np
+from torch import Tensor, nn
 
-from training.data.samples import Batch
+from training.constraints.log_probabilities import LogProbabilities
+from training.constraints.positions import Tokens, tokens_of
+from training.data.samples import Batch, Integers, Samples
 from training.residual import Site
+
+Recalled = Tensor | LogProbabilities
+"""What of the initial model a batch is compared with."""
 
 
 @dataclass(frozen=True)
@@ -19,22 +25,63 @@ class ForwardPass:
     """The samples."""
     states: Mapping[int, Tensor]
     """Layer index -> residual stream ``[batch, seq, d_model]`` of the layers the constraint asked for, with graph."""
-    references: Tensor | None
-    """``[response_tokens, layers]`` projections of the initial model, in the order of the constraint's layers."""
+    references: Recalled | None
+    """What it asked to compare with: projections ``[tokens, columns]`` in the order of its layers and positions, or
+    log-probabilities of the response tokens, both of the initial model."""
+    logits: Tensor
+    """``[response_tokens, vocabulary]`` that predict the response tokens, with graph."""
+    model: nn.Module
+    """The model being trained, for constraints with a forward pass of their own or on the weights."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionRequest:
+    """References wanted: the initial model's projections, of all layers, since a file serves every choice of them."""
+
+    unit: Tensor
+    """``[layers, d_model]`` or ``[layers, directions, d_model]``, float32."""
+    tokens: Tokens
+    """At which tokens of every sample."""
+
+
+@dataclass(frozen=True)
+class LogProbabilityRequest:
+    """References wanted: the initial model's log-probabilities at the response tokens."""
+
+    kind: Literal["target", "top"]
+    """target: of the token that follows; top: of the likeliest tokens, and of all others together."""
+
+
+ReferenceRequest = ProjectionRequest | LogProbabilityRequest
 
 
 class Constraint(ABC):
     """A penalty that is a mean over the global batch, so that it does not depend on how ranks share the work."""
 
-    layers: Sequence[int]
+    layers: Sequence[int] = ()
     """0-based layers whose residual stream it looks at."""
-    site: Site
+    site: Site = "block_output"
     """Where in those layers."""
-    averages_over: Literal["tokens", "samples"]
-    """What its sum is divided by: the response tokens or the samples of the global batch."""
-    needs_references: bool
-    """Whether it compares with projections of the initial model."""
+    tokens: Tokens = "response"
+    """Which tokens it looks at."""
+    averages_over: Literal["tokens", "samples"] = "samples"
+    """What its sum is divided by: those tokens, or the samples, of the global batch."""
+    wants: ReferenceRequest | None = None
+    """What of the initial model it compares with; none where that is not kept in a file."""
+
+    @property
+    def needs_references(self) -> bool:
+        """Whether it compares with what is kept of the initial model."""
+        return self.wants is not None
+
+    def counted(self, samples: Samples) -> Integers:
+        """``[samples]`` what each sample adds to the number that the penalty's sum is divided by."""
+        return tokens_of(samples, self.tokens) if self.averages_over == "tokens" else np.ones(len(samples), np.int64)
 
     @abstractmethod
     def penalty_sum(self, forward: ForwardPass) -> Tensor:
-        """The penalty summed over what :attr:`averages_over` counts, a float32 scalar with its graph."""
+        """The penalty summed over what :attr:`averages_over` counts, a float32 scalar with its graph.
+
+        One that is no sum over the batch is multiplied by :attr:`~training.data.samples.Batch.samples`, so that the
+        shares of all forward passes of a step add up to it.
+        """

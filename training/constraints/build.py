@@ -1,76 +1,42 @@
 """From a configuration block to a constraint."""
 
-from typing import Protocol
+from importlib import import_module
 
 import torch
-from torch import Tensor
 
-from training.config import ProConConstraint, resolve_layers
+from training.config import Constraint as ConstraintBlock
 from training.constraints.base import Constraint
-from training.constraints.procon import ProCon
-from training.errors import DirectionError, ModelError
+from training.constraints.materials import Initial, Materials, UnitDirection
+from training.errors import DirectionError
 
 
-class UnitDirection(Protocol):
-    """What a constraint reads of a refusal direction."""
-
-    @property
-    def unit(self) -> Tensor:
-        """``[layers, d_model]`` unit vectors, float32."""
-
-    @property
-    def separation(self) -> Tensor:
-        """``[layers]`` distance between the two class means."""
-
-    @property
-    def site(self) -> str:
-        """Where the residual stream was read."""
-
-
-def held_layers(config: ProConConstraint, depth: int) -> list[int]:
-    """The layers whose OUTPUT the constraint holds, in a model of ``depth`` decoder layers.
-
-    The input of a block is the output of the block before it, so ``block_input`` moves every index down by one. The
-    input of layer 0 is an embedding: it is the same for harmful and harmless prompts and has no refusal direction.
-
-    Raises:
-        ModelError: a layer lies outside the model, or nothing is left to hold.
-    """
-    try:
-        layers = resolve_layers(config.layers, depth)
-    except ValueError as error:
-        raise ModelError(f"constraint.{error}") from error
-    if config.site == "block_output":
-        return layers
-    before = [layer - 1 for layer in layers if layer > 0]
-    if not before:
-        raise ModelError(
-            f"constraint.layers ({config.layers!r}) with site block_input is the embedding, which has no refusal "
-            "direction: choose layers from 1 on, or site block_output"
-        )
-    return before
-
-
-def build_constraint(config: ProConConstraint, direction: UnitDirection, device: torch.device) -> Constraint | None:
-    """The penalty that ``config`` describes, for the model that ``direction`` was extracted from.
+def build_constraint(
+    config: ConstraintBlock,
+    direction: UnitDirection,
+    device: torch.device,
+    initial: Initial | None = None,
+    reference_precision: torch.dtype = torch.float32,
+) -> Constraint | None:
+    """The penalty that ``config`` describes, by ``build`` of the module of this package that bears its type's name.
 
     Args:
         config: the ``constraint`` block of a trial.
-        direction: extracted at the blocks' output.
+        direction: extracted at the blocks' output of the model to be trained.
         device: where the model is trained.
+        initial: that model and the prompts of the direction; some types cannot be built without.
+        reference_precision: in which projections of the initial model are kept.
 
     Returns:
-        The constraint; none if its strength is 0 at every step.
+        The constraint; none if its strength is 0 at every step, or it is no penalty.
 
     Raises:
-        ModelError: its layers do not fit the model.
+        ModelError: its layers do not fit the model, or ``initial`` is missing.
         DirectionError: the direction was extracted at the blocks' input.
     """
     if not config.active:
         return None
     if direction.site != "block_output":
         raise DirectionError(f"the direction was extracted at {direction.site}: extract it at block_output")
-    layers = held_layers(config, len(direction.unit))
-    units = direction.unit[layers].to(device)
-    scaled = config.alpha_scale == "separation"
-    return ProCon(units, direction.separation[layers], layers, config.norm, scaled=scaled)
+    materials = Materials(direction, device, initial, reference_precision)
+    built: Constraint = import_module(f"training.constraints.{config.type}").build(config, materials)
+    return built

@@ -19,7 +19,7 @@ def _epochs(count: int, needed: int, generator: np.random.Generator) -> Integers
     return np.concatenate(passes)[:needed].astype(np.int64)
 
 
-def mix(task: int, safety: int, share: float, total: int, seed: int) -> Integers:
+def mix(task: int, safety: int, share: float, total: int, seed: int, count: int | None = None) -> Integers:
     """The order in which samples are seen; safety samples are numbered after the ``task`` task samples.
 
     Args:
@@ -28,6 +28,8 @@ def mix(task: int, safety: int, share: float, total: int, seed: int) -> Integers
         share: share of ``total`` that are safety samples.
         total: samples seen during the training, repeats counted.
         seed: of the shuffles.
+        count: instead of a share, the distinct safety samples that join the task samples, as if both were one data set
+            (the paper adds 1,000); drawn by the seed.
 
     Returns:
         ``[total]`` indices, each source in shuffled passes, safety samples at random places.
@@ -35,7 +37,12 @@ def mix(task: int, safety: int, share: float, total: int, seed: int) -> Integers
     Raises:
         DataError: samples are asked of an empty source.
     """
-    wanted = round(share * total)
+    if count is not None and count > safety:
+        raise DataError(
+            f"safety_count ({count}) asks for more safety samples than data.safety has to train on ({safety}): "
+            f"lower it to {safety} at most, or add samples"
+        )
+    wanted = round(total * (share if count is None else count / max(1, task + count)))
     if task == 0 and wanted < total:
         raise DataError("data.task has no training samples; give it some")
     if safety == 0 and wanted:
@@ -46,7 +53,8 @@ def mix(task: int, safety: int, share: float, total: int, seed: int) -> Integers
     is_safety = np.zeros(total, bool)
     is_safety[places_stream.permutation(total)[:wanted]] = True
     order[~is_safety] = _epochs(task, total - wanted, task_stream)
-    order[is_safety] = task + _epochs(safety, wanted, safety_stream)
+    drawn = safety_stream.permutation(safety)[:count] if count is not None else np.arange(safety)
+    order[is_safety] = task + drawn[_epochs(len(drawn), wanted, safety_stream)]
     return order
 
 
@@ -80,10 +88,19 @@ class BatchPlan:
 
     @classmethod
     def make(
-        cls, *, task: int, safety: int, share: float, lengths: Integers, steps: int, batch_size: int, seed: int
+        cls,
+        *,
+        task: int,
+        safety: int,
+        share: float,
+        lengths: Integers,
+        steps: int,
+        batch_size: int,
+        seed: int,
+        count: int | None = None,
     ) -> "BatchPlan":
         """Mix the two sources and group by length; see :func:`mix` and :func:`group_by_length`."""
-        order = mix(task, safety, share, steps * batch_size, seed)
+        order = mix(task, safety, share, steps * batch_size, seed, count)
         return cls(group_by_length(order, lengths, batch_size, seed))
 
     def micro_batches(self, step: int, rank: int, world_size: int, micro_batch_size: int) -> list[Integers]:

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,15 +12,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from training.chat import EncodedSample, encode_samples
+from training.data.packing import first_fit_decreasing
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Right-padded samples. Padding follows every real token, so causal attention needs no mask for it.
+    """Right-padded rows. Padding follows every real token, so causal attention needs no mask for it.
 
-    ``response`` and ``predicting`` index the flattened ``[batch * seq]`` positions.
+    A row is one sample, or several under packing; then ``position_ids`` say where each begins. ``response`` and
+    ``predicting`` index the flattened ``[batch * seq]`` positions, and everything counted per response token stands
+    sample after sample in the order in which the samples were asked for, packed or not.
     """
 
     input_ids: Tensor
@@ -32,16 +35,23 @@ class Batch:
     targets: Tensor
     """``[response_tokens]`` token ids at ``response``."""
     sample: Tensor
-    """``[response_tokens]`` the row of ``input_ids`` that each response token belongs to."""
+    """``[response_tokens]`` number of the sample that each response token belongs to; the row, unless packed."""
+    position_ids: Tensor | None = None
+    """``[batch, seq]`` position of every token within its sample, 0 on padding; none where no row holds two."""
+    packed: int | None = None
+    """Samples in a packed batch; none where every row is one."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return self.input_ids.shape[0] if self.packed is None else self.packed
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        return Batch(
-            *(
-                tensor.to(device, non_blocking=True)
-                for tensor in (self.input_ids, self.response, self.predicting, self.targets, self.sample)
-            )
-        )
+        moved: dict[str, Any] = {
+            name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -108,21 +118,38 @@ class Samples:
         digest.update(self.response_starts.tobytes())
         return digest.hexdigest()[:16]
 
-    def collate(self, indices: Sequence[int] | Integers) -> Batch:
-        """The samples ``indices``, right-padded to the longest of them."""
+    def collate(self, indices: Sequence[int] | Integers, row_length: int | None = None) -> Batch:
+        """The samples ``indices`` as one batch.
+
+        Args:
+            indices: which samples, in the order of the batch's response tokens.
+            row_length: pack them into as few rows of so many tokens as first-fit-decreasing finds; none gives every
+                sample a row, padded to the longest.
+        """
         chosen = np.asarray(indices, np.int64)
-        lengths, starts = self.lengths[chosen], self.response_starts[chosen]
-        width = int(lengths.max())
-        columns = np.arange(width)
-        inside = columns < lengths[:, None]
-        ids = np.full((len(chosen), width), self.pad_token, np.int64)
-        ids[inside] = self.tokens[(self.offsets[chosen][:, None] + columns)[inside]]
-        rows, positions = np.nonzero(inside & (columns >= starts[:, None]))
-        flat = rows * width + positions
+        lengths = self.lengths[chosen]
+        if row_length is None:
+            rows, columns = np.arange(len(chosen)), np.zeros(len(chosen), np.int64)
+        else:
+            rows, columns = first_fit_decreasing(lengths, row_length)
+        height, width = int(rows.max()) + 1, int((columns + lengths).max())
+        # All tokens sample after sample: the place of each within its sample, in the batch, and in ``self.tokens``.
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        places = within + np.repeat(rows * width + columns, lengths)
+        ids = np.full(height * width, self.pad_token, np.int64)
+        ids[places] = self.tokens[within + np.repeat(self.offsets[chosen], lengths)]
+        answering = within >= np.repeat(self.response_starts[chosen], lengths)
+        response = places[answering]
+        positions = None
+        if row_length is not None:
+            positions = np.zeros(height * width, np.int64)
+            positions[places] = within
         return Batch(
-            torch.from_numpy(ids),
-            torch.from_numpy(flat),
-            torch.from_numpy(flat - 1),
-            torch.from_numpy(ids[rows, positions]),
-            torch.from_numpy(rows),
+            torch.from_numpy(ids).view(height, width),
+            torch.from_numpy(response),
+            torch.from_numpy(response - 1),
+            torch.from_numpy(ids[response]),
+            torch.from_numpy(np.repeat(np.arange(len(chosen)), lengths)[answering]),
+            None if positions is None else torch.from_numpy(positions).view(height, width),
+            None if positions is None else len(chosen),
         )

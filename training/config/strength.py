@@ -1,0 +1,50 @@
+"""How strong a constraint is over the optimizer steps."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt
+
+from training.config.base import Config
+
+
+class ConstraintConfig(Config):
+    """What every constraint block answers, whether it is a penalty or not."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any optimizer step has a penalty."""
+        return False
+
+    @property
+    def extra_steps(self) -> int:
+        """Optimizer steps that come before the trial's ``steps``."""
+        return 0
+
+
+class Strength(ConstraintConfig):
+    """The schedule of a penalty (arXiv 2509.06795, section on warm-up)."""
+
+    alpha: float = Field(default=0.01, ge=0)
+    """Constraint strength during the warm-up; 0 trains without a constraint."""
+    warmup_steps: NonNegativeInt | Literal["all"] = "all"
+    """Optimizer steps for which ``alpha`` holds before ``alpha_after`` follows; ``all`` keeps ``alpha`` constant."""
+    alpha_after: float = Field(default=0.0, ge=0)
+    """Constraint strength after the warm-up."""
+    decay: Literal["step", "linear"] = "step"
+    """step: ``alpha`` falls to ``alpha_after`` at once when the warm-up ends; linear: in a straight line over the
+    warm-up, which for ``all`` is the whole training."""
+    warmup: Literal["within", "extra"] = "within"
+    """within: the warm-up is the beginning of the trial's ``steps``; extra: it comes before them, as in the paper."""
+    restart: bool = False
+    """Begin anew when the warm-up ends: fresh optimizer states, and a learning rate schedule for each stage."""
+
+    @property
+    def active(self) -> bool:
+        """Whether any optimizer step has a penalty."""
+        later = self.alpha_after > 0 and (self.warmup_steps != "all" or self.decay == "linear")
+        return self.alpha > 0 or later
+
+    @property
+    def extra_steps(self) -> int:
+        """Optimizer steps that come before the trial's ``steps``; 0 where the strength has no boundary."""
+        return self.warmup_steps if self.warmup == "extra" and self.warmup_steps != "all" else 0

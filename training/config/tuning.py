@@ -1,0 +1,41 @@
+"""Which weights are trained."""
+
+from typing import Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from training.config.base import Config
+
+
+class AdapterTuning(Config):
+    """Low-rank adapters through PEFT; the base weights stay frozen."""
+
+    rank: PositiveInt = 8
+    """Rank r of every adapter."""
+    alpha: PositiveFloat = 16.0
+    """Scaling numerator: an adapter is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapters' input."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """Module names that get an adapter; ``all-linear`` is every linear layer but the output head."""
+
+
+class LoraTuning(AdapterTuning):
+    """Adapters on a base model in the trial's precision."""
+
+    type: Literal["lora"] = "lora"
+    """Adapters."""
+
+
+class QLoraTuning(AdapterTuning):
+    """Adapters on a base model in 4 bits (nf4); needs a CUDA GPU and the extra ``qlora``."""
+
+    type: Literal["qlora"] = "qlora"
+    """Adapters on 4-bit weights."""
+
+
+class FullTuning(Config):
+    """Every weight is trained."""
+
+    type: Literal["full"] = "full"
+    """All weights."""

@@ -1,0 +1,94 @@
+"""How far projections of the residual stream have moved: pure functions, shared by several constraints."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from training.errors import ModelError
+
+Norm = Literal["abs", "squared", "token_l2"]
+
+_ROUNDING = 16
+"""Changes up to so many units of rounding of the class means' separation count as none."""
+
+
+def project(states: Tensor, positions: Tensor, unit: Tensor) -> Tensor:
+    """Projections ``z = r . x`` of the residual stream at ``positions``.
+
+    Args:
+        states: ``[batch, seq, d_model]`` residual stream of one layer.
+        positions: ``[tokens]`` indices into the flattened ``[batch * seq]`` positions.
+        unit: ``[d_model]`` unit direction r, or several ``[directions, d_model]``, float32 or wider.
+
+    Returns:
+        ``[tokens]`` or ``[tokens, directions]`` in the precision of ``unit``, which keeps a bf16 model's penalty from
+        rounding to zero.
+    """
+    chosen = states.flatten(0, 1).index_select(0, positions).to(unit.dtype)
+    return chosen @ (unit if unit.ndim == 1 else unit.mT)
+
+
+def rounding_of(separations: Tensor, precision: torch.dtype) -> Tensor:
+    """``[layers]`` how far rounding alone moves a projection, in the residual stream's unit.
+
+    Other batch shapes add up in another order. If that counted as drift, training would begin with a gradient of full
+    size in the direction of rounding errors, another one on each machine.
+    """
+    return separations.to(precision) * _ROUNDING * torch.finfo(precision).eps
+
+
+def beyond_rounding(change: Tensor, reference: Tensor, rounding: Tensor, reference_precision: torch.dtype) -> Tensor:
+    """``change`` with 0 in place of what rounding explains.
+
+    Args:
+        change: ``[tokens, layers]`` z_t - z_0.
+        reference: ``[tokens, layers]`` z_0 as it was kept.
+        rounding: ``[layers]`` of :func:`rounding_of`.
+        reference_precision: in which z_0 was kept; in fp16 it is off by up to half a unit in its last place.
+    """
+    limit = rounding.expand_as(change)
+    if reference_precision == torch.float16:
+        half = torch.finfo(torch.float16)
+        limit = limit + reference.abs().clamp(min=half.tiny) * (half.eps / 2)
+    return torch.where(change.abs() <= limit, 0.0, change)
+
+
+def drift_sum(change: Tensor, norm: Norm, sample: Tensor, over_tokens: Literal["mean", "sum"] = "mean") -> Tensor:
+    """The size of the projections' change, summed over layers and tokens (or samples for ``token_l2``).
+
+    Args:
+        change: ``[tokens, layers]`` z_t - z_0, of the model being trained and the initial one.
+        norm: ``abs`` sums the absolute change, ``squared`` its square; ``token_l2`` sums over samples and layers the
+            root of the mean over the sample's tokens of the square.
+        sample: ``[tokens]`` the sample each token belongs to; read by ``token_l2`` only.
+        over_tokens: whether ``token_l2`` takes the mean or the sum under its root.
+
+    Returns:
+        A scalar.
+    """
+    if norm == "abs":
+        return change.abs().sum()
+    if norm == "squared":
+        return change.square().sum()
+    # There are at most as many samples as tokens; counting them would wait for the device.
+    squares = torch.zeros_like(change).index_add(0, sample, change.square())
+    if over_tokens == "mean":
+        tokens = change.new_zeros(len(change)).index_add(0, sample, change.new_ones(len(change)))
+        squares = squares / tokens.clamp(min=1)[:, None]
+    # The root has no gradient at 0, where every training starts: there it is taken of 1 and then thrown away.
+    moved = squares > 0
+    return torch.where(moved, torch.where(moved, squares, 1.0).sqrt(), 0.0).sum()
+
+
+def require_gradient(states: Tensor, layer: int) -> None:
+    """Refuse a residual stream that no trained weight reaches.
+
+    Raises:
+        ModelError: it carries no gradient: the constraint would silently do nothing.
+    """
+    if torch.is_grad_enabled() and not states.requires_grad:
+        raise ModelError(
+            f"the output of layer {layer} does not depend on any trained weight, so the constraint would hold "
+            "nothing there: choose later constraint.layers, or other tuning.targets"
+        )

@@ -1,0 +1,40 @@
+"""The control of ProCon: the same penalty on random directions, as strong on the weights as the real one.
+
+If any direction did, the refusal direction would explain nothing; a method must beat this. ``training.matching``
+measures by how much the strength must be multiplied.
+"""
+
+import torch
+from torch import Tensor
+
+from training.config import ProConConstraint, RandomDirectionConstraint
+from training.constraints.layers import held_layers
+from training.constraints.materials import Materials
+from training.constraints.procon import Measure, ProCon
+
+
+def random_units(layers: int, width: int, seed: int) -> Tensor:
+    """``[layers, width]`` float32: independent directions, uniform on the sphere."""
+    raw = torch.randn(layers, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.nn.functional.normalize(raw, dim=-1).float()
+
+
+def real_twin(config: RandomDirectionConstraint) -> ProConConstraint:
+    """The block of the constraint that this one is the control of."""
+    return ProConConstraint(**config.model_dump(exclude={"type", "seed", "strength"}))
+
+
+def build(config: RandomDirectionConstraint, materials: Materials) -> ProCon:
+    """The constraint of a block of type ``random_direction``."""
+    direction = materials.direction
+    layers, width = direction.unit.shape
+    unit = random_units(layers, width, config.seed).to(direction.unit.dtype)
+    return ProCon(
+        unit,
+        direction.separation,
+        held_layers(config.layers, config.site, materials.depth),
+        Measure(config.norm, config.tokens, config.token_reduction, config.layer_reduction),
+        materials.device,
+        scaled=config.alpha_scale == "separation",
+        reference_precision=materials.reference_precision,
+    )

@@ -1,0 +1,82 @@
+"""DeepSpeed's configuration, and how a global batch is shared: both follow from the trial and the number of workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.config import TrialConfig
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How a global batch is shared: ``world_size * micro_batch_size * accumulation`` samples per optimizer step."""
+
+    world_size: int
+    micro_batch_size: int
+    """Samples per forward pass and rank."""
+    accumulation: int
+    """Forward passes per optimizer step and rank."""
+
+    @classmethod
+    def derive(cls, trial: TrialConfig, world_size: int) -> "BatchSizes":
+        """Share the trial's global batch among ``world_size`` ranks.
+
+        Raises:
+            TrainingError: it cannot be shared evenly.
+        """
+        if trial.batch_size % world_size:
+            raise TrainingError(
+                f"trial.batch_size ({trial.batch_size}) cannot be shared among {world_size} workers: "
+                f"use a multiple of {world_size}"
+            )
+        per_rank = trial.batch_size // world_size
+        micro = trial.micro_batch_size or per_rank
+        if per_rank % micro:
+            raise TrainingError(
+                f"trial.micro_batch_size ({micro}) does not divide the {per_rank} samples of each of {world_size} "
+                f"workers (trial.batch_size {trial.batch_size}): use a divisor of {per_rank}"
+            )
+        return cls(world_size, micro, per_rank // micro)
+
+    def __str__(self) -> str:
+        """One line for the log."""
+        total = self.world_size * self.micro_batch_size * self.accumulation
+        return (
+            f"global batch {total} = {self.world_size} workers x {self.micro_batch_size} samples "
+            f"x {self.accumulation} accumulation steps"
+        )
+
+
+def clips_by_itself(trial: TrialConfig) -> bool:
+    """Whether DeepSpeed clips and reports the gradient norm; in its plain float32 path it clips and keeps no norm."""
+    return trial.deepspeed.zero_stage > 0 or trial.precision != "fp32"
+
+
+def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
+    """What the trial and the number of workers decide, with ``trial.deepspeed.overrides`` merged in."""
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": batches.micro_batch_size,
+        "gradient_accumulation_steps": batches.accumulation,
+        "gradient_clipping": trial.gradient_clipping if clips_by_itself(trial) else 0.0,
+        "zero_optimization": {"stage": trial.deepspeed.zero_stage},
+        "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first
+        "zero_force_ds_cpu_optimizer": False,  # the same when optimizer states are offloaded
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+    }
+    if trial.precision == "bf16":
+        config["bf16"] = {"enabled": True}
+    return merged(config, trial.deepspeed.overrides)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with ``changes`` written over it, block by block and at every depth; neither is changed."""
+    result = dict(base)
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            below = result.get(key)
+            result[key] = merged(below if isinstance(below, Mapping) else {}, value)
+        else:
+            result[key] = value
+    return result
