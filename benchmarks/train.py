@@ -2,7 +2,7 @@
 
     make bench-train        # prints a table and writes benchmarks/results/train.json
 
-Every ratio is formed within one run. The sides take turns, repetition by repetition, and medians over steps are compared.
+Every ratio is formed within one run: the sides take turns, repetition by repetition, and medians over steps are taken.
 On the CPU everything runs on one thread and the clock is this process's CPU time, which the load of other processes
 leaves nearly alone; on a GPU it is the wall clock. Peak memory is that of a process of its own for each side.
 """
@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -52,7 +51,9 @@ def measure(case: Any, repetitions: int) -> tuple[float, float, dict[str, float]
 def peak_bytes(case: Any, side: str) -> int:
     """Peak memory of a process that trains the case on one side: the accelerator's, else the resident set."""
     command = [sys.executable, __file__, "--peak", case.name, side]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # A process group of its own: this process already listens at its own group's port.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MASTER_")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
     return int(done.stdout.split()[-1])
@@ -67,8 +68,13 @@ def print_peak(case: Any, side: str) -> None:
         ours(case, ALPHA, projections_of(case))
     else:
         trl(case)
-    on_gpu = torch.cuda.is_available()
-    print(torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    print(torch.cuda.max_memory_allocated() if torch.cuda.is_available() else peak_resident_bytes())
+
+
+def peak_resident_bytes() -> int:
+    """Peak resident set of this process; ``ru_maxrss`` would begin at that of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def reference_build(repetitions: int) -> float:

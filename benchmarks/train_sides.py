@@ -97,7 +97,7 @@ def trl(case: Case) -> Timing:
             tokens.append(int(inputs["input_ids"].numel() if mask is None else mask.sum()))
             return super().training_step(model, inputs, *rest)  # type: ignore[no-any-return]
 
-    from transformers import TrainerCallback
+    from transformers import PrinterCallback, TrainerCallback
 
     class Stamp(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -139,6 +139,7 @@ def trl(case: Case) -> Timing:
             peft_config=adapters if case.tuning == "lora" else None,
             callbacks=[Stamp()],
         )
+        trainer.remove_callback(PrinterCallback)  # prints a line of its own at the end
         trainer.train()
     return Timing(tokens[1 : size.steps + 1], np.diff(ends).tolist())
 

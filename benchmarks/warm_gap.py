@@ -4,7 +4,7 @@
     python benchmarks/warm_gap.py /tmp/gap
 
 The gap runs from a trial's last report (its measurement) to the first step of the trial that takes its place, as the
-driver's journal saw both. With ``log_every`` 1 the first report comes right after the first step; that step is in the gap.
+driver's journal saw both. With ``log_every`` 1 the first report comes right after the first step, which is in the gap.
 """
 
 import statistics

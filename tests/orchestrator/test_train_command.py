@@ -83,21 +83,22 @@ def test_bad_input_is_refused_in_a_sentence_before_anything_starts(tmp_path, arg
     assert not (tmp_path / "out").exists()
 
 
-class TestProgress:
-    METRICS = {"train/loss": 2.0, "train/penalty": 0.5, "train/tokens_per_second": 1234.5}
+METRICS = {"train/loss": 2.0, "train/penalty": 0.5, "train/tokens_per_second": 1234.5}
 
+
+class TestProgress:
     def test_a_line_names_everything(self):
         progress = TrainProgress(Console(file=io.StringIO()), TrialConfig(steps=100))
-        assert progress.line(10, self.METRICS, 83.0) == (
+        assert progress.line(10, METRICS, 83.0) == (
             "step 10/100  loss 2.0000  penalty 0.5000  penalty/CE 0.250  1,234 tokens/s  1:23 left"
         )
         progress.utilisation_per_token = 1e-4
-        assert "MFU 12.3%" in progress.line(10, self.METRICS, 83.0)
+        assert "MFU 12.3%" in progress.line(10, METRICS, 83.0)
 
     def test_elsewhere_than_in_a_terminal_every_report_is_a_line(self):
         file = io.StringIO()
         with TrainProgress(Console(file=file), TrialConfig(steps=20)) as progress:
             progress.begin()
             for step in (10, 20):
-                progress.report(step, self.METRICS)
+                progress.report(step, METRICS)
         assert [line.split()[:2] for line in file.getvalue().splitlines()][1:] == [["step", "10/20"], ["step", "20/20"]]

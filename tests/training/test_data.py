@@ -7,7 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
+from pydantic import ValidationError
 
+from training.config import TrialConfig
 from training.config.data import Source, SplitSource
 from training.data import check_source, load_split
 from training.data.plan import BatchPlan, group_by_length, mix
@@ -204,6 +206,22 @@ class TestPlan:
             assert all(len(part) == 2 for part in parts)
             assert sorted(np.concatenate(parts)) == sorted(plan.steps[step])
 
+    def test_a_count_joins_that_many_distinct_safety_samples_as_one_data_set(self):
+        order = mix(40, 10, 0.0, 460, seed=0, count=6)
+        safety = order[order >= 40]
+        assert len(safety) == 60  # 6 of 46 in every pass
+        assert set(np.unique(safety, return_counts=True)[1]) == {10}
+        assert np.array_equal(order, mix(40, 10, 0.0, 460, seed=0, count=6))
+        assert (mix(40, 10, 0.0, 400, seed=0, count=0) < 40).all()
+
+    def test_more_safety_samples_than_there_are_is_refused(self):
+        with pytest.raises(DataError, match=r"safety_count \(11\) asks for more .*lower it to 10 at most"):
+            mix(40, 10, 0.0, 400, seed=0, count=11)
+
+    def test_count_and_share_exclude_each_other(self):
+        with pytest.raises(ValidationError, match=r"safety_count \(5\) and safety_share \(0.1\) exclude each other"):
+            TrialConfig(safety_count=5, safety_share=0.1)
+
     def test_missing_samples_are_refused(self):
         with pytest.raises(DataError, match=r"safety_share \(0\.25\)"):
             mix(40, 0, 0.25, 400, seed=0)
@@ -228,9 +246,3 @@ class TestSamples:
         joined = first + second
         assert joined.collate([1]).input_ids.tolist() == second.collate([0]).input_ids.tolist()
         assert joined.fingerprint != first.fingerprint
-
-    def test_a_long_prompt_loses_its_start_and_never_the_response(self, chat_tokenizer):
-        samples = Samples.encode(chat_tokenizer, ["bake bread " * 50], ["well then"], 32)
-        batch = samples.collate([0])
-        assert batch.input_ids.shape == (1, 32)
-        assert chat_tokenizer.decode(batch.targets) == "well then<|im_end|>"

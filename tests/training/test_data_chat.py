@@ -37,7 +37,8 @@ QWEN3 = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 ALPACA = (
-    "{% for m in messages %}### {{ {'user': 'Instruction', 'assistant': 'Response'}[m['role']] }}:\n{{ m['content'] }}\n\n"
+    "{% for m in messages %}### {{ {'user': 'Instruction', 'assistant': 'Response'}[m['role']] }}:\n"
+    "{{ m['content'] }}\n\n"
     "{% endfor %}{% if add_generation_prompt %}### Response:\n{% endif %}"
 )
 REASONING = (
@@ -168,7 +169,7 @@ class TestMaximumLength:
 
         from training.config.data import Source
 
-        found = [{"prompt": f"bake {'bread ' * (40 * (n % 4 == 0))}{n}", "response": "well"} for n in range(40)]
+        found = [{"prompt": f"bake {'bread ' * (200 * (n % 4 == 0))}{n}", "response": "well"} for n in range(40)]
         (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
         source = Source(path=str(tmp_path / "a.jsonl"))
         options = {"field": "data.task", "tokenizer": chat_tokenizer}

@@ -125,7 +125,7 @@ def test_feature_l2_agrees_with_a_naive_pass_of_two_models(tuning, site, tokens,
     initial, current = adapted_pair() if tuning == "lora" else (tiny_llama().double(), moved(tiny_llama().double()))
     layers = [0, 1] if site == "block_output" else [1, 2]
     config = FeatureL2Constraint(alpha=1, layers=layers, site=site, tokens=tokens)
-    # Under LoRA the initial model is the trained one with its adapters off: what is passed in its place is not looked at.
+    # Under LoRA the initial model is the trained one with its adapters off: what is passed is not looked at.
     constraint = FeatureL2(initial if tuning == "full" else torch.nn.Identity(), layers, site, tokens)
     expected = 0.0
     for layer in layers:

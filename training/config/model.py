@@ -25,5 +25,5 @@ class ModelConfig(Config):
     @model_validator(mode="after")
     def _seed_has_effect(self) -> Self:
         if self.seed and not self.embedded:
-            raise ValueError(f"seed ({self.seed}) has no effect on {self.path}: it belongs to embedded models, remove it")
+            raise ValueError(f"seed ({self.seed}) has no effect on {self.path}: it is for embedded models, remove it")
         return self

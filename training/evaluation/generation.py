@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from training.chat_template import ending_of
 from training.evaluation.batching import TokenIds, length_sorted_batches, measuring, pad
 from training.models import base_model
 
@@ -17,11 +18,12 @@ _FINISHED_SHARE = 0.125
 
 
 def end_token_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Every token that ends an answer: the tokenizer's end of turn and what the generation settings add to it."""
+    """Every token that ends an answer: the template's end of turn, ``eos_token``, and the generation settings'."""
     settings = getattr(base_model(model), "generation_config", None)
     configured = getattr(settings, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in (tokenizer.eos_token_id, *listed) if token is not None)
+    end_of_turn = tokenizer.convert_tokens_to_ids(ending_of(tokenizer).token)
+    return frozenset(int(token) for token in (tokenizer.eos_token_id, end_of_turn, *listed) if token is not None)
 
 
 def generate_answers(

@@ -1,0 +1,105 @@
+import pytest
+from pydantic import ValidationError
+
+from sweeps.errors import SpecError
+from sweeps.faults import sentences
+from sweeps.load import load_spec, preset_names
+from sweeps.spec import SweepSpec
+from sweeps.unions import blocks_with_types, type_names
+from training.config import TrialConfig
+
+SOURCES = {name: {"path": f"{name}.jsonl"} for name in ("task", "safety", "harmful", "harmless", "borderline")}
+SPEC = {
+    "name": "types",
+    "models": [{"name": "m", "path": "organism"}],
+    "data": SOURCES,
+    "objectives": [{"metric": "utility/accuracy", "goal": "maximize"}],
+    "trials": 2,
+}
+
+
+def spec(**changes):
+    return SweepSpec.model_validate({**SPEC, **changes})
+
+
+def test_types_are_read_off_the_schema():
+    members = blocks_with_types(TrialConfig)
+    assert {"procon", "sdp", "freeze_layers"} <= members["constraint"].keys()
+    assert {"lora", "full", "procon", "l2_init"} <= type_names(SweepSpec)
+
+
+def test_a_searched_type_takes_the_fields_that_it_has():
+    searched = {
+        "constraint": {
+            "type": {"type": "choice", "values": ["procon", "subspace", "kl_reference"]},
+            "rank": {"type": "int", "low": 1, "high": 4},
+            "norm": {"type": "choice", "values": ["abs", "squared"]},
+        }
+    }
+    made = spec(search=searched, trial={"constraint": {"alpha": 0.3, "layers": [1]}})
+    drawn = {"constraint.rank": 2, "constraint.norm": "squared"}
+    procon, subspace, divergence = (
+        made.trial_config({**drawn, "constraint.type": name}).constraint
+        for name in ("procon", "subspace", "kl_reference")
+    )
+    assert (procon.type, procon.norm, procon.layers, procon.alpha) == ("procon", "squared", [1], 0.3)
+    assert (subspace.type, subspace.rank, subspace.layers, subspace.alpha) == ("subspace", 2, [1], 0.3)
+    assert (divergence.type, divergence.alpha) == ("kl_reference", 0.3)
+    made.check_layers(3)
+
+
+def test_a_field_that_no_searched_type_has_is_refused():
+    kinds = {"type": "choice", "values": ["procon", "kl_reference"]}
+    with pytest.raises(ValidationError, match=r"search\.constraint\.rank is not a field of a trial"):
+        spec(search={"constraint": {"type": kinds, "rank": {"type": "int", "low": 1, "high": 4}}})
+
+
+@pytest.mark.parametrize("kind", sorted(blocks_with_types(TrialConfig)["constraint"]))
+def test_plain_fine_tuning_can_be_made_of_every_type(kind):
+    block = {"type": kind, **({"layers": 1} if kind == "freeze_layers" else {"warmup_steps": 7, "warmup": "extra"})}
+    made = spec(trial={"steps": 5, "constraint": block})
+    made.check_layers(3)
+    for label in ("ift", "ift_safety"):
+        plain = made.reference_config(label)
+        assert not plain.constraint.active
+        assert plain.total_steps == 5
+        assert plain.constraint.type == "procon"
+
+
+@pytest.mark.parametrize(
+    ("block", "sentence"),
+    [
+        ({"type": "nothing"}, "trial.constraint.type ('nothing') is refused: it must be one of 'procon', 'sdp'"),
+        ({"type": "kl_reference", "norm": "abs"}, "trial.constraint.norm ('abs') is an unknown field: "),
+        ({"type": "subspace", "rnak": 3}, "trial.constraint.rnak (3) is an unknown field: did you mean rank?"),
+        ({"type": "freeze_layers"}, "trial.constraint.layers is missing"),
+        ({"type": "sdp", "alpha": -1}, "trial.constraint.alpha (-1) is refused"),
+    ],
+)
+def test_faults_of_a_type_are_sentences_about_its_own_fields(block, sentence):
+    with pytest.raises(ValidationError) as raised:
+        spec(trial={"constraint": block})
+    (found,) = sentences(raised.value.errors())
+    assert found.startswith(sentence)
+    if block["type"] == "kl_reference":
+        assert "layers" not in found
+
+
+def test_the_presets_of_the_paper_differ_only_in_schedule_and_safety_data():
+    names = [name for name in preset_names() if name.startswith("paper-")]
+    assert names == ["paper-s", "paper-s-safe", "paper-wu", "paper-wu-safe"]
+    trees = {name: load_spec(name).model_dump() for name in names}
+    plain = trees["paper-s"]
+    for name, tree in trees.items():
+        trial, base = tree["trial"], plain["trial"]
+        differing = {field for field in trial if trial[field] != base[field]}
+        assert differing <= {"constraint", "safety_count"}, name
+        schedule = {field for field in trial["constraint"] if trial["constraint"][field] != base["constraint"][field]}
+        assert schedule <= {"alpha", "warmup_steps", "alpha_after", "warmup"}, name
+        assert {field for field in tree if tree[field] != plain[field]} <= {"name", "trial"}
+        assert (trial["safety_count"] == 1000) == name.endswith("-safe")
+    wu, wu_safe = (load_spec(name).trial for name in ("paper-wu", "paper-wu-safe"))
+    assert wu.total_steps == wu.steps + wu.constraint.warmup_steps
+    assert wu.constraint.warmup_steps == 2 * wu_safe.constraint.warmup_steps
+    with pytest.raises(SpecError, match="does not exist"):
+        load_spec("paper-nothing")
