@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from training.chat import EncodedSample
 from training.data.samples import Samples
+from training.engine import from_rank_zero
 from training.references import References, compute
 
 
@@ -50,4 +51,5 @@ def random_direction(layers: int = 3, width: int = 16, seed: int = 1) -> SimpleN
 
 def references_of(model: Any, samples: Any, direction: Any) -> Any:
     starts = np.concatenate([[0], np.cumsum(samples.response_lengths)])
-    return References(compute(model, samples, direction.unit, direction.site), starts)
+    table = compute(model, samples, direction.unit, direction.site)  # by all ranks, and whole on rank 0 alone
+    return References(from_rank_zero(lambda: table), starts)
