@@ -26,6 +26,7 @@ def _enter(rank: int, world_size: int, port: int, function: Callable[..., Any], 
     start_process()
     found = function(argument)
     Path(path, f"{rank}.json").write_text(json.dumps(found))
+    distributed.barrier()  # rank 0 keeps the store that the others still talk to
     distributed.destroy_process_group()
 
 

@@ -126,9 +126,7 @@ def test_what_follows_from_the_trial_cannot_be_overridden(overrides, message):
 @pytest.mark.parametrize("zero", [{"reduce_bukket_size": 1}, {"reduce_bucket_size": "large"}])
 def test_overrides_that_deepspeed_refuses_are_an_error_of_ours(process, zero):
     trial = TrialConfig(batch_size=8, deepspeed={"overrides": {"zero_optimization": zero}})
-    with pytest.raises(
-        TrainingError, match=r"trial\.deepspeed\.overrides is refused by DeepSpeed \(reduce_bu"
-    ):
+    with pytest.raises(TrainingError, match=r"trial\.deepspeed\.overrides is refused by DeepSpeed \(reduce_bu"):
         initialise(torch.nn.Linear(2, 2), trial, BatchSizes.derive(trial, 1))
 
 
