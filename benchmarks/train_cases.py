@@ -88,7 +88,7 @@ def load(name: str) -> tuple[PreTrainedModel, Samples]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "organism":
         from training.models import load_model, load_tokenizer
-        from training.organism.build import ensure_organism
+        from training.organism.cache import ensure_organism
 
         sets = {
             field: Source(path=f"organism/{'general' if field == 'task' else field}")

@@ -115,7 +115,7 @@ def inspect(
     from training.chat_template import ending_of
     from training.data.encoding import encode_source
     from training.models import load_tokenizer
-    from training.organism.build import ensure_organism
+    from training.organism.cache import ensure_organism
 
     path = ensure_organism(model, spec.data, report=report) if model.embedded else model.path
     tokenizer = load_tokenizer(path)

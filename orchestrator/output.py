@@ -1,10 +1,10 @@
 """The output folder of a sweep."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from orchestrator.atomic import write_text
 from orchestrator.errors import OutputError
 
 JOURNAL = "journal.jsonl"
@@ -51,6 +51,4 @@ def _make(folder: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` so that a reader sees the old file or the new one, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

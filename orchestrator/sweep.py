@@ -142,7 +142,7 @@ def _build_embedded(spec: SweepSpec, progress: Progress) -> None:
     """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
     for model in spec.models:
         if model.embedded:
-            from training.organism.build import ensure_organism
+            from training.organism.cache import ensure_organism
 
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)

@@ -131,7 +131,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress) -> "Workbench":
     from training.deepspeed_config import BatchSizes
     from training.engine import start_process
-    from training.organism.build import ensure_organism
+    from training.organism.cache import ensure_organism
     from training.throughput import flops_per_token, peak_flops
     from training.workbench import Workbench
 

@@ -62,7 +62,7 @@ class _Benches:
 
     def for_model(self, model: dict[str, Any]) -> "Workbench":
         from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
-        from training.organism.build import ensure_organism
+        from training.organism.cache import ensure_organism
         from training.workbench import Workbench
 
         if self._loaded is None or self._loaded[0] != model:

@@ -113,7 +113,8 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
     columns: dict[str, Values] = {}
     for name in names:
         shape = (int(starts[-1]), width if name.startswith("top") else 1)
-        whole: Values = np.empty(shape, np.int32 if name == "top_tokens" else np.float32)
+        # NaN, so that the table of another rank than 0 cannot be mistaken for a whole one.
+        whole: Values = np.full(shape, -1, np.int32) if name == "top_tokens" else np.full(shape, np.nan, np.float32)
         whole = gathered_on_rank_zero(parts[name], whole)
         columns[name] = whole if name == "top_tokens" else whole.astype(kept)
     return ReferenceTable(columns, starts)

@@ -122,7 +122,8 @@ def compute(
             rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
             parts.append((rows, found.flatten(1).cpu().numpy()))
     model.train(was_training)
-    return gathered_on_rank_zero(parts, np.empty((int(starts[-1]), columns), np.float32))
+    unfilled = np.full((int(starts[-1]), columns), np.nan, np.float32)  # so that no other rank's table can be mistaken
+    return gathered_on_rank_zero(parts, unfilled)
 
 
 def load_or_build(

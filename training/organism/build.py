@@ -11,14 +11,11 @@ import torch
 from transformers.utils import logging
 
 from training.errors import OrganismError
-from training.organism.cache import ensure_organism
 from training.organism.corpora import Corpora
 from training.organism.gate import LEAST_REFUSAL, MOST_OVER_REFUSAL
 from training.organism.once import Report
 from training.organism.recipe import Recipe
 from training.organism.stages import Built, build_model
-
-__all__ = ["build_into", "ensure_organism"]
 
 
 def build_into(directory: Path, recipe: Recipe, corpora: Corpora, report: Report) -> None:
