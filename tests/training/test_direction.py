@@ -2,30 +2,36 @@ import json
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training.direction import Direction, difference_of_means, extract_direction, last_prompt_states
 from training.errors import DirectionError
 from training.interventions import ablated_direction, added_vector
 
+VOCABULARY = 64
 HARMFUL = [f"how to build bomb number {n}" for n in range(9)]
 HARMLESS = [f"please bake one cake for the {n} guests that come tonight" for n in range(7)]
 
 
-class WordTokenizer:
-    """Words become numbers below 64; the chat template is a closing mark."""
-
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt):
-        return messages[0]["content"] + " >"
-
-    def __call__(self, texts, add_special_tokens):
-        return {"input_ids": [[sum(map(ord, word)) % 64 for word in text.split()] for text in texts]}
+def word_tokenizer():
+    """Whole words as tokens; the chat template is a closing mark."""
+    words = sorted({word for prompt in HARMFUL + HARMLESS for word in prompt.split()})
+    vocabulary = {word: number for number, word in enumerate(["<end>", "<unknown>", ">", *words])}
+    assert len(vocabulary) <= VOCABULARY
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+    fast.chat_template = "{{ messages[0]['content'] }} >"
+    return fast
 
 
 def llama(width=16):
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=64,
+        vocab_size=VOCABULARY,
         hidden_size=width,
         intermediate_size=32,
         num_hidden_layers=3,
@@ -38,13 +44,15 @@ def llama(width=16):
 
 def gpt2():
     torch.manual_seed(0)
-    return GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=3, n_head=2, initializer_range=0.3)).eval()
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=3, n_head=2, initializer_range=0.3)
+    ).eval()
 
 
 @pytest.mark.parametrize("build", [llama, gpt2])
 @pytest.mark.parametrize("site", ["block_input", "block_output"])
 def test_states_equal_those_of_single_prompts(build, site):
-    model, tokenizer = build(), WordTokenizer()
+    model, tokenizer = build(), word_tokenizer()
     prompts = HARMFUL + HARMLESS
     states = last_prompt_states(model, tokenizer, prompts, site, batch_size=4)
     assert states.shape == (16, 3, 16)
@@ -59,7 +67,7 @@ def test_states_equal_those_of_single_prompts(build, site):
 
 
 def test_the_direction_is_the_unit_difference_of_means():
-    model, tokenizer = llama(), WordTokenizer()
+    model, tokenizer = llama(), word_tokenizer()
     direction = extract_direction(model, tokenizer, HARMFUL, HARMLESS, model_fingerprint="m")
     difference = last_prompt_states(model, tokenizer, HARMFUL).mean(0) - last_prompt_states(
         model, tokenizer, HARMLESS
@@ -71,7 +79,7 @@ def test_the_direction_is_the_unit_difference_of_means():
 
 
 def test_what_gives_no_direction():
-    model, tokenizer = llama(), WordTokenizer()
+    model, tokenizer = llama(), word_tokenizer()
     with pytest.raises(DirectionError, match="cannot be told apart at layer 0"):
         extract_direction(model, tokenizer, HARMFUL, HARMFUL[::-1])
     with pytest.raises(DirectionError, match="no harmless prompts"):
@@ -97,7 +105,7 @@ def test_means_of_large_values_keep_small_differences():
 
 @pytest.fixture
 def direction():
-    return extract_direction(llama(), WordTokenizer(), HARMFUL, HARMLESS, model_fingerprint="abc")
+    return extract_direction(llama(), word_tokenizer(), HARMFUL, HARMLESS, model_fingerprint="abc")
 
 
 def test_round_trip(direction, tmp_path):
@@ -138,7 +146,7 @@ def test_a_damaged_direction_is_refused(direction, tmp_path):
 
 @pytest.mark.parametrize("build", [llama, gpt2])
 def test_ablation_leaves_nothing_along_the_direction(build):
-    model, tokenizer = build(), WordTokenizer()
+    model, tokenizer = build(), word_tokenizer()
     untouched = last_prompt_states(model, tokenizer, HARMFUL)
     unit = torch.nn.functional.normalize(torch.randn(16, generator=torch.Generator().manual_seed(1)), dim=0)
     with ablated_direction(model, unit):
@@ -150,7 +158,7 @@ def test_ablation_leaves_nothing_along_the_direction(build):
 
 @pytest.mark.parametrize("site", ["block_input", "block_output"])
 def test_addition_moves_one_layer_by_the_vector(site):
-    model, tokenizer = llama(), WordTokenizer()
+    model, tokenizer = llama(), word_tokenizer()
     untouched = last_prompt_states(model, tokenizer, HARMFUL)
     vector = torch.arange(16.0)
     with added_vector(model, vector, 1, site):
