@@ -131,7 +131,9 @@ def main() -> None:
         "tokens_per_second_over_trl": {},
         "peak_memory_over_trl": {},
     }
-    print(f"{'case':<22}{'ProCon/plain':>13}{'ours/TRL':>10}{'memory/TRL':>12}{'tokens/s':>11}{'TRL':>10}{'MFU':>7}")
+    print(
+        f"{'case':<22}{'ProCon/plain':>13}{'ours/TRL':>10}{'memory/TRL':>12}{'tokens/s':>11}{'TRL':>10}{'MFU':>7}   our peak"
+    )
     for case in cases:
         over_plain, over_trl, rates = measure(case, options.repetitions)
         ours, theirs = peak_bytes(case, "ours"), peak_bytes(case, "trl")
