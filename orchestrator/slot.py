@@ -37,6 +37,10 @@ class Slots:
 
     def start(self) -> None:
         """Start every slot; returns at once, while Ray brings the workers up."""
+        # Ray Train and Ray Tune import each other in circles: two threads that import them at once find half a module.
+        import ray.train.torch
+        import ray.tune  # noqa: F401
+
         for slot in range(self.count):
             thread = threading.Thread(target=self._run, args=(slot,), name=f"slot-{slot}", daemon=True)
             self._threads.append(thread)
