@@ -55,7 +55,6 @@ class Broker:
         self._cancelled: set[str] = set()
         self._ended: set[str] = set()
         self._alive = set(range(slots))
-        self._started: set[int] = set()
         self._closed = False
         self._lost: str | None = None
         self._changed = asyncio.Condition()
@@ -101,14 +100,9 @@ class Broker:
             self._closed = True
             self._changed.notify_all()
 
-    async def slots_started(self) -> int:
-        """How many slots have asked for work so far."""
-        return len(self._started)
-
     async def slot_started(self, slot: int) -> None:
         """A slot's worker group is up, for the first time or again after a failure: take back what it held."""
         async with self._changed:
-            self._started.add(slot)
             self._take_back(slot, "its worker died")
             self._changed.notify_all()
 

@@ -38,11 +38,9 @@ class CategoricalDimension:
 Dimension = FloatDimension | IntDimension | CategoricalDimension
 
 
-class Uniform(Config):
-    """A real number, linear scale."""
+class _Interval(Config):
+    """What all numbers between two bounds have in common."""
 
-    type: Literal["uniform"]
-    """Linear scale."""
     low: float
     """Smallest value."""
     high: float
@@ -58,6 +56,13 @@ class Uniform(Config):
         """Values that a trial must accept for the whole range to be usable."""
         return [self.low, self.high]
 
+
+class Uniform(_Interval):
+    """A real number, linear scale."""
+
+    type: Literal["uniform"]
+    """Linear scale."""
+
     def dimensions(self, path: str, depth: int) -> dict[str, Dimension]:
         """What a searcher draws for ``path``."""
         return {path: FloatDimension(self.low, self.high)}
@@ -67,10 +72,10 @@ class Uniform(Config):
         return float(drawn[path])
 
 
-class LogUniform(Uniform):
+class LogUniform(_Interval):
     """A positive real number, logarithmic scale."""
 
-    type: Literal["loguniform"]  # type: ignore[assignment]
+    type: Literal["loguniform"]
     """Logarithmic scale."""
 
     @model_validator(mode="after")
@@ -83,8 +88,12 @@ class LogUniform(Uniform):
         """What a searcher draws for ``path``."""
         return {path: FloatDimension(self.low, self.high, log=True)}
 
+    def decode(self, path: str, drawn: Mapping[str, Any]) -> Any:
+        """The trial's value from what a searcher drew."""
+        return float(drawn[path])
 
-class Integer(Config):
+
+class Integer(_Interval):
     """A whole number."""
 
     type: Literal["int"]
@@ -95,16 +104,6 @@ class Integer(Config):
     """Largest value."""
     step: PositiveInt = 1
     """Distance between neighbouring values."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be below high ({self.high})")
-        return self
-
-    def extremes(self) -> list[Any]:
-        """Values that a trial must accept for the whole range to be usable."""
-        return [self.low, self.high]
 
     def dimensions(self, path: str, depth: int) -> dict[str, Dimension]:
         """What a searcher draws for ``path``."""

@@ -37,8 +37,3 @@ def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> Int
     low = 0.0 if successes == 0 else max(0.0, center - margin)
     high = 1.0 if successes == total else min(1.0, center + margin)
     return low, high
-
-
-def intervals_overlap(first: Interval, second: Interval) -> bool:
-    """Whether two intervals share a point; where they do not, the rates differ beyond sampling noise."""
-    return first[0] <= second[1] and second[0] <= first[1]

@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from sweeps.statistics import intervals_overlap, wilson_interval
+from sweeps.statistics import wilson_interval
 
 
 @pytest.mark.parametrize("total", [1, 7, 100, 1319])
@@ -31,10 +31,3 @@ def test_wilson_contains_the_rate_and_narrows_with_prompts():
 def test_wilson_refuses_impossible_input(successes, total, confidence):
     with pytest.raises(ValueError, match="must lie between"):
         wilson_interval(successes, total, confidence)
-
-
-def test_overlap_is_symmetric_and_closed():
-    assert intervals_overlap((0.1, 0.3), (0.3, 0.5))
-    assert intervals_overlap((0.2, 0.9), (0.3, 0.5))
-    assert not intervals_overlap((0.1, 0.29), (0.3, 0.5))
-    assert not intervals_overlap((0.3, 0.5), (0.1, 0.29))

@@ -1,5 +1,6 @@
 """How far projections of the residual stream have moved: pure functions, shared by several constraints."""
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -92,3 +93,24 @@ def require_gradient(states: Tensor, layer: int) -> None:
             f"the output of layer {layer} does not depend on any trained weight, so the constraint would hold "
             "nothing there: choose later constraint.layers, or other tuning.targets"
         )
+
+
+def held_projections(
+    states: Mapping[int, Tensor], layers: Sequence[int], positions: Tensor, units: Tensor
+) -> list[Tensor]:
+    """:func:`project` of every held layer of the model being trained.
+
+    Args:
+        states: layer index -> ``[batch, seq, d_model]`` residual stream, with graph.
+        layers: 0-based indices.
+        positions: ``[tokens]`` indices into the flattened ``[batch * seq]`` positions.
+        units: ``[layers, d_model]`` or ``[layers, directions, d_model]``, in the order of ``layers``.
+
+    Raises:
+        ModelError: a layer carries no gradient, see :func:`require_gradient`.
+    """
+    found = []
+    for unit, layer in zip(units, layers, strict=True):
+        require_gradient(states[layer], layer)
+        found.append(project(states[layer], positions, unit))
+    return found

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.config import ProConConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import Norm, beyond_rounding, drift_sum, project, require_gradient, rounding_of
+from training.constraints.drift import Norm, beyond_rounding, drift_sum, held_projections, rounding_of
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
@@ -77,11 +77,7 @@ class ProCon(Constraint):
         references = forward.references
         assert isinstance(references, Tensor), "ProCon was built without reference projections"
         where = positions_of(forward.batch, self.tokens)
-        projections = []
-        for column, layer in enumerate(self.layers):
-            states = forward.states[layer]
-            require_gradient(states, layer)
-            projections.append(project(states, where.index, self.units[column]))
+        projections = held_projections(forward.states, self.layers, where.index, self.units)
         change = torch.stack(projections, dim=1) - references
         change = beyond_rounding(change, references, self.rounding, self.reference_precision) / self.scales
         total = drift_sum(change, self.measure.norm, where.sample, self.measure.token_reduction)

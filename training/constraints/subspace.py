@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.config import SubspaceConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import beyond_rounding, project, require_gradient, rounding_of
+from training.constraints.drift import beyond_rounding, held_projections, rounding_of
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
@@ -98,11 +98,7 @@ class Subspace(Constraint):
         references = forward.references
         assert isinstance(references, Tensor), "the subspace was built without reference projections"
         where = positions_of(forward.batch, self.tokens)
-        projections = []
-        for column, layer in enumerate(self.layers):
-            states = forward.states[layer]
-            require_gradient(states, layer)
-            projections.append(project(states, where.index, self.units[column]))
+        projections = held_projections(forward.states, self.layers, where.index, self.units)
         change = torch.cat(projections, dim=1) - references
         change = beyond_rounding(change, references, self.rounding, self.reference_precision)
         return change.square().sum() * self.weight
