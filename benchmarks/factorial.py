@@ -1,11 +1,13 @@
 """Record every trial of a full factorial on the embedded model, with its rung metrics: the table searches replay.
 
-    python benchmarks/factorial.py   # writes benchmarks/results/factorial.parquet; about half an hour on two cores
+    python benchmarks/factorial.py   # writes benchmarks/results/factorial.parquet; about two hours on two cores
     python benchmarks/factorial.py --processes 1
 
 6 alphas x 3 warm-ups x 4 layers x 3 safety shares = 216 trials with the settings of the demo, each measured without
-generation at several steps and whole at its end. Trials run without Ray, one process a core; what is done is kept in a
-journal beside the table, so that an interrupted run goes on.
+generation at several steps and whole at its end. Those on or near the front, by the rule of a sweep's own replicates,
+are repeated under two more training seeds (their ends alone are measured): the luck of one seed is no point on a front.
+Trials run without Ray, one process a core; what the table has is not run again, and what is done is kept in a journal
+beside it, so that an interrupted run goes on.
 """
 
 import argparse
@@ -16,14 +18,23 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+from search_table import GOALS, OBJECTIVES, PROMPTS
+
+from sweeps.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
 
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 WARMUPS: tuple[int | str, ...] = (20, 50, "all")
 LAYERS = (0, 1, 2, 3)
 SHARES = (0.0, 0.02, 0.05)
 RUNGS = (10, 20, 30, 40, 50, 70)
+REPEATS = (1, 2)
+"""Training seeds of the cells near the front, beside seed 0 of all."""
+Run = tuple[int, int]
+"""Training seed and number of the cell."""
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -40,8 +51,8 @@ def cells() -> list[dict[str, Any]]:
     ]
 
 
-def record(part: int, parts: int, journal: Path, work: Path) -> None:
-    """Run every ``parts``-th trial that the journal does not hold yet."""
+def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
+    """Carry out some runs, one after the other."""
     os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cpu"})
     os.environ.update({"MASTER_PORT": str(29600 + part)})
     from sweeps.load import load_spec
@@ -51,10 +62,8 @@ def record(part: int, parts: int, journal: Path, work: Path) -> None:
     spec = load_spec("demo")
     model = str(ensure_organism(spec.models[0], spec.data))
     bench = Workbench(model, spec.data, spec.direction, spec.evaluation, work, name="organism")
-    done = {entry["trial"] for entry in read(journal)}
-    for number, params in enumerate(cells()):
-        if number % parts != part or number in done:
-            continue
+    for seed, number in runs:
+        params = cells()[number]
         rungs: list[dict[str, Any]] = []
 
         def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
@@ -63,45 +72,91 @@ def record(part: int, parts: int, journal: Path, work: Path) -> None:
             return False
 
         begin = time.perf_counter()
-        found = bench.run(spec.trial_config(params), keep, rungs=RUNGS)
+        found = bench.run(spec.trial_config({**params, "seed": seed}), keep, rungs=() if seed else RUNGS)
         seconds = time.perf_counter() - begin
-        entry = {"trial": number, "params": params, "seconds": seconds, "rungs": rungs, "final": found.metrics}
+        entry = {"seed": seed, "trial": number, "seconds": seconds, "rungs": rungs, "final": found.metrics}
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")
-        print(f"{number:3}  {seconds:5.1f} s  {params}", flush=True)
+        print(f"seed {seed}  {number:3}  {seconds:5.1f} s  {params}", flush=True)
 
 
-def read(journal: Path) -> list[dict[str, Any]]:
-    """What the journal holds, in order of trials."""
-    if not journal.exists():
-        return []
-    entries = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
-    return sorted(entries, key=lambda entry: entry["trial"])
+def all_recorded(runs: Iterable[Run], path: Path, processes: int) -> None:
+    """See to it that the table has these runs; exits where one of them fails."""
+    journal = path.with_suffix(".jsonl")
+    there = {(row["seed"], row["trial"]) for row in [*rows_of(path), *entries_of(journal)]}
+    missing = [run for run in runs if run not in there]
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as work:
+        workers = [
+            context.Process(target=record, args=(missing[part::processes], part, journal, Path(work)))
+            for part in range(processes if missing else 0)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        if any(worker.exitcode for worker in workers):
+            sys.exit(f"a process failed; what is done is in {journal}, and the same command goes on from there")
+    add_rows(entries_of(journal), path)
+    journal.unlink(missing_ok=True)
 
 
-def write_table(entries: list[dict[str, Any]], path: Path, steps: int) -> None:
-    """One row a trial: settings, ``final.<metric>``, ``rung<step>.<metric>`` and ``rung<step>.error.<metric>``."""
+def near_front(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Cells that a sweep would repeat: with one seed's prompts behind them they may well be on the front."""
+    first = [row for row in rows if row["seed"] == 0]
+    rates = [[round(row[f"final.{each.metric}"] * PROMPTS) for each in OBJECTIVES] for row in first]
+    candidates = [
+        Candidate(str(number), 1, tuple(Estimate.of_rate(successes, PROMPTS) for successes in found))
+        for number, found in enumerate(rates)
+    ]
+    probable = probability_on_front(candidates, GOALS) > UNLIKELY
+    return [row["trial"] for row, near in zip(first, probable, strict=True) if near]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows of the table; none where it is not there yet."""
+    import pyarrow.parquet as pq
+
+    return list(pq.read_table(path).to_pylist()) if path.exists() else []
+
+
+def entries_of(journal: Path) -> list[dict[str, Any]]:
+    """What the journal holds."""
+    return [json.loads(line) for line in journal.read_text("utf-8").splitlines()] if journal.exists() else []
+
+
+def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
+    """One row a run: settings, ``final.<metric>``, ``rung<step>.<metric>`` and ``rung<step>.error.<metric>``."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = []
-    for entry in entries:
-        params = entry["params"]
-        row: dict[str, Any] = {
-            "alpha": params["constraint.alpha"],
-            "warmup_steps": str(params["constraint.warmup_steps"]),
-            "layer": params["constraint.layers"],
-            "safety_share": params["safety_share"],
-            "steps": steps,
-            "seconds": entry["seconds"],
-        }
-        row |= {f"final.{name}": value for name, value in entry["final"].items() if not name.startswith("train/")}
-        for rung in entry["rungs"]:
-            row |= {f"rung{rung['step']}.{name}": value for name, value in rung["metrics"].items()}
-            row |= {f"rung{rung['step']}.error.{name}": value for name, value in rung["errors"].items()}
-        rows.append(row)
-    table = pa.Table.from_pylist(rows, metadata={"command": "python benchmarks/factorial.py"})
+    from sweeps.load import load_spec
+
+    steps = load_spec("demo").trial.steps
+    rows = sorted([*rows_of(path), *(_row(entry, steps) for entry in entries)], key=lambda r: (r["seed"], r["trial"]))
+    names = list(dict.fromkeys(name for row in rows for name in row))  # repeats have no rungs
+    table = pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows])
+    table = table.replace_schema_metadata({"command": "python benchmarks/factorial.py"})
     pq.write_table(table, path, compression="zstd")
+
+
+def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
+    params = cells()[entry["trial"]]
+    row: dict[str, Any] = {
+        "trial": entry["trial"],
+        "seed": entry["seed"],
+        "alpha": params["constraint.alpha"],
+        "warmup_steps": str(params["constraint.warmup_steps"]),
+        "layer": params["constraint.layers"],
+        "safety_share": params["safety_share"],
+        "steps": steps,
+        "seconds": entry["seconds"],
+    }
+    row |= {f"final.{name}": value for name, value in entry["final"].items() if not name.startswith("train/")}
+    for rung in entry["rungs"]:
+        row |= {f"rung{rung['step']}.{name}": value for name, value in rung["metrics"].items()}
+        row |= {f"rung{rung['step']}.error.{name}": value for name, value in rung["errors"].items()}
+    return row
 
 
 def main() -> None:
@@ -109,22 +164,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="trials at once")
     parser.add_argument("--out", type=Path, default=RESULTS / "factorial.parquet", help="the table")
     options = parser.parse_args()
-    journal = options.out.with_suffix(".jsonl")
-    context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as work:
-        arguments = [(part, options.processes, journal, Path(work)) for part in range(options.processes)]
-        processes = [context.Process(target=record, args=each) for each in arguments]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            sys.exit(f"a process failed; what is done is in {journal}, and the same command goes on from there")
-    from sweeps.load import load_spec
-
-    write_table(read(journal), options.out, load_spec("demo").trial.steps)
-    journal.unlink()
-    print(f"{len(cells())} trials in {options.out}")
+    all_recorded([(0, number) for number in range(len(cells()))], options.out, options.processes)
+    near = near_front(rows_of(options.out))
+    all_recorded(itertools.product(REPEATS, near), options.out, options.processes)
+    print(
+        f"{len(rows_of(options.out))} trials in {options.out}, {len(near)} cells of it under {1 + len(REPEATS)} seeds"
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ PROMPTS = 100
 """Prompts that every rate is pretended to be measured on."""
 
 
+STARTING = 8.0
+"""Seconds until a slot takes jobs; real ones need longer, and Tune's trial actors come up meanwhile."""
+
+
 def scores(job: Job) -> dict[str, float]:
     """Attack success and accuracy of a job: a smooth trade-off in the constraint's strength, a little noise."""
     if job.trial is None:
@@ -54,6 +58,7 @@ def serve(broker: Any, slot: int, seconds: float) -> None:
     """Take jobs until there are no more; the loop of :func:`orchestrator.worker.slot_loop` without the training."""
     import ray
 
+    time.sleep(STARTING)
     ray.get(broker.slot_started.remote(slot))
     while (job := ray.get(broker.next_job.remote(slot, 20.0))) != CLOSE:
         if not isinstance(job, Job):

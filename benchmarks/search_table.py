@@ -1,7 +1,7 @@
 """The recorded factorial as a searcher meets it: cells, their distance from a proposal, and what each measured."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,26 +28,42 @@ RATES = ("safety/refusal_unlikely", "utility/forced_match")
 
 @dataclass(frozen=True)
 class Table:
-    """One row per trial: its settings, its length, its measurements at steps on the way and at the end."""
+    """One row per cell: its settings, its length, its measurements at steps on the way and at the end."""
 
     rows: list[dict[str, Any]]
+    """Of training seed 0: what a search meets."""
+    repeats: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    """Ends under other seeds, by row; only cells near the front have some."""
 
     @classmethod
     def read(cls, path: Path) -> "Table":
         """The table that benchmarks/factorial.py wrote."""
         import pyarrow.parquet as pq
 
-        return cls(pq.read_table(path).to_pylist())
+        everything = pq.read_table(path).to_pylist()
+        rows = [row for row in everything if row["seed"] == 0]
+        places = {row["trial"]: place for place, row in enumerate(rows)}
+        repeats: dict[int, list[dict[str, Any]]] = {}
+        for row in everything:
+            if row["seed"]:
+                repeats.setdefault(places[row["trial"]], []).append(row)
+        return cls(rows, repeats)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
-        """``[rows, objectives]``, at the trials' ends."""
-        return np.array([[row[f"final.{objective.metric}"] for objective in OBJECTIVES] for row in self.rows])
+        """``[rows, objectives]``, at the trials' ends: what a search is told."""
+        return np.array([_ends(row) for row in self.rows])
+
+    @cached_property
+    def worth(self) -> NDArray[np.float64]:
+        """``[rows, objectives]``, means over the training seeds: what a search is scored by."""
+        several = [[row, *self.repeats.get(number, [])] for number, row in enumerate(self.rows)]
+        return np.array([np.mean([_ends(row) for row in rows], axis=0) for rows in several])
 
     @cached_property
     def whole(self) -> float:
         """Hypervolume of all rows."""
-        return hypervolume(self.values, GOALS, REFERENCE)
+        return hypervolume(self.worth, GOALS, REFERENCE)
 
     @cached_property
     def levels(self) -> dict[str, list[Any]]:
@@ -66,7 +82,7 @@ class Table:
 
     def share(self, finished: Iterable[int]) -> float:
         """Hypervolume of some rows over that of all."""
-        return hypervolume(self.values[list(finished)], GOALS, REFERENCE) / self.whole
+        return hypervolume(self.worth[list(finished)], GOALS, REFERENCE) / self.whole
 
     def place(self, drawn: Mapping[str, Any]) -> NDArray[np.float64]:
         """Where a proposal lies on the axes of ``places``: alpha between its levels, everything else on one."""
@@ -101,3 +117,7 @@ class Table:
         counts = {name: (round(metrics[name] * PROMPTS), PROMPTS) for name in RATES if name in metrics}
         errors = {name: cells[f"{prefix}error.{name}"] or 0.0 for name in metrics if f"{prefix}error.{name}" in cells}
         return rung_result(str(row), rung_goals(OBJECTIVES, pruning.metrics), metrics, counts, errors)
+
+
+def _ends(row: Mapping[str, Any]) -> list[float]:
+    return [row[f"final.{objective.metric}"] for objective in OBJECTIVES]

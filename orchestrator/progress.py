@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -33,7 +34,7 @@ class Progress(Screen):
     Args:
         console: where to draw.
         name: the sweep's name.
-        total: jobs of the sweep, references included.
+        total: jobs of the sweep, references included; replicates count once they have started.
         objectives: metrics shown for every finished trial.
         known: trials of earlier drivers of the same sweep.
         trouble: what goes wrong beside the sweep at the moment, in a sentence; none while all is well.
@@ -50,15 +51,17 @@ class Progress(Screen):
     ) -> None:
         self._name = name
         self._trouble = trouble
-        self._total = total
+        self._total = total + sum(record.kind == "replicate" for record in known)
         self._metrics = [objective.metric for objective in objectives]
         self._begin = time.time()
         self._phase = "starting"
         self._said = self._begin
         self._running: dict[str, Event] = {}
         self._started: dict[str, float] = {}
-        self._ended: list[tuple[str, Event, float]] = []
-        self._before = sum(record.status in KEPT for record in known)
+        self._known = {record.id for record in known}
+        self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
+        self._done = sum(record.status in KEPT for record in known)
+        self._finished: list[float] = []  # how long trials took
         self._slots = 1
         self._lock = threading.Lock()
         super().__init__(console, self._render)
@@ -86,19 +89,20 @@ class Progress(Screen):
             job_id = event.get("id", "")
             if event["event"] == "trial_started":
                 self._phase = "searching"
+                self._total += event["kind"] == "replicate" and job_id not in self._known
                 self._started[job_id] = event["time"]
                 self._running[job_id] = event
             elif event["event"] in ("trial_reported", "trial_rung"):
                 self._running[job_id] = event
             elif event["event"] == "trial_ended":
                 self._running.pop(job_id, None)
-                self._ended.append((job_id, event, event["time"] - self._started[job_id]))
+                seconds = event["time"] - self._started.pop(job_id)
+                self._recent.append((job_id, event, seconds))
+                self._done += 1
+                if event["status"] == Status.FINISHED:
+                    self._finished.append(seconds)
         if event["event"] == "trial_ended" and not self._live:
-            self.say(self._line(*self._ended[-1]))
-
-    @property
-    def _done(self) -> int:
-        return self._before + len(self._ended)
+            self.say(self._line(*self._recent[-1]))
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; none says that it goes on."""
@@ -106,11 +110,10 @@ class Progress(Screen):
 
     def seconds_left(self) -> float | None:
         """Mean time of a trial, times the trials still to come, over the slots; none before the first has ended."""
-        times = [seconds for _, event, seconds in self._ended if event["status"] == Status.FINISHED]
-        if not times:
+        if not self._finished:
             return None
         now = time.time()
-        mean = sum(times) / len(times)
+        mean = sum(self._finished) / len(self._finished)
         spent = sum(min(mean, now - self._started[job_id]) for job_id in self._running)
         return max(0.0, (self._total - self._done) * mean - spent) / self._slots
 
@@ -137,12 +140,12 @@ class Progress(Screen):
             head = Text.assemble((self._name, "bold"), f"  {done}/{self._total} trials  {self._clock()}")
             if trouble := self._trouble():
                 head.append(f"\n{trouble}", style="yellow")
-            if not self._running and not self._ended:
+            if not self._running and not self._recent:
                 return Group(head, Text(self._phase, style="cyan"))
             table = Table(box=None, pad_edge=False)
             for column in ("trial", "status", "seconds", *(name.rpartition("/")[2] for name in self._metrics)):
                 table.add_column(column, justify="left" if column in ("trial", "status") else "right")
-            for job_id, event, seconds in self._ended[-RECENT:]:
+            for job_id, event, seconds in self._recent:
                 style = _STYLE.get(Status(event["status"]), "")
                 cells = [f"{event['metrics'][name]:.3f}" if name in event["metrics"] else "" for name in self._metrics]
                 table.add_row(job_id, Text(event["status"], style=style), f"{seconds:.1f}", *cells)

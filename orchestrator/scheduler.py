@@ -9,6 +9,7 @@ from orchestrator.broker import Update
 from orchestrator.records import TrialRecord
 from orchestrator.results import reported_update
 from orchestrator.searcher import FrontSearcher
+from orchestrator.trial_actors import keep_actors
 from sweeps.pruning import RungResult, decide, rung_result
 from sweeps.rung_metrics import rung_goals
 from sweeps.spec import SweepSpec
@@ -25,10 +26,14 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         searcher: knows what each Tune trial is.
         broker: handle of the broker actor.
         known: trials of earlier drivers.
+        slots: trials that run at once, whose Tune actors are kept.
     """
 
-    def __init__(self, spec: SweepSpec, searcher: FrontSearcher, broker: Any, known: Sequence[TrialRecord]) -> None:
+    def __init__(
+        self, spec: SweepSpec, searcher: FrontSearcher, broker: Any, known: Sequence[TrialRecord], slots: int
+    ) -> None:
         super().__init__()
+        self._actors_to_keep = slots
         self._pruning = spec.pruning
         self._searcher = searcher
         self._broker = broker
@@ -38,6 +43,12 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
             for rung in record.rungs if record.kind == "trial" else ():
                 found = rung_result(record.id, self._goals, rung.metrics, rung.counts, rung.errors)
                 self._keep(record.model, rung.step, found)
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        """Tune shows its controller to schedulers alone."""
+        if self._actors_to_keep:
+            keep_actors(controller, trial, self._actors_to_keep)
+            self._actors_to_keep = 0
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Send the verdict where the result is a rung's; Tune itself always goes on."""

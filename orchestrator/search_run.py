@@ -82,7 +82,7 @@ def run_search(
         tune.with_resources(tune_trial, {"CPU": 0, "memory": 1}),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=DominanceScheduler(spec, searcher, broker, session.known),
+            scheduler=DominanceScheduler(spec, searcher, broker, session.known, slots),
             num_samples=-1,  # the searcher says when it is done
             max_concurrent_trials=slots,
             reuse_actors=True,

@@ -1,6 +1,7 @@
 """``procon status``: how a sweep stands, from its journal alone, from any shell that sees its folder."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         front={model: list(best) for model, best in fronts.items()},
         best=fronts,
         seconds=seconds,
-        seconds_left=_seconds_left(spec, found, running, slots) if alive else None,
+        seconds_left=_seconds_left(spec, found, running, slots, fronts) if alive else None,
         slots=slots,
         used=vars(spent(seconds, slots, spec.resources)),
         budget=spec.budget.model_dump(),
@@ -184,8 +185,13 @@ def _slots(events: Sequence[Event]) -> int:
     return max(1, most)
 
 
-def _seconds_left(spec: SweepSpec, found: Sequence[Trial], running: Sequence[Running], slots: int) -> float | None:
-    """Mean time of the trials that came to an end x those to come, shared by the slots; what runs counts in part."""
+def _seconds_left(
+    spec: SweepSpec, found: Sequence[Trial], running: Sequence[Running], slots: int, fronts: Mapping[str, Any]
+) -> float | None:
+    """Mean time of the trials that came to an end x those to come, shared by the slots; what runs counts in part.
+
+    Of replicates, as many are to come as the present front's members would need.
+    """
     times: list[float] = [
         trial.ended["time"] - trial.since
         for trial in found
@@ -193,9 +199,11 @@ def _seconds_left(spec: SweepSpec, found: Sequence[Trial], running: Sequence[Run
     ]
     if not times:
         return None
-    begun: int = sum(trial.started["kind"] != "replicate" and trial.status is not Status.STOPPED for trial in found)
+    begun = Counter(trial.started["kind"] == "replicate" for trial in found if trial.status is not Status.STOPPED)
+    repeats = max(0, spec.seeds.replicates_on_front - 1) * sum(len(front) for front in fronts.values())
     part = sum(1 - one.step / one.steps if one.steps else 0.5 for one in running)
-    return (max(0, _planned(spec) - begun) + part) * sum(times) / len(times) / slots
+    to_come = max(0, _planned(spec) - begun[False]) + max(0, repeats - begun[True])
+    return (to_come + part) * sum(times) / len(times) / slots
 
 
 def _front(spec: SweepSpec, found: Sequence[Trial]) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.records import TrialRecord
 from orchestrator.report import ReportFiles
-from orchestrator.tracking_runs import RunStore, parent_key
+from orchestrator.tracking_runs import Report, RunStore, parent_key
 from orchestrator.tracking_store import check_tracking, default_tracking_uri
 
 __all__ = ["Tracker", "check_tracking", "default_tracking_uri", "parent_key"]
@@ -55,6 +55,7 @@ class Tracker:
         self._store = RunStore(uri, experiment, artifact_location, remember, known)
         self._uri = uri
         self._events: deque[Event] = deque()
+        self._reports: dict[str, list[Report]] = {}  # of trials whose reports wait
         self._changed = threading.Condition()
         self._closing = self._abandoned = False
         self._refused = 0
@@ -72,9 +73,24 @@ class Tracker:
         self._put(lambda: self._store.trial_started(record))
 
     def trial_reported(self, trial: str, step: int, metrics: Mapping[str, float], at: float | None = None) -> None:
-        """Add training metrics of an optimizer step; ``at`` is when, in seconds since the epoch (now, if none)."""
-        kept, moment = dict(metrics), time.time() if at is None else at
-        self._put(lambda: self._store.trial_reported(trial, step, kept, moment))
+        """Add training metrics of an optimizer step; ``at`` is when, in seconds since the epoch (now, if none).
+
+        What a trial reports while an earlier report of it still waits goes to MLflow in one batch with that.
+        """
+        report = Report(step, dict(metrics), time.time() if at is None else at)
+        with self._changed:
+            if (waiting := self._reports.get(trial)) is not None:
+                waiting.append(report)
+                return
+            batch = self._reports[trial] = [report]
+
+        def deliver() -> None:
+            with self._changed:
+                if self._reports.get(trial) is batch:
+                    del self._reports[trial]
+            self._store.trial_reported(trial, batch)
+
+        self._put(deliver)
 
     def trial_finished(self, record: TrialRecord) -> None:
         """Complete a child run with its final metrics and its true terminal status."""
@@ -188,4 +204,6 @@ def _is_permanent(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")[:300] or type(error).__name__
+    """The first line that says something: SQLAlchemy may begin with advice to whoever wrote the query."""
+    lines = (line for line in str(error).splitlines() if not line.startswith("(raised as a result of"))
+    return next(lines, "")[:300] or type(error).__name__

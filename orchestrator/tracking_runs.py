@@ -4,9 +4,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.records import Status, TrialRecord
 from orchestrator.tracking_front import MAX_TEXT, front_note, front_rows, stable_text
@@ -31,8 +31,19 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Model training, not an evaluation of a language-model application; a fresh browser still opens MLflow's GenAI view
 unless the address ends in ``/#/experiments/<id>?workflowType=machine_learning``."""
 SOURCE_TAGS = {"mlflow.source.name": "procon run", "mlflow.source.type": "LOCAL"}
+ERRORS = "mlflow.store.db.utils"
+"""Logs what it also raises, and what it raises is told in one sentence."""
 MAX_METRICS, MAX_PARAMS = 1000, 100
 """MLflow's limits on one batch."""
+
+
+class Report(NamedTuple):
+    """What a trial said of one optimizer step."""
+
+    step: int
+    metrics: Mapping[str, float]
+    at: float
+    """When it was measured, in seconds since the epoch."""
 
 
 def parent_key(model: str) -> str:
@@ -84,14 +95,16 @@ class RunStore:
             return
         self._log(run, params=record.params, tags={"procon.status": str(record.status)})
 
-    def trial_reported(self, trial: str, step: int, metrics: Mapping[str, float], at: float) -> None:
-        """Add training metrics of one step, measured ``at`` seconds since the epoch."""
+    def trial_reported(self, trial: str, reports: Sequence[Report]) -> None:
+        """Add training metrics of some steps."""
         run = self._runs.get(trial) or self._checked(trial)
         if run is None:
-            logger.warning("MLflow: trial %s reported before it was started; its step %d is left out", trial, step)
+            steps = ", ".join(str(report.step) for report in reports)
+            logger.warning("MLflow: trial %s reported before it was started; left out: step %s", trial, steps)
             return
         if run not in self._ended:
-            self._log(run, metrics=[(name, value, step, at) for name, value in metrics.items()])
+            points = [(name, value, each.step, each.at) for each in reports for name, value in each.metrics.items()]
+            self._log(run, metrics=points)
 
     def trial_finished(self, record: TrialRecord) -> None:
         """Complete the run of a trial: its whole history where missing, final metrics, and how it ended."""
@@ -232,7 +245,7 @@ class RunStore:
     def _orphan(self, tags: Mapping[str, str]) -> str | None:
         """A child that was created but not remembered, because the process died or the answer was lost in between."""
         trial, parent = tags.get("procon.trial"), tags.get("mlflow.parentRunId")
-        if trial is None:
+        if trial is None or parent in self._created:  # no process before this one could have known the parent
             return None
         client, experiment = self._open()
         wanted = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`procon.trial` = '{trial}'"
@@ -296,6 +309,6 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _quieten() -> None:
-    """MLflow and alembic narrate the creation of a store at INFO, amid the live table."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """MLflow and alembic narrate the creation of a store amid the live table, and every error with its traceback."""
+    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), (ERRORS, logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals of means and of differences of independent samples, over prompts and over training seeds."""
+"""Bootstrap intervals of rates over prompts and over training seeds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _BLOCK = 100_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or a difference of two, and its interval."""
+    """A mean and its interval."""
 
     mean: float
     low: float
@@ -69,67 +69,6 @@ def as_outcomes(outcomes: ArrayLike, name: str) -> Array:
     if table.ndim != 2 or table.size == 0 or not np.isin(table, (0.0, 1.0)).all():
         raise ValueError(f"{name} of shape {table.shape} must be [seeds, prompts] of 0 and 1, and not empty")
     return table
-
-
-def mean_interval(values: ArrayLike, confidence: float = 0.95, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Mean of ``values`` ``[n]`` with its percentile bootstrap interval (Efron 1979).
-
-    Args:
-        values: independent measurements, such as one per prompt; any unit.
-        confidence: two-sided coverage, between 0 and 1.
-        draws: bootstrap samples.
-        seed: of the draws.
-
-    Raises:
-        ValueError: fewer than two values, which say nothing of their spread, or a value that is not finite.
-    """
-    sample = _sample(values, "values")
-    low, high = _bootstrap_of_mean(sample, np.random.default_rng(seed), draws, confidence)
-    return Estimate(float(sample.mean()), low, high)
-
-
-def difference_interval(
-    first: ArrayLike, second: ArrayLike, confidence: float = 0.95, draws: int = DRAWS, seed: int = 0
-) -> Estimate:
-    """Mean of ``first`` minus mean of ``second``, samples that are independent of each other.
-
-    Where both were measured on the same prompts, take :func:`sweeps.paired.paired_difference`, which is narrower.
-
-    Args:
-        first: ``[n]``.
-        second: ``[m]``.
-        confidence: two-sided coverage, between 0 and 1.
-        draws: bootstrap samples.
-        seed: of the draws.
-
-    Raises:
-        ValueError: a sample has fewer than two values, or a value that is not finite.
-    """
-    one, two = _sample(first, "first"), _sample(second, "second")
-    generator = np.random.default_rng(seed)
-
-    def resample(count: int) -> Array:
-        return _resampled_means(one, generator, count) - _resampled_means(two, generator, count)
-
-    low, high = _percentiles(resample, max(len(one), len(two)), draws, confidence)
-    return Estimate(float(one.mean() - two.mean()), low, high)
-
-
-def _sample(values: ArrayLike, name: str) -> Array:
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.ndim != 1 or len(sample) < 2 or not np.isfinite(sample).all():
-        raise ValueError(f"{name} of shape {sample.shape} must be a list of at least two finite numbers")
-    return sample
-
-
-def _bootstrap_of_mean(sample: Array, generator: np.random.Generator, draws: int, confidence: float) -> Interval:
-    return _percentiles(lambda count: _resampled_means(sample, generator, count), len(sample), draws, confidence)
-
-
-def _resampled_means(sample: Array, generator: np.random.Generator, count: int) -> Array:
-    """``[count]`` means of samples drawn with replacement."""
-    means: Array = sample[generator.integers(0, len(sample), (count, len(sample)))].mean(axis=1)
-    return means
 
 
 def _weights(generator: np.random.Generator, count: int, size: int) -> Array:

@@ -23,7 +23,7 @@ class PruningConfig(Config):
     """Of the trials seen at a rung the best 1/reduction go on: 3 keeps a third."""
     minimum: int = Field(default=4, ge=2)
     """Fewest trials at a rung, the judged one included, before any is stopped there."""
-    confidence: float = Field(default=0.7, ge=0, lt=1)
+    confidence: float = Field(default=0.95, ge=0, lt=1)
     """A trial goes on that could be on the rung's front within this confidence interval; 0 takes values as exact."""
     metrics: dict[str, str] = Field(default_factory=dict)
     """Rung metric by objective metric, where the default does not fit, as {utility/accuracy: utility/forced_match}."""

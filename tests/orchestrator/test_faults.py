@@ -17,6 +17,7 @@ from small_sweeps import Run, small_sweep
 
 from orchestrator.journal import Event, read_journal, records
 from orchestrator.records import Status, TrialRecord
+from sweeps.statistics import wilson_interval
 
 Start = Callable[..., Run]
 GREEDY = {"rungs": [0.5], "minimum": 2, "reduction": 4.0, "confidence": 0.0}
@@ -192,13 +193,43 @@ def test_a_killed_trial_actor_is_started_again(start_sweep: Start, tmp_path: Pat
     assert all([step for step, _ in record.history] == list(range(1, 61)) for record in found(run) if record.history)
 
 
+def random_kills(prune: bool) -> dict[str, Any]:
+    """A sweep whose proposals are given beforehand, so that two of them run the same trials."""
+    trial = {**small_sweep()["trial"], "steps": 24, "log_every": 2, "checkpoint_every": 4}
+    spec = small_sweep(trial=trial, trials=4, searcher={"sampler": "qmc"})
+    return {**spec, "pruning": GREEDY, "objectives": SAFETY_ONLY} if prune else spec
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start_sweep: Start, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Run]:
+    """The same sweep, with or without pruning, that nobody disturbed."""
+    done: dict[bool, Run] = {}
+
+    def run(prune: bool) -> Run:
+        if prune not in done:
+            done[prune] = start_sweep(tmp_path_factory.mktemp("uninterrupted"), random_kills(prune))
+            code, output = done[prune].finish()
+            assert code == 0, output
+        return done[prune]
+
+    return run
+
+
+def front(run: Run) -> dict[str, dict[str, Any]]:
+    """The front's members by id."""
+    trials = json.loads((run.directory / "front.json").read_text())["models"]["small"]["trials"]
+    return {trial["id"]: trial for trial in trials if trial["on_front"]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
-def test_kills_at_random_lose_nothing(start_sweep: Start, tmp_path: Path, seed: int) -> None:
+def test_kills_at_random_lose_nothing(
+    start_sweep: Start, uninterrupted: Callable[[bool], Run], tmp_path: Path, seed: int
+) -> None:
     """Driver, slot worker and trial actor are killed at random moments of one sweep; then it is resumed to its end."""
-    chance = random.Random(seed)
-    trial = {**small_sweep()["trial"], "steps": 24, "log_every": 2, "checkpoint_every": 4}
-    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=4, pruning=GREEDY, objectives=SAFETY_ONLY))
+    chance, prune = random.Random(seed), seed % 2 == 0
+    undisturbed = uninterrupted(prune)
+    run = start_sweep(tmp_path, random_kills(prune))
     ended: dict[str, Any] = {}
     for victim in chance.sample(["driver", "RayTrainWorker", "ImplicitFunc", "driver"], 4):
         run.wait_for(lambda events: any(event["event"] == "trial_reported" for event in events))
@@ -218,3 +249,13 @@ def test_kills_at_random_lose_nothing(start_sweep: Start, tmp_path: Path, seed: 
     assert set(Counter(ends(run.events)).values()) == {1}
     assert Counter(record.kind for record in found(run)) == {"trial": 4, "reference": 3}
     assert {record.status for record in found(run)} <= {Status.FINISHED, Status.PRUNED}
+    before, after = ({record.id: record for record in found(one)} for one in (undisturbed, run))
+    for trial_id, record in after.items():
+        assert record.params == before[trial_id].params
+        for name, (successes, total) in record.counts.items():
+            low, high = wilson_interval(successes, total)
+            if name in before[trial_id].counts:  # which of two gets to its rung first decides who is pruned
+                other_low, other_high = wilson_interval(*before[trial_id].counts[name])
+                assert max(low, other_low) <= min(high, other_high), (trial_id, name)
+    if not prune:
+        assert front(run).keys() == front(undisturbed).keys()

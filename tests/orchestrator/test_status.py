@@ -128,6 +128,14 @@ class TestProgress:
         assert found.slots == 2
         assert found.seconds_left == pytest.approx((4 + 0.75 + 1) * 40 / 2)
 
+    def test_replicates_of_the_present_front_count_in_the_time_left(self, sweep):
+        sweep.driven_by(os.getpid())
+        before = sweep_status(sweep.directory).seconds_left
+        sweep.say(
+            "spec_changed", spec={**SPEC.model_dump(mode="json"), "seeds": {"replicates_on_front": 3}}, changes=[]
+        )
+        assert sweep_status(sweep.directory).seconds_left == pytest.approx(before + 2 * 40 / 2)  # a, under two more
+
     def test_before_any_end_the_time_left_is_unknown(self, tmp_path, monkeypatch):
         made = Sweep(tmp_path, monkeypatch)
         made.start("a")
