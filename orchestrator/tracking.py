@@ -88,13 +88,21 @@ class Tracker:
             with self._changed:
                 if self._reports.get(trial) is batch:
                     del self._reports[trial]
-            self._store.trial_reported(trial, batch)
+            if batch:
+                self._store.trial_reported(trial, batch)
 
         self._put(deliver)
 
     def trial_finished(self, record: TrialRecord) -> None:
-        """Complete a child run with its final metrics and its true terminal status."""
-        self._put(lambda: self._store.trial_finished(record))
+        """Complete a child run with its final metrics and its true terminal status.
+
+        Reports that still wait go to MLflow in one batch with them.
+        """
+        with self._changed:
+            waiting = self._reports.pop(record.id, [])
+            reports = list(waiting)
+            waiting.clear()
+        self._put(lambda: self._store.trial_finished(record, reports))
 
     def finish_parent(self, model: str, status: str, files: ReportFiles, front: Mapping[str, Any]) -> None:
         """Put the report and the front table on the parent run, mark the front's members, and end the run.
