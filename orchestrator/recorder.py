@@ -72,7 +72,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial reported."""
-        update = Update(**result["update"])
+        update: Update = result["update"]
         job_id = self._searcher.proposals[trial.trial_id].job.id
         if update.final:
             if update.kind == "measured":

@@ -7,7 +7,6 @@ from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.broker import Update
 from orchestrator.records import TrialRecord
-from orchestrator.results import reported_update
 from orchestrator.searcher import FrontSearcher
 from orchestrator.trial_actors import keep_actors
 from sweeps.pruning import RungResult, decide, rung_result
@@ -52,7 +51,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Send the verdict where the result is a rung's; Tune itself always goes on."""
-        update = Update(**reported_update(result))
+        update: Update = result["update"]
         if update.kind == "rung" and self._pruning is not None:
             proposal = self._searcher.proposals[trial.trial_id]
             found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)

@@ -7,10 +7,10 @@ from typing import Any
 import optuna
 from ray.tune.search import Searcher
 
+from orchestrator.broker import Update
 from orchestrator.model_search import ModelSearch
 from orchestrator.proposal import Proposal
 from orchestrator.records import Status, TrialRecord
-from orchestrator.results import reported_update
 from orchestrator.search_view import front
 from orchestrator.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
 from sweeps.errors import SpecError
@@ -113,7 +113,7 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
             proposal = self.proposals.get(trial_id)
             if proposal is None or proposal.job.id not in self._searches[proposal.model].running:
                 return
-            self._searches[proposal.model].end(_record(proposal, reported_update(result or {}), error))
+            self._searches[proposal.model].end(_record(proposal, (result or {}).get("update"), error))
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
@@ -136,10 +136,10 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         return spread(found, FIRST_PROPOSALS)
 
 
-def _record(proposal: Proposal, update: Mapping[str, Any], error: bool) -> TrialRecord:
+def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialRecord:
     """How the trial of ``proposal`` ended, from its last report."""
-    status = Status.FAILED if error else _ENDS.get(update.get("kind", ""), Status.STOPPED)
-    fields = ("metrics", "counts", "select_metrics", "select_counts")
+    status = Status.FAILED if error else _ENDS.get(update.kind if update else "", Status.STOPPED)
+    found = update if update and status is Status.FINISHED else Update("stopped")
     return TrialRecord(
         id=proposal.job.id,
         model=proposal.model,
@@ -150,5 +150,8 @@ def _record(proposal: Proposal, update: Mapping[str, Any], error: bool) -> Trial
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
         trial=proposal.job.trial,
-        **{name: update.get(name, {}) if status is Status.FINISHED else {} for name in fields},
+        metrics=found.metrics,
+        counts=found.counts,
+        select_metrics=found.select_metrics,
+        select_counts=found.select_counts,
     )

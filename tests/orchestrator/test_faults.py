@@ -136,6 +136,7 @@ def test_a_dominated_trial_ends_at_its_rung_with_a_reason(resumed: tuple[Run, st
     assert not [record for record in found(run) if record.kind == "reference" and record.rungs]
 
 
+@pytest.mark.slow
 def test_extending_a_finished_sweep_adds_trials_in_a_changed_space(
     start_sweep: Start, resumed: tuple[Run, str]
 ) -> None:
@@ -157,6 +158,7 @@ def test_extending_a_finished_sweep_adds_trials_in_a_changed_space(
     assert all(record.status is Status.FINISHED and record.params["constraint.alpha"] >= 1.0 for record in added)
 
 
+@pytest.mark.slow
 def test_a_stop_request_ends_the_sweep_and_resume_goes_on(start_sweep: Start, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 250, "log_every": 1, "checkpoint_every": 4}
     run = start_sweep(tmp_path, small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1}))
@@ -178,6 +180,7 @@ def test_a_stop_request_ends_the_sweep_and_resume_goes_on(start_sweep: Start, tm
     assert any("went on from its last checkpoint" in note for note in notes), notes
 
 
+@pytest.mark.slow
 def test_a_killed_trial_actor_is_started_again(start_sweep: Start, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 60, "log_every": 1}
     run = start_sweep(tmp_path, small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1}))

@@ -16,6 +16,7 @@ from orchestrator.records import Status
 Start = Callable[..., Run]
 
 
+@pytest.mark.slow
 def test_neither_dead_lock_of_tune_over_train_happens(start_sweep: Start, tmp_path: Path) -> None:
     """Tune trials that asked for a share of a CPU would wait for ever for a slot that takes all, and the slot for them;
     and without Ray's dashboard the placement group of a trial that was ended leaks, and the next never starts."""
@@ -36,6 +37,7 @@ def test_neither_dead_lock_of_tune_over_train_happens(start_sweep: Start, tmp_pa
     assert statuses[Status.PRUNED] + statuses[Status.FINISHED] == 7
 
 
+@pytest.mark.slow
 def test_front_trials_are_repeated_under_new_seeds_and_pooled(start_sweep: Start, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 4}
     run = start_sweep(tmp_path, small_sweep(trial=trial, trials=2, seeds={"replicates_on_front": 2}))

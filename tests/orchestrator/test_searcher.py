@@ -2,15 +2,13 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 from ray.tune.search import Searcher
-from ray.tune.utils import flatten_dict
 from searches import (
     ACCURACY,
     ATTACK,
@@ -28,7 +26,6 @@ from searches import (
 from orchestrator.broker import Update
 from orchestrator.proposal import Proposal
 from orchestrator.records import Status
-from orchestrator.results import reported_update
 from sweeps.errors import SpecError
 
 SAMPLERS = ("tpe", "nsga2", "gp", "qmc", "random", "grid")
@@ -371,10 +368,3 @@ def test_a_replicate_that_fails_is_not_tried_for_ever() -> None:
 def test_what_a_sampler_cannot_do_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         sweep(**changes)
-
-
-@pytest.mark.parametrize("flatten", [dict, flatten_dict])
-def test_a_report_is_read_back_however_tune_hands_it_on(flatten: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    update = trade_off(Play(searcher(sweep())).run(4).proposals[3])
-    assert Update(**reported_update(flatten({"update": asdict(update), "step": 12}))) == update
-    assert reported_update(flatten({"step": 12})) == {}

@@ -157,6 +157,7 @@ def test_the_end_says_what_to_do_next(two_ranks: TwoRanks) -> None:
         assert words in two_ranks.output
 
 
+@pytest.mark.slow
 def test_two_models_give_two_fronts_and_a_comparison(start_sweep: Callable[..., Run], tmp_path: Path) -> None:
     models = [{"name": "first", "path": "organism/small"}, {"name": "second", "path": "organism/small", "seed": 1}]
     trial = {**small_sweep()["trial"], "steps": 4}

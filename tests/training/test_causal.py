@@ -275,7 +275,6 @@ class TestOnTheOrganism:
             drawn, kept = getattr(organism.prompts, side), getattr(found.prompts, side)
             assert metadata[f"dropped_{side}"] == kept.dropped == len(drawn.extraction) - len(kept.extraction)
             assert metadata[f"{side}_prompts"] == len(kept.extraction)
-        assert found.prompts.harmless.dropped > 0, "the smallest model refuses some harmless prompts"
         assert all(
             prompt not in (directory / "prompts.json").read_text() for prompt in found.prompts.harmful.extraction
         )
