@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from training.config.judges import Asks, ClassifierJudge
+from training.config.judges import ClassifierJudge
 from training.errors import JudgeError, ModelError
 from training.evaluation.batching import BatchSize, is_out_of_memory
 from training.evaluation.judges.base import Exchange, Verdict, encodable
@@ -18,17 +18,8 @@ class Classifier:
 
     def __init__(self, config: ClassifierJudge) -> None:
         self.config = config
+        self.name, self.asks = config.name, config.asks
         self._size = BatchSize(config.batch_size)
-
-    @property
-    def name(self) -> str:
-        """The configuration's."""
-        return self.config.name
-
-    @property
-    def asks(self) -> Asks:
-        """The configuration's."""
-        return self.config.asks
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
-from training.config.judges import Asks, EndpointJudge
+from training.config.judges import EndpointJudge
 from training.errors import JudgeError
 from training.evaluation.judges.base import Exchange, Verdict, encodable
 from training.evaluation.judges.formats import FORMATS
@@ -31,19 +31,10 @@ class Endpoint:
 
     def __init__(self, config: EndpointJudge) -> None:
         self.config = config
+        self.name, self.asks = config.name, config.asks
         self._format = FORMATS[config.format]
         self._pace = Pace(config.requests_per_minute)
         self._pool = PoolManager(maxsize=config.concurrency, retries=False, timeout=Timeout(config.timeout))
-
-    @property
-    def name(self) -> str:
-        """The configuration's."""
-        return self.config.name
-
-    @property
-    def asks(self) -> Asks:
-        """The configuration's."""
-        return self.config.asks
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """The server's verdicts, at most ``concurrency`` requests at a time.

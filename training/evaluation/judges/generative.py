@@ -6,7 +6,7 @@ from functools import cached_property
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from training.config.judges import Asks, GenerativeJudge
+from training.config.judges import GenerativeJudge
 from training.errors import ModelError
 from training.evaluation.batching import BatchSize
 from training.evaluation.generation import generate_tokens
@@ -22,18 +22,9 @@ class GenerativeModel:
 
     def __init__(self, config: GenerativeJudge) -> None:
         self.config = config
+        self.name, self.asks = config.name, config.asks
         self._format = FORMATS[config.format]
         self._size = BatchSize(config.batch_size)
-
-    @property
-    def name(self) -> str:
-        """The configuration's."""
-        return self.config.name
-
-    @property
-    def asks(self) -> Asks:
-        """The configuration's."""
-        return self.config.asks
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
