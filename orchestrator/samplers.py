@@ -15,7 +15,7 @@ GENERATION = f"{optuna.samplers.NSGAIISampler.__name__}:generation"
 
 CANDIDATES = 128
 """Points that TPE draws and ranks for one proposal. Optuna's 24 is few for a joint density over several fields: on the
-recorded factorial 128 came to 98 % of the hypervolume after 5,200 steps instead of 7,100 (docs/search.md)."""
+recorded factorial, scored by one seed, 128 came to 98 % of the hypervolume after 5,200 steps instead of 7,100."""
 
 
 def create_sampler(config: SearcherConfig, model: int = 0, known: int = 0) -> optuna.samplers.BaseSampler:
