@@ -72,8 +72,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """A trial reported."""
-        update: Update = result["update"]
         job_id = self._searcher.proposals[trial.trial_id].job.id
+        for update in result["updates"]:
+            self._take(job_id, update)
+
+    def _take(self, job_id: str, update: Update) -> None:
         if update.final:
             if update.kind == "measured":
                 self._keep_answers(job_id)

@@ -6,10 +6,11 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler
 
 from orchestrator.broker import Update
+from orchestrator.proposal import Proposal
 from orchestrator.records import TrialRecord
 from orchestrator.searcher import FrontSearcher
 from orchestrator.trial_actors import keep_actors
-from sweeps.pruning import RungResult, decide, rung_result
+from sweeps.pruning import PruningConfig, RungResult, decide, rung_result
 from sweeps.rung_metrics import rung_goals
 from sweeps.spec import SweepSpec
 
@@ -50,21 +51,23 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
             self._actors_to_keep = 0
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Send the verdict where the result is a rung's; Tune itself always goes on."""
-        update: Update = result["update"]
-        if update.kind == "rung" and self._pruning is not None:
-            proposal = self._searcher.proposals[trial.trial_id]
-            found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
-            others = list(self._seen.get((proposal.model, update.step), {}).values())
-            decision = decide(found, others, [goal for _, goal in self._goals], self._pruning)
-            self._keep(proposal.model, update.step, found)
-            reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
-            self._broker.verdict.remote(proposal.job.id, update.step, reason)
+        """Send the verdicts on the rungs among the updates; Tune itself always goes on."""
+        for update in result["updates"]:
+            if update.kind == "rung" and self._pruning is not None:
+                self._judge(self._searcher.proposals[trial.trial_id], update, self._pruning)
         return str(FIFOScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
         return {}
+
+    def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
+        found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
+        others = list(self._seen.get((proposal.model, update.step), {}).values())
+        decision = decide(found, others, [goal for _, goal in self._goals], pruning)
+        self._keep(proposal.model, update.step, found)
+        reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
+        self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
     def _keep(self, model: str, step: int, found: RungResult) -> None:
         self._seen.setdefault((model, step), {})[found.id] = found

@@ -11,10 +11,10 @@ def tune_trial(config: dict[str, Any]) -> None:
     Args:
         config: ``broker`` and ``namespace`` of the broker actor, and ``job`` (a :class:`~orchestrator.broker.Job`).
 
-    Reports ``update`` (an :class:`~orchestrator.broker.Update`, whole: of each number in a dictionary Tune keeps
-    statistics, 2 KB a metric and trial) with our own ``step``; a failed trial ends by such a report too, since an
-    exception would cost Tune the reused actor. Where this actor is killed, Tune starts the function again: the broker
-    knows the job, and all its updates are reported once more.
+    Reports ``updates``, every :class:`~orchestrator.broker.Update` since the last report, with our own ``step``: each
+    report is a round of Tune's loop, and of each number in a dictionary Tune keeps statistics, 2 KB a metric and trial.
+    A failed trial ends by such a report too, since an exception would cost Tune the reused actor. Where this actor is
+    killed, Tune starts the function again: the broker knows the job, and all its updates are reported once more.
     """
     import ray
     from ray import tune
@@ -24,8 +24,9 @@ def tune_trial(config: dict[str, Any]) -> None:
     ray.get(broker.submit.remote(job))
     seen = 0
     while True:
-        for update in ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS)):
-            seen += 1
-            tune.report({"update": update, "step": update.step})
-            if update.final:
+        updates = ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))
+        seen += len(updates)
+        if updates:
+            tune.report({"updates": updates, "step": updates[-1].step})
+            if updates[-1].final:
                 return

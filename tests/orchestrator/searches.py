@@ -64,7 +64,7 @@ def trade_off(proposal: Proposal) -> Update:
 
 def end(search: FrontSearcher, tune_id: str, update: Update | None, error: bool = False) -> None:
     """End a trial the way Tune does: with its last report, flattened."""
-    result = flatten_dict({"update": update, "step": update.step, "done": True}) if update else None
+    result = flatten_dict({"updates": [update], "step": update.step, "done": True}) if update else None
     search.on_trial_complete(tune_id, result, error)
 
 
