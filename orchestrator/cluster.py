@@ -11,6 +11,9 @@ from sweeps.spec import ResourcesConfig
 OBJECT_STORE_BYTES = 200 * 2**20
 """Weights and data go through files, so a local Ray needs little shared memory (its default is a third of the RAM)."""
 
+STARTS, TOO_SLOW = 3, "timed out during startup"
+"""A local Ray gives its processes 30 s to come up, which a busy machine may exceed: how often we try."""
+
 DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our journal is the record
@@ -41,7 +44,7 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
         gpus: whether workers train on GPUs.
 
     Raises:
-        ClusterError: the cluster cannot be reached.
+        ClusterError: the cluster cannot be reached, or no local Ray came up.
     """
     accelerator = {} if gpus else {"DS_ACCELERATOR": "cpu"}
     for name, value in (DRIVER_ENVIRONMENT | accelerator).items():
@@ -55,20 +58,31 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     if address is None:
         # Without the dashboard, the placement group of a stopped Tune trial leaks and the next trial never starts.
         local = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
-    try:
-        ray.init(
-            address=address or "local",
-            namespace=namespace,
-            runtime_env={"env_vars": environment},
-            log_to_driver=bool(os.environ.get("PROCON_WORKER_LOGS")),
-            logging_level="ERROR",
-            configure_logging=True,
-            **local,
-        )
-    except (ConnectionError, RuntimeError, OSError) as error:
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        fix = "start one with `ray up cluster.yaml` or `ray start --head`, or leave --address out for a local Ray"
-        raise ClusterError(f"--address ({address}) cannot be joined: {text}; {fix}") from error
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(
+                address=address or "local",
+                namespace=namespace,
+                runtime_env={"env_vars": environment},
+                log_to_driver=bool(os.environ.get("PROCON_WORKER_LOGS")),
+                logging_level="ERROR",
+                configure_logging=True,
+                **local,
+            )
+            return
+        except Exception as error:  # Ray raises nothing more special where a local node does not come up
+            ray.shutdown()
+            if address is None and left and TOO_SLOW in str(error):
+                continue
+            raise _refusal(address, error) from error
+
+
+def _refusal(address: str | None, error: Exception) -> ClusterError:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if address is None:
+        return ClusterError(f"no local Ray could be started: {text}; see what else this machine does: procon doctor")
+    fix = "start one with `ray up cluster.yaml` or `ray start --head`, or leave --address out for a local Ray"
+    return ClusterError(f"--address ({address}) cannot be joined: {text}; {fix}")
 
 
 def slots_that_fit(nodes: Sequence[dict[str, float]], resources: ResourcesConfig) -> int:

@@ -1,6 +1,7 @@
 import pytest
 
-from orchestrator.cluster import slots_that_fit
+from orchestrator.cluster import connect, slots_that_fit
+from orchestrator.errors import ClusterError
 from sweeps.spec import ResourcesConfig
 
 
@@ -22,3 +23,25 @@ from sweeps.spec import ResourcesConfig
 )
 def test_slots_that_fit(nodes: list[dict[str, float]], resources: dict[str, float], slots: int) -> None:
     assert slots_that_fit(nodes, ResourcesConfig.model_validate(resources)) == slots
+
+
+@pytest.mark.parametrize(("failures", "comes_up"), [(2, True), (3, False)])
+def test_a_local_ray_that_is_too_slow_to_start_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, failures: int, comes_up: bool
+) -> None:
+    """Ray's own words where its processes need more than 30 s; a machine that busy cannot be had on demand."""
+    tries: list[str] = []
+
+    def init(address: str, **_: object) -> None:
+        tries.append(address)
+        if len(tries) <= failures:
+            raise Exception("The current node timed out during startup. This could happen because …")
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("orchestrator.cluster.DRIVER_ENVIRONMENT", {})  # it would stay with the tests that follow
+    if comes_up:
+        connect(None, "test", gpus=True)
+    else:
+        with pytest.raises(ClusterError, match=r"no local Ray could be started: .*timed out.*procon doctor"):
+            connect(None, "test", gpus=True)
+    assert tries == ["local"] * 3
