@@ -1,5 +1,6 @@
 """What a sweep takes of its machine, and gives back: the dead-locks it must not have, budgets, replicates, memory."""
 
+import contextlib
 import json
 import os
 from collections import Counter
@@ -80,13 +81,10 @@ def test_thirty_trials_leave_a_worker_as_large_as_five(start_sweep: Start, tmp_p
 
     def measured(events: list[dict[str, object]]) -> bool:
         ended = sum(event["event"] == "trial_ended" for event in events)
-        workers = [
-            process
-            for process in psutil.Process(run.process.pid).children(recursive=True)
-            if "RayTrainWorker" in " ".join(process.cmdline())
-        ]
-        if workers:
-            sizes[ended] = workers[0].memory_info().rss
+        for process in psutil.Process(run.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it may end while we look
+                if "RayTrainWorker" in " ".join(process.cmdline()):
+                    sizes[ended] = process.memory_info().rss
         return ended >= 32
 
     run.wait_for(measured)
