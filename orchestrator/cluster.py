@@ -71,10 +71,9 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
             )
             return
         except Exception as error:  # Ray raises nothing more special where a local node does not come up
-            ray.shutdown()
-            if address is None and left and TOO_SLOW in str(error):
-                continue
-            raise _refusal(address, error) from error
+            if address is not None or not left or TOO_SLOW not in str(error):
+                raise _refusal(address, error) from error
+            ray.shutdown()  # of what came up
 
 
 def _refusal(address: str | None, error: Exception) -> ClusterError:

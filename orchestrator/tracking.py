@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.records import TrialRecord
 from orchestrator.report import ReportFiles
+from orchestrator.tracking_index import RunIndex
 from orchestrator.tracking_runs import Report, RunStore, parent_key
 from orchestrator.tracking_store import check_tracking, default_tracking_uri
 
@@ -52,7 +53,7 @@ class Tracker:
         remember: Callable[[str, str], None],
         known: Mapping[str, str],
     ) -> None:
-        self._store = RunStore(uri, experiment, artifact_location, remember, known)
+        self._store = RunStore(RunIndex(uri, experiment, artifact_location, remember, known))
         self._uri = uri
         self._events: deque[Event] = deque()
         self._reports: dict[str, list[Report]] = {}  # of trials whose reports wait

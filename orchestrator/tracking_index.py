@@ -39,7 +39,9 @@ class RunIndex:
         remember: Callable[[str, str], None],
         known: Mapping[str, str],
     ) -> None:
-        self._uri, self._experiment, self._artifact_location = uri, experiment, artifact_location
+        self._uri, self._artifact_location = uri, artifact_location
+        self.experiment = experiment
+        """Its name."""
         self._remember = remember
         self._unchecked = dict(known)
         self._runs: dict[str, str] = {}
@@ -92,9 +94,9 @@ class RunIndex:
 
             _quieten()
             client = MlflowClient(self._uri, registry_uri=self._uri)  # else it makes ./mlflow.db for a registry
-            found = client.get_experiment_by_name(self._experiment)
+            found = client.get_experiment_by_name(self.experiment)
             if found is None:
-                identity = client.create_experiment(self._experiment, self._artifact_location, EXPERIMENT_TAGS)
+                identity = client.create_experiment(self.experiment, self._artifact_location, EXPERIMENT_TAGS)
             else:
                 identity = found.experiment_id
                 if found.lifecycle_stage == "deleted":  # its name stays taken, so that nothing else could be done

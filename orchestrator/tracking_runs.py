@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,18 +46,13 @@ class RunStore:
 
     Every method may be called again with the same arguments, after a failure or by a resumed sweep: runs are found
     again by their remembered ids, and points that the store already holds are not written twice.
+
+    Args:
+        index: the experiment's runs.
     """
 
-    def __init__(
-        self,
-        uri: str,
-        experiment: str,
-        artifact_location: str | None,
-        remember: Callable[[str, str], None],
-        known: Mapping[str, str],
-    ) -> None:
-        self._experiment = experiment
-        self._index = RunIndex(uri, experiment, artifact_location, remember, known)
+    def __init__(self, index: RunIndex) -> None:
+        self._index = index
         self._described: dict[str, Mapping[str, Any]] = {}  # run -> parameters
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
         self._on_front: dict[str, bool] = {}
@@ -66,7 +61,7 @@ class RunStore:
         """Open the parent run of ``model``."""
         run = self._index.find_or_create(
             parent_key(model),
-            name=f"{self._experiment}: {model}",
+            name=f"{self._index.experiment}: {model}",
             tags={"procon.kind": "parent", "procon.model": model, STATUS: "RUNNING", **tags},
         )
         self._reopen(run)
@@ -130,7 +125,7 @@ class RunStore:
             front: the document of ``front.json``.
         """
         run = self._index.find_or_create(
-            parent_key(model), name=f"{self._experiment}: {model}", tags={"procon.kind": "parent"}
+            parent_key(model), name=f"{self._index.experiment}: {model}", tags={"procon.kind": "parent"}
         )
         for file in files:
             self._index.client.log_artifact(run, str(file))
@@ -165,7 +160,7 @@ class RunStore:
 
     def _trial_run(self, record: TrialRecord) -> str:
         parent = self._index.find_or_create(
-            parent_key(record.model), name=f"{self._experiment}: {record.model}", tags={"procon.kind": "parent"}
+            parent_key(record.model), name=f"{self._index.experiment}: {record.model}", tags={"procon.kind": "parent"}
         )
         tags = {
             "mlflow.parentRunId": parent,
