@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
+from orchestrator.fingerprints import data_hashes, model_hash
 from orchestrator.journal import read_journal, records
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status, TrialRecord
@@ -36,6 +37,8 @@ class EarlierSearch:
     model: ModelConfig
     data: Mapping[str, Any]
     """The dumped ``DataConfig``."""
+    hashes: Mapping[str, Any]
+    """Of its data files by path, under ``data``, and of its models by name, under ``models``, as recorded then."""
     trials: tuple[TrialRecord, ...]
 
 
@@ -63,6 +66,7 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
         specs = [event["spec"] for event in events if "spec" in event]
         if not specs:
             raise OutputError(f"searcher.warm_start ({directory}) does not say what it searched: remove it")
+        hashes = [event["manifest"] for event in events if event.get("manifest")][-1:] or [{}]
         finished = [r for r in records(events) if r.kind == "trial" and r.status is Status.FINISHED]
         for dumped in specs[-1]["models"]:
             try:
@@ -70,22 +74,25 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
             except ValidationError as error:
                 raise OutputError(f"searcher.warm_start ({directory}) is of another version: remove it") from error
             own = tuple(record for record in finished if record.model == model.name)
-            found.append(EarlierSearch(directory, model, specs[-1]["data"], own))
+            found.append(EarlierSearch(directory, model, specs[-1]["data"], hashes[0], own))
     return found
 
 
 def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier: Sequence[EarlierSearch]) -> WarmStart:
     """What ``earlier`` teaches the search of ``model``.
 
-    A trial's values hold where model, data and all settings that are not searched are the same. Of the others only the
-    settings of front trials carry over, with layers at the same fraction of the depth.
+    A trial's values hold where model, data and all settings that are not searched are the same. Files are the same
+    by what is in them, wherever they are. Of the other trials only the settings of those on a front carry over, with
+    layers at the same fraction of the depth.
     """
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
     left = 0
+    here = _material(model, model_hash(model), spec.data.model_dump(mode="json"), data_hashes(spec.data))
     for search in earlier:
-        same_model = _identity(search.model) == _identity(model) and search.data == spec.data.model_dump(mode="json")
-        holding = [record for record in search.trials if same_model and _holds_here(spec, space, record)]
+        recorded = search.hashes.get("models", {}).get(search.model.name)
+        same = here == _material(search.model, recorded, search.data, search.hashes.get("data", {}))
+        holding = [record for record in search.trials if same and _holds_here(spec, space, record)]
         others = [record for record in search.trials if record not in holding]
         chosen = front(spec.objectives, spec.feasible, others)
         carried = settings_of(chosen, space, lambda model=search.model: _depth_if_there(model))  # type: ignore[misc]
@@ -153,8 +160,19 @@ def _depth_if_there(model: ModelConfig) -> int | None:
         return None
 
 
-def _identity(model: ModelConfig) -> dict[str, Any]:
-    return model.model_dump(exclude={"name"})
+def _material(model: ModelConfig, known: str | None, data: Any, files: Mapping[str, str]) -> tuple[Any, ...]:
+    """What trials are made of besides their settings: a file in ``data`` is its hash, a model without one its path."""
+    chosen = model.model_dump(exclude={"name", "path"})
+    return chosen, known or model.path, _by_content(data, files)
+
+
+def _by_content(value: Any, files: Mapping[str, str]) -> Any:
+    """``value`` with the hash of each file in place of its path."""
+    if isinstance(value, Mapping):
+        return {key: _by_content(one, files) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_by_content(one, files) for one in value]
+    return files.get(value, value) if isinstance(value, str) else value
 
 
 def _holds_here(spec: SweepSpec, space: SearchSpace, record: TrialRecord) -> bool:

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from searches import CONDITIONAL, TRUE_DEPTHS, Play, searcher, sweep, told, trade_off
+from small_sweeps import small_sweep
 
 from orchestrator.broker import Update
 from orchestrator.errors import OutputError
 from orchestrator.journal import Journal
+from orchestrator.manifest import manifest
 from orchestrator.proposal import Proposal
 from orchestrator.search_view import front
 from orchestrator.warm_start import spread
@@ -24,7 +26,7 @@ def run(folder: Path, spec: SweepSpec, measure: Callable[[Proposal], Update] = t
     play = Play(search_of(spec), measure).run()
     folder.mkdir()
     journal = Journal(folder / "journal.jsonl")
-    journal.append("sweep_started", spec=spec.model_dump(mode="json"), manifest={})
+    journal.append("sweep_started", spec=spec.model_dump(mode="json"), manifest=manifest(spec))
     for record in play.records:
         shared: dict[str, Any] = {"id": record.id, "model": record.model, "kind": record.kind, "label": record.label}
         journal.append("trial_started", **shared, params=record.params, trial=record.trial)
@@ -106,6 +108,35 @@ def test_a_resumed_search_does_not_try_the_settings_again(tmp_path: Path) -> Non
     rest = Play(search_of(spec, part.records)).run()
     assert len(searched(rest)) == 1
     assert searched(rest)[0] not in searched(part)
+
+
+def test_data_are_known_again_by_what_is_in_them_not_by_where_they_are(tmp_path: Path) -> None:
+    def over(path: Path, **changes: Any) -> SweepSpec:
+        data = small_sweep()["data"] | {"task": {"path": str(path)}}
+        return sweep(trials=3, data=data, **changes)
+
+    original, moved = tmp_path / "task.jsonl", tmp_path / "elsewhere" / "same.jsonl"
+    original.write_text('{"prompt": "one", "response": "two"}\n')
+    run(tmp_path / "before", over(original))
+    moved.parent.mkdir()
+    original.rename(moved)
+    later = {"searcher": {"warm_start": [str(tmp_path / "before")], "startup_trials": 4}}
+    assert len(told(search_of(over(moved, **later)))) == 3
+    original.write_text('{"prompt": "one", "response": "three"}\n')
+    assert told(search_of(over(original, **later))) == []
+
+
+def test_a_model_rebuilt_under_the_same_path_is_another_model(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text('{"num_hidden_layers": 3}')
+    (model / "model.safetensors").write_bytes(b"first weights")
+    models = [{"name": "small", "path": str(model)}]
+    run(tmp_path / "before", sweep(trials=3, models=models))
+    spec = learning(tmp_path / "before", models=models)
+    assert len(told(search_of(spec))) == 3
+    (model / "model.safetensors").write_bytes(b"other weights")
+    assert told(search_of(spec)) == []
 
 
 def test_a_folder_without_a_sweep_is_refused(tmp_path: Path) -> None:
