@@ -5,7 +5,8 @@
 
 6 alphas x 3 warm-ups x 4 layers x 3 safety shares = 216 trials with the settings of the demo, each measured without
 generation at several steps and whole at its end. Those on or near the front, by the rule of a sweep's own replicates,
-are repeated under two more training seeds (their ends alone are measured): the luck of one seed is no point on a front.
+are repeated under two more training seeds (their ends alone are measured), and so are those that then come near it,
+until none near the front has one seed alone: the luck of one seed is no point on a front.
 Trials run without Ray, one process a core; what the table has is not run again, and what is done is kept in a journal
 beside it, so that an interrupted run goes on.
 """
@@ -24,7 +25,7 @@ from typing import Any
 
 from search_table import GOALS, OBJECTIVES, PROMPTS
 
-from sweeps.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
+from sweeps.replicates import UNLIKELY, Candidate, Estimate, estimate_over_seeds, probability_on_front
 
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 WARMUPS: tuple[int | str, ...] = (20, 50, "all")
@@ -101,16 +102,20 @@ def all_recorded(runs: Iterable[Run], path: Path, processes: int) -> None:
     journal.unlink(missing_ok=True)
 
 
-def near_front(rows: Sequence[dict[str, Any]]) -> list[int]:
-    """Cells that a sweep would repeat: with one seed's prompts behind them they may well be on the front."""
-    first = [row for row in rows if row["seed"] == 0]
-    rates = [[round(row[f"final.{each.metric}"] * PROMPTS) for each in OBJECTIVES] for row in first]
-    candidates = [
-        Candidate(str(number), 1, tuple(Estimate.of_rate(successes, PROMPTS) for successes in found))
-        for number, found in enumerate(rates)
-    ]
+def to_repeat(rows: Sequence[dict[str, Any]]) -> list[int]:
+    """Cells that a sweep would repeat: only one seed measured them, and they may well be on the front of all."""
+    seeds: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        seeds.setdefault(row["trial"], []).append(row)
+    candidates = [Candidate(str(cell), len(found), _estimates(found)) for cell, found in seeds.items()]
     probable = probability_on_front(candidates, GOALS) > UNLIKELY
-    return [row["trial"] for row, near in zip(first, probable, strict=True) if near]
+    return [cell for (cell, found), near in zip(seeds.items(), probable, strict=True) if near and len(found) == 1]
+
+
+def _estimates(rows: Sequence[dict[str, Any]]) -> tuple[Estimate, ...]:
+    """What all seeds of one cell say of each objective."""
+    counts = [[(round(row[f"final.{each.metric}"] * PROMPTS), PROMPTS) for row in rows] for each in OBJECTIVES]
+    return tuple(estimate_over_seeds([one / total for one, total in found], found) for found in counts)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -165,11 +170,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "factorial.parquet", help="the table")
     options = parser.parse_args()
     all_recorded([(0, number) for number in range(len(cells()))], options.out, options.processes)
-    near = near_front(rows_of(options.out))
-    all_recorded(itertools.product(REPEATS, near), options.out, options.processes)
-    print(
-        f"{len(rows_of(options.out))} trials in {options.out}, {len(near)} cells of it under {1 + len(REPEATS)} seeds"
-    )
+    while cells_to_repeat := to_repeat(rows_of(options.out)):
+        all_recorded(itertools.product(REPEATS, cells_to_repeat), options.out, options.processes)
+    rows = rows_of(options.out)
+    repeated = sum(row["seed"] == REPEATS[0] for row in rows)
+    print(f"{len(rows)} trials in {options.out}, {repeated} cells of it under {1 + len(REPEATS)} seeds")
 
 
 if __name__ == "__main__":

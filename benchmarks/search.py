@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from search_proposers import GRID, RAY, proposer
+from search_proposers import GRID, RAY, SEER, proposer
 from search_replay import ENOUGH, Replay, Rungs, pruned_by, replay, stopped_by_asha
 from search_table import Table
 
@@ -41,7 +41,8 @@ TABLE: Table
 
 def variants() -> list[tuple[str, str]]:
     """Proposer, and what stops trials (empty: nothing)."""
-    return [(name, stop) for name in PRODUCT for stop in ("", "pruning")] + [(RAY, ""), (RAY, "ASHA")]
+    ours = [(name, stop) for name in PRODUCT for stop in ("", "pruning")]
+    return [*ours, (RAY, ""), (RAY, "ASHA"), (SEER, "")]
 
 
 def seeds_of(variant: tuple[str, str], seeds: int) -> int:
@@ -107,7 +108,7 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
     for panel, stopped in zip(panels, (False, True), strict=True):
         for name, curve in curves.items():
             if (" + " in name) == stopped:
-                color = f"C{[*PRODUCT, RAY].index(name.split(' + ')[0])}"
+                color = f"C{[*PRODUCT, RAY, SEER].index(name.split(' + ')[0])}"
                 panel.plot(grid, curve["median"], color=color, label=name)
                 panel.fill_between(
                     grid, curve["lower_quartile"], curve["upper_quartile"], color=color, alpha=0.12, lw=0

@@ -43,6 +43,11 @@ def test_steps_are_those_of_finished_trials_and_of_stopped_ones_up_to_their_rung
     assert list(shares) == sorted(shares)
 
 
+def test_who_foresees_every_measurement_needs_the_front_alone(table: Table) -> None:
+    done = replay(table, proposer("seer", table, 0))
+    assert {table.rows[row]["layer"] for row in done.finished} == {0}
+
+
 def test_ends_with_enough_and_knows_the_steps_to_a_share(table: Table) -> None:
     done = replay(table, proposer("random", table, 1), enough=0.8)
     assert done.steps_to(0.8) == done.curve[-1][0] == 10 * len(done.finished)
