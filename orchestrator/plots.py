@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.plot_shapes import Axis, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
-from sweeps.objectives import is_rate
+from sweeps.metrics import is_rate
 
 STRENGTH = "constraint.alpha"
 COSINE = "direction/cosine/layer_"

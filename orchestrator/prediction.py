@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestrator.records import Status, TrialRecord
 from sweeps.correlation import rank_correlation
-from sweeps.objectives import LAYER_METRICS, Objective
+from sweeps.metrics import LAYER_METRICS
+from sweeps.objectives import Objective
 
 LEAST_TRIALS = 4
 """Fewer pairs than this have no interval, and their correlation says nothing."""

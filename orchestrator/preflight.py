@@ -2,7 +2,7 @@
 
 from orchestrator.tracking import check_tracking
 from sweeps.errors import SpecError
-from sweeps.objectives import check_metric, names_of_rates
+from sweeps.metrics import check_metric, names_of_rates
 from sweeps.spec import SweepSpec
 from training.config import Column
 from training.depth import depth_of

@@ -6,7 +6,8 @@ import pytest
 
 from sweeps.errors import ObjectiveError, SpecError
 from sweeps.load import load_spec
-from sweeps.objectives import Objective, check_metric, is_rate, names_of_rates
+from sweeps.metrics import check_metric, is_rate, names_of_rates
+from sweeps.objectives import Objective
 from sweeps.spec import SweepSpec
 
 SPEC = """
