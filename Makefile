@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint format clean bench-train bench-search bench-orchestrator study
@@ -13,10 +14,10 @@ demo: $(READY) ## Run the main job on the embedded model and show its Pareto fro
 	$(BIN)/procon run sweeps/presets/demo.yaml
 
 test: $(READY) ## Run the tests (neither slow nor gpu)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(TEST) -m "not slow and not gpu"
 
 test-all: $(READY) ## Run the slow tests too
-	$(BIN)/python -m pytest -m "not gpu"
+	$(TEST) -m "not gpu"
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -8,10 +8,12 @@ generation at several steps and whole at its end. Those on or near the front, by
 are repeated under two more training seeds (their ends alone are measured), and so are those that then come near it,
 until none near the front has one seed alone: the luck of one seed is no point on a front.
 Trials run without Ray, one process a core; what the table has is not run again, and what is done is kept in a journal
-beside it, so that an interrupted run goes on.
+beside it, so that an interrupted run goes on. Another kind of processor builds another embedded model, whose trials do
+not belong into the same table: they are refused.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -23,9 +25,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_table import GOALS, OBJECTIVES, PROMPTS
+from search_table import GOALS, HALVES, OBJECTIVES, counts_of
 
-from sweeps.replicates import UNLIKELY, Candidate, Estimate, estimate_over_seeds, probability_on_front
+from sweeps.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
 
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 WARMUPS: tuple[int | str, ...] = (20, 50, "all")
@@ -52,30 +54,55 @@ def cells() -> list[dict[str, Any]]:
     ]
 
 
+def organism() -> Path:
+    """The embedded model of the demo, built if need be."""
+    from sweeps.load import load_spec
+    from training.organism.cache import ensure_organism
+
+    spec = load_spec("demo")
+    return ensure_organism(spec.models[0], spec.data)
+
+
+def weights_of(model: Path) -> str:
+    """What tells the weights of a model from others."""
+    with (model / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
 def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     """Carry out some runs, one after the other."""
     os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cpu"})
     os.environ.update({"MASTER_PORT": str(29600 + part)})
     from sweeps.load import load_spec
-    from training.organism.cache import ensure_organism
     from training.workbench import StepReport, Workbench
 
     spec = load_spec("demo")
-    model = str(ensure_organism(spec.models[0], spec.data))
-    bench = Workbench(model, spec.data, spec.direction, spec.evaluation, work, name="organism")
+    model = organism()
+    weights = weights_of(model)
+    bench = Workbench(str(model), spec.data, spec.direction, spec.evaluation, work, name="organism")
     for seed, number in runs:
         params = cells()[number]
         rungs: list[dict[str, Any]] = []
 
         def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
             if report.rung:
-                rungs.append({"step": report.step, "metrics": report.metrics, "errors": report.errors})
+                measured = {"metrics": report.metrics, "errors": report.errors, "counts": report.counts}
+                rungs.append({"step": report.step, **measured})
             return False
 
         begin = time.perf_counter()
         found = bench.run(spec.trial_config({**params, "seed": seed}), keep, rungs=() if seed else RUNGS)
         seconds = time.perf_counter() - begin
-        entry = {"seed": seed, "trial": number, "seconds": seconds, "rungs": rungs, "final": found.metrics}
+        entry = {
+            "seed": seed,
+            "trial": number,
+            "organism": weights,
+            "seconds": seconds,
+            "rungs": rungs,
+            "final": found.metrics,
+            "select": found.select_counts,
+            "report": found.counts,
+        }
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")
         print(f"seed {seed}  {number:3}  {seconds:5.1f} s  {params}", flush=True)
@@ -84,7 +111,11 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
 def all_recorded(runs: Iterable[Run], path: Path, processes: int) -> None:
     """See to it that the table has these runs; exits where one of them fails."""
     journal = path.with_suffix(".jsonl")
-    there = {(row["seed"], row["trial"]) for row in [*rows_of(path), *entries_of(journal)]}
+    recorded = [*rows_of(path), *entries_of(journal)]
+    weights = weights_of(organism())
+    if any(row.get("organism") != weights for row in recorded):
+        sys.exit(f"{path} holds trials of another embedded model than this machine builds: choose another --out")
+    there = {(row["seed"], row["trial"]) for row in recorded}
     missing = [run for run in runs if run not in there]
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as work:
@@ -114,8 +145,8 @@ def to_repeat(rows: Sequence[dict[str, Any]]) -> list[int]:
 
 def _estimates(rows: Sequence[dict[str, Any]]) -> tuple[Estimate, ...]:
     """What all seeds of one cell say of each objective."""
-    counts = [[(round(row[f"final.{each.metric}"] * PROMPTS), PROMPTS) for row in rows] for each in OBJECTIVES]
-    return tuple(estimate_over_seeds([one / total for one, total in found], found) for found in counts)
+    counts = [counts_of(rows, HALVES, each.metric) for each in OBJECTIVES]
+    return tuple(Estimate.of_rate(successes, total) for successes, total in counts)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -131,7 +162,11 @@ def entries_of(journal: Path) -> list[dict[str, Any]]:
 
 
 def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
-    """One row a run: settings, ``final.<metric>``, ``rung<step>.<metric>`` and ``rung<step>.error.<metric>``."""
+    """One row a run.
+
+    Settings; ``final.<metric>`` as the report shows it; for each objective and half of the prompts ``<half>.<metric>``
+    (successes) and ``<half>.total.<metric>``; ``rung<step>.<metric>``, with ``rung<step>.error.`` or ``.total.``.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -155,12 +190,16 @@ def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
         "layer": params["constraint.layers"],
         "safety_share": params["safety_share"],
         "steps": steps,
+        "organism": entry["organism"],
         "seconds": entry["seconds"],
     }
+    for half, objective in itertools.product(HALVES, OBJECTIVES):
+        row[f"{half}.{objective.metric}"], row[f"{half}.total.{objective.metric}"] = entry[half][objective.metric]
     row |= {f"final.{name}": value for name, value in entry["final"].items() if not name.startswith("train/")}
     for rung in entry["rungs"]:
         row |= {f"rung{rung['step']}.{name}": value for name, value in rung["metrics"].items()}
         row |= {f"rung{rung['step']}.error.{name}": value for name, value in rung["errors"].items()}
+        row |= {f"rung{rung['step']}.total.{name}": total for name, (_, total) in rung["counts"].items()}
     return row
 
 

@@ -1,6 +1,6 @@
 """The recorded factorial as a searcher meets it: cells, their distance from a proposal, and what each measured."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +21,8 @@ OBJECTIVES = [
 ]
 GOALS: list[Goal] = [objective.goal for objective in OBJECTIVES]
 REFERENCE = (1.0, 0.0)
-PROMPTS = 200
-"""Behind each rate of the table; it holds rates and no counts."""
-RATES = ("safety/refusal_unlikely", "utility/forced_match")
+HALVES = ("select", "report")
+"""Of the prompts: what a search may see, and what fronts are shown on."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,14 @@ class Table:
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
-        """``[rows, objectives]``, at the trials' ends: what a search is told."""
-        return np.array([_ends(row) for row in self.rows])
+        """``[rows, objectives]``, at the trials' ends on the prompts to select by: what a search is told."""
+        return np.array([_rates([row], HALVES[:1]) for row in self.rows])
 
     @cached_property
     def worth(self) -> NDArray[np.float64]:
-        """``[rows, objectives]``, means over the training seeds: what a search is scored by."""
+        """``[rows, objectives]``, on all prompts under all training seeds: what a search is scored by."""
         several = [[row, *self.repeats.get(number, [])] for number, row in enumerate(self.rows)]
-        return np.array([np.mean([_ends(row) for row in rows], axis=0) for rows in several])
+        return np.array([_rates(rows, HALVES) for rows in several])
 
     @cached_property
     def whole(self) -> float:
@@ -112,12 +111,19 @@ class Table:
         metrics = {
             name.removeprefix(prefix): value
             for name, value in cells.items()
-            if name.startswith(prefix) and not name.startswith(f"{prefix}error.")
+            if name.startswith(prefix) and not name.startswith((f"{prefix}error.", f"{prefix}total."))
         }
-        counts = {name: (round(metrics[name] * PROMPTS), PROMPTS) for name in RATES if name in metrics}
+        totals = {name: cells.get(f"{prefix}total.{name}") for name in metrics}
+        counts = {name: (round(metrics[name] * total), total) for name, total in totals.items() if total}
         errors = {name: cells[f"{prefix}error.{name}"] or 0.0 for name in metrics if f"{prefix}error.{name}" in cells}
         return rung_result(str(row), rung_goals(OBJECTIVES, pruning.metrics), metrics, counts, errors)
 
 
-def _ends(row: Mapping[str, Any]) -> list[float]:
-    return [row[f"final.{objective.metric}"] for objective in OBJECTIVES]
+def counts_of(rows: Iterable[Mapping[str, Any]], halves: Iterable[str], metric: str) -> tuple[int, int]:
+    """Successes and prompts of a rate at the ends of some trials, over some halves of the prompts."""
+    found = [(row[f"{half}.{metric}"], row[f"{half}.total.{metric}"]) for row in rows for half in halves]
+    return sum(successes for successes, _ in found), sum(total for _, total in found)
+
+
+def _rates(rows: Sequence[Mapping[str, Any]], halves: Sequence[str]) -> list[float]:
+    return [successes / total for successes, total in (counts_of(rows, halves, each.metric) for each in OBJECTIVES)]

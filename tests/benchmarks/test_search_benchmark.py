@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from search_proposers import proposer
 from search_replay import Rungs, pruned_by, replay
-from search_table import Table
+from search_table import HALVES, Table
 
 from sweeps.pruning import PruningConfig
 
@@ -20,7 +20,9 @@ def _row(alpha: float, warmup: str, layer: int, share: float) -> dict[str, Any]:
     """Alpha trades accuracy for safety; a later layer is worse at both, so that the front is that of layer 0."""
     attack, accuracy = 0.9 - 0.2 * alpha + 0.05 * layer, 0.9 - 0.1 * alpha - 0.2 * layer
     settings = {"alpha": alpha, "warmup_steps": warmup, "layer": layer, "safety_share": share, "steps": 10}
-    final = {"final.safety/attack_success_rate": attack, "final.utility/accuracy": accuracy}
+    ends = {"safety/attack_success_rate": attack, "utility/accuracy": accuracy}
+    final = {f"{half}.{name}": 100 * value for name, value in ends.items() for half in HALVES}
+    final |= {f"{half}.total.{name}": 100 for name in ends for half in HALVES}
     rung = {"rung4.safety/refusal_log_odds": -attack, "rung4.error.safety/refusal_log_odds": 0.001}
     return {**settings, **final, **rung, "rung4.utility/loss": 1 - accuracy, "rung4.error.utility/loss": 0.001}
 
