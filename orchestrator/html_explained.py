@@ -27,6 +27,11 @@ def prediction_section(front: Mapping[str, Any], model: str) -> str:
     rows = [row for row in front["models"][model].get("prediction", []) if "/layer_" not in row["metric"]]
     if not rows:
         return ""
+    counts = {row["n"] for row in rows}
+    trials = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(*counts)
+    if all(row["spearman"] is None for row in rows):
+        few = f"Nothing can be said: finished trials with both measurements number {trials}, or all measured the same."
+        return f'<h3>{PREDICTED_SECTION}</h3><p class="quiet">{few}</p>'
     found = {(row["step"], row["metric"], row["objective"]): row for row in rows}
     steps = _spread(sorted({row["step"] for row in rows}))
     objectives = [objective["metric"] for objective in front["objectives"]]
@@ -39,8 +44,6 @@ def prediction_section(front: Mapping[str, Any], model: str) -> str:
         [(_rung_name(name), False), *((_correlation(found.get((s, name, o))), True) for o in objectives for s in steps)]
         for name in names
     ]
-    counts = {row["n"] for row in rows}
-    trials = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(counts.pop())
     explained = (
         "Spearman's rank correlation between a metric measured at a rung, without generation, and the final objective "
         f"over the {trials} finished trials that have both, with its 95 % interval; bold where that leaves out 0. "

@@ -15,6 +15,7 @@ from rich.console import Console
 from scipy.stats import spearmanr
 
 from orchestrator.front import build_front
+from orchestrator.html_explained import prediction_section
 from orchestrator.importance import importance
 from orchestrator.prediction import prediction
 from orchestrator.records import RungRecord, Status, TrialRecord
@@ -57,6 +58,14 @@ def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
     assert 0 < ordered["low"] < 0.9 < ordered["high"] < 1
     assert constant["spearman"] is None
     assert prediction(OBJECTIVES, [record("no rungs")]) == []
+
+
+def test_a_page_without_a_correlation_says_so_in_place_of_an_empty_table():
+    rungs = (RungRecord(5, {"utility/loss": 0.5}),)
+    few = build_front(OBJECTIVES, RULES, [replace(record(f"t{i}", 0.1 * i, 0.5), rungs=rungs) for i in range(2)])
+    section = prediction_section(few, next(iter(few["models"])))
+    assert "both measurements number 2" in section
+    assert "<table" not in section
 
 
 def drawn(count: int) -> list[TrialRecord]:
