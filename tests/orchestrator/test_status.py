@@ -89,7 +89,7 @@ class TestState:
         assert f"procon resume {sweep.directory}" in str(found.reason)
         assert (found.running, found.seconds_left, found.counts["stopped"]) == ([], None, 2)
 
-    @pytest.mark.parametrize("pid", [None, os.getpid()])
+    @pytest.mark.parametrize("pid", [None, os.getpid()], ids=["none", "another living process"])
     def test_a_lock_that_nobody_holds_is_no_driver(self, sweep, pid):
         sweep.journal.close()
         if pid:
