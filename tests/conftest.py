@@ -1,4 +1,4 @@
-"""What all tests share: a cache of embedded models of their own, and how they are spread over processes."""
+"""What all tests share: a cache of embedded models of their own, so that a run neither uses nor fills the user's."""
 
 import os
 from collections.abc import Iterator
@@ -16,17 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-golden", action="store_true", help="write tests/training/golden anew")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A process takes whole files, whose tests share fixtures; one of them takes all sweeps, one after another."""
-    for item in items:
-        sweeps = "start_sweep" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("sweeps" if sweeps else item.path.stem))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def organism_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Embedded models are built once per test session, in whatever process: a run neither uses nor fills the user's."""
+    """Embedded models are built once per test session, whichever of its processes needs one first."""
     with pytest.MonkeyPatch.context() as patch:
         own = tmp_path_factory.getbasetemp()
         cache = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "organism-cache"
