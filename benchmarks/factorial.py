@@ -1,12 +1,12 @@
 """Record every trial of a full factorial on the embedded model, with its rung metrics: the table searches replay.
 
     python benchmarks/factorial.py   # writes benchmarks/results/factorial.parquet; about two hours on two cores
-    python benchmarks/factorial.py --processes 1
+    python benchmarks/factorial.py --processes 1 --no-repeats
 
 6 alphas x 3 warm-ups x 4 layers x 3 safety shares = 216 trials with the settings of the demo, each measured without
-generation at several steps and whole at its end. Those on or near the front, by the rule of a sweep's own replicates,
-are repeated under two more training seeds (their ends alone are measured), and so are those that then come near it,
-until none near the front has one seed alone: the luck of one seed is no point on a front.
+generation at several steps and whole at its end, and the model before training. Those on or near the front, by the rule
+of a sweep's own replicates, are repeated under two more training seeds (their ends alone are measured), and so are
+those that then come near it, until none near the front has one seed alone: the luck of one seed is no point on a front.
 Trials run without Ray, one process a core; what the table has is not run again, and what is done is kept in a journal
 beside it, so that an interrupted run goes on. Another kind of processor builds another embedded model, whose trials do
 not belong into the same table: they are refused.
@@ -25,7 +25,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_table import GOALS, HALVES, OBJECTIVES, counts_of
+from search_table import BASE_MODEL, GOALS, HALVES, OBJECTIVES, SETTINGS, counts_of
 
 from sweeps.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
 
@@ -81,7 +81,7 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     weights = weights_of(model)
     bench = Workbench(str(model), spec.data, spec.direction, spec.evaluation, work, name="organism")
     for seed, number in runs:
-        params = cells()[number]
+        params = None if number == BASE_MODEL else cells()[number]
         rungs: list[dict[str, Any]] = []
 
         def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
@@ -91,7 +91,8 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
             return False
 
         begin = time.perf_counter()
-        found = bench.run(spec.trial_config({**params, "seed": seed}), keep, rungs=() if seed else RUNGS)
+        trial = None if params is None else spec.trial_config({**params, "seed": seed})
+        found = bench.run(trial, keep, rungs=RUNGS if trial and not seed else ())
         seconds = time.perf_counter() - begin
         entry = {
             "seed": seed,
@@ -137,7 +138,8 @@ def to_repeat(rows: Sequence[dict[str, Any]]) -> list[int]:
     """Cells that a sweep would repeat: only one seed measured them, and they may well be on the front of all."""
     seeds: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
-        seeds.setdefault(row["trial"], []).append(row)
+        if row["trial"] != BASE_MODEL:
+            seeds.setdefault(row["trial"], []).append(row)
     candidates = [Candidate(str(cell), len(found), _estimates(found)) for cell, found in seeds.items()]
     probable = probability_on_front(candidates, GOALS) > UNLIKELY
     return [cell for (cell, found), near in zip(seeds.items(), probable, strict=True) if near and len(found) == 1]
@@ -181,14 +183,10 @@ def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
-    params = cells()[entry["trial"]]
     row: dict[str, Any] = {
         "trial": entry["trial"],
         "seed": entry["seed"],
-        "alpha": params["constraint.alpha"],
-        "warmup_steps": str(params["constraint.warmup_steps"]),
-        "layer": params["constraint.layers"],
-        "safety_share": params["safety_share"],
+        **_settings(entry["trial"]),
         "steps": steps,
         "organism": entry["organism"],
         "seconds": entry["seconds"],
@@ -203,13 +201,26 @@ def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
     return row
 
 
+def _settings(number: int) -> dict[str, Any]:
+    if number == BASE_MODEL:
+        return dict.fromkeys(SETTINGS)
+    params = cells()[number]
+    return {
+        "alpha": params["constraint.alpha"],
+        "warmup_steps": str(params["constraint.warmup_steps"]),
+        "layer": params["constraint.layers"],
+        "safety_share": params["safety_share"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="trials at once")
     parser.add_argument("--out", type=Path, default=RESULTS / "factorial.parquet", help="the table")
+    parser.add_argument("--no-repeats", action="store_true", help="leave it at one training seed")
     options = parser.parse_args()
-    all_recorded([(0, number) for number in range(len(cells()))], options.out, options.processes)
-    while cells_to_repeat := to_repeat(rows_of(options.out)):
+    all_recorded([(0, number) for number in (BASE_MODEL, *range(len(cells())))], options.out, options.processes)
+    while not options.no_repeats and (cells_to_repeat := to_repeat(rows_of(options.out))):
         all_recorded(itertools.product(REPEATS, cells_to_repeat), options.out, options.processes)
     rows = rows_of(options.out)
     repeated = sum(row["seed"] == REPEATS[0] for row in rows)

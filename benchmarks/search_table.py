@@ -21,6 +21,8 @@ OBJECTIVES = [
 ]
 GOALS: list[Goal] = [objective.goal for objective in OBJECTIVES]
 REFERENCE = (1.0, 0.0)
+BASE_MODEL = -1
+"""In the place of a cell's number: the model before any training."""
 HALVES = ("select", "report")
 """Of the prompts: what a search may see, and what fronts are shown on."""
 
@@ -33,6 +35,8 @@ class Table:
     """Of training seed 0: what a search meets."""
     repeats: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     """Ends under other seeds, by row; only cells near the front have some."""
+    base: dict[str, Any] | None = None
+    """The model before training. A sweep measures it first: what it dominates is no gain of any search."""
 
     @classmethod
     def read(cls, path: Path) -> "Table":
@@ -40,13 +44,14 @@ class Table:
         import pyarrow.parquet as pq
 
         everything = pq.read_table(path).to_pylist()
-        rows = [row for row in everything if row["seed"] == 0]
+        base = next(row for row in everything if row["trial"] == BASE_MODEL)
+        rows = [row for row in everything if row["seed"] == 0 and row is not base]
         places = {row["trial"]: place for place, row in enumerate(rows)}
         repeats: dict[int, list[dict[str, Any]]] = {}
         for row in everything:
             if row["seed"]:
                 repeats.setdefault(places[row["trial"]], []).append(row)
-        return cls(rows, repeats)
+        return cls(rows, repeats, base)
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -61,8 +66,12 @@ class Table:
 
     @cached_property
     def whole(self) -> float:
-        """Hypervolume of all rows."""
-        return hypervolume(self.worth, GOALS, REFERENCE)
+        """Hypervolume of all rows and the base model."""
+        return hypervolume([*self.worth, *self._known], GOALS, REFERENCE)
+
+    @cached_property
+    def _known(self) -> list[list[float]]:
+        return [] if self.base is None else [_rates([self.base], HALVES)]
 
     @cached_property
     def levels(self) -> dict[str, list[Any]]:
@@ -80,8 +89,8 @@ class Table:
         return sum(int(row["steps"]) for row in self.rows)
 
     def share(self, finished: Iterable[int]) -> float:
-        """Hypervolume of some rows over that of all."""
-        return hypervolume(self.worth[list(finished)], GOALS, REFERENCE) / self.whole
+        """Hypervolume of some rows over that of all, with the base model in both."""
+        return hypervolume([*self.worth[list(finished)], *self._known], GOALS, REFERENCE) / self.whole
 
     def place(self, drawn: Mapping[str, Any]) -> NDArray[np.float64]:
         """Where a proposal lies on the axes of ``places``: alpha between its levels, everything else on one."""

@@ -50,6 +50,13 @@ def test_who_foresees_every_measurement_needs_the_front_alone(table: Table) -> N
     assert {table.rows[row]["layer"] for row in done.finished} == {0}
 
 
+def test_what_the_base_model_dominates_is_no_gain(table: Table) -> None:
+    worst = max(range(len(table.rows)), key=lambda row: table.values[row][0] - table.values[row][1])
+    base = Table(table.rows, base=_row(1.0, "2", 0, 0.0) | {"trial": -1})
+    assert base.share([worst]) == base.share([])
+    assert 0 < base.share([]) < base.share(range(len(table.rows))) == pytest.approx(1.0)
+
+
 def test_ends_with_enough_and_knows_the_steps_to_a_share(table: Table) -> None:
     done = replay(table, proposer("random", table, 1), enough=0.8)
     assert done.steps_to(0.8) == done.curve[-1][0] == 10 * len(done.finished)
