@@ -106,6 +106,8 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
 
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     panels = FigureCanvasAgg(figure).figure.subplots(1, 2, sharey=True)
+    reached = [steps for curve in curves.values() if (steps := curve["median_steps_to"][f"{ENOUGH:.0%}"])]
+    end = 1.1 * max(reached, default=grid[-1])
     for panel, stopped in zip(panels, (False, True), strict=True):
         for name, curve in curves.items():
             if (" + " in name) == stopped:
@@ -115,7 +117,7 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
                     grid, curve["lower_quartile"], curve["upper_quartile"], color=color, alpha=0.12, lw=0
                 )
         panel.axhline(ENOUGH, color="grey", lw=0.8, ls=":")
-        panel.set(xlabel="training steps spent", ylim=(0.8, 1.005), xlim=(0, grid[-1]))
+        panel.set(xlabel="training steps spent", ylim=(0.8, 1.005), xlim=(0, end))
         panel.legend(loc="lower right", frameon=False)
     panels[0].set(title="every trial finishes", ylabel="share of the table's hypervolume")
     panels[1].set(title="trials are stopped at rungs")
