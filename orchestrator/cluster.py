@@ -60,8 +60,7 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     environment |= {name: os.environ[name] for name in ("PROCON_CACHE", "HF_HOME", "HF_TOKEN") if name in os.environ}
     local: dict[str, Any] = {}
     if address is None:
-        os.environ.update(LOCAL_ENVIRONMENT)
-        environment |= LOCAL_ENVIRONMENT
+        environment |= {name: os.environ.setdefault(name, value) for name, value in LOCAL_ENVIRONMENT.items()}
         # Without the dashboard, the placement group of a stopped Tune trial leaks and the next trial never starts.
         local = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
     for left in reversed(range(STARTS)):

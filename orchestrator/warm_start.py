@@ -85,6 +85,8 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
     by what is in them, wherever they are. Of the other trials only the settings of those on a front carry over, with
     layers at the same fraction of the depth.
     """
+    if not earlier:  # nor are the data's files read for their hashes
+        return WarmStart((), (), "")
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
     left = 0
@@ -101,8 +103,6 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
         left += len(others) - len(carried)
     first = spread(settings, FIRST_PROPOSALS)
     left += len(settings) - len(first)
-    if not earlier:
-        return WarmStart((), (), "")
     said = (
         f"warm start of {model.name}: {_trials(len(told))} learnt from, the settings of {_trials(len(first))} tried "
         f"first, {_trials(left)} left out (off the front of other settings or another model, or outside the ranges)"
