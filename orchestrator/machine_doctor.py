@@ -183,9 +183,8 @@ def _embedded_models() -> Check:
     if broken:
         fix = f"remove {folder / broken[0]}; it is built again when it is needed"
         return Check("embedded models", "warn", f"{folder / broken[0]} is not a whole model.", fix)
-    if not built:
-        return Check("embedded models", "ok", "None is built yet; the first sweep that needs one builds it in minutes.")
-    return Check("embedded models", "ok", f"In the cache: {', '.join(built)}.")
+    known = f"Those of seed 0 come with the package; built ones in the cache: {', '.join(built) or 'none'}."
+    return Check("embedded models", "ok", known)
 
 
 def _tracking(runs: Path) -> Check:

@@ -22,9 +22,10 @@ def model_directory(model: ModelConfig) -> Path | None:
         return Path(model.path) if Path(model.path).is_dir() else None
     from training.organism.cache import cache_root
     from training.organism.recipe import recipe_for
+    from training.organism.shipped import directory_name, shipped_directory
 
     recipe = recipe_for(model)
-    folder = cache_root() / "organisms" / f"{recipe.path.replace('/', '-')}-{recipe.hash}"
+    folder = shipped_directory(recipe) or cache_root() / "organisms" / directory_name(recipe)
     return folder if folder.is_dir() else None
 
 

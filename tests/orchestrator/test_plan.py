@@ -42,7 +42,7 @@ FIGURES = Figures(seconds_per_step=0.5, seconds_beside=4.0)
 
 class TestPlan:
     def test_it_counts_without_building_or_writing_anything(self, tmp_path, empty_cache):
-        spec = loaded(tmp_path)
+        spec = loaded(tmp_path, "models.0.seed=1")  # seed 0 comes with the package
         plan = make_plan(spec, None, runs=tmp_path / "runs")
         (model,) = plan.models
         assert (model.work.trials, model.work.total_steps) == (3 + 4, (2 + 4) * 12)

@@ -1,6 +1,6 @@
-"""The one way to an embedded model: out of the cache, or built into it.
+"""The one way to an embedded model: out of the package or the cache, or built into the cache.
 
-Imports neither torch nor transformers, and finds a synthetic model that is in the cache without them.
+Imports neither torch nor transformers, and finds a model that is there without them.
 """
 
 import os
@@ -14,6 +14,7 @@ from training.config import DataConfig, ModelConfig
 from training.errors import ModelError
 from training.organism.once import Report, build_once
 from training.organism.recipe import Recipe, recipe_for
+from training.organism.shipped import directory_name, shipped_directory
 
 if TYPE_CHECKING:
     from training.organism.corpora import Corpora
@@ -30,7 +31,7 @@ def cache_root(cache: Path | None = None) -> Path:
 def ensure_organism(
     model: ModelConfig, data: DataConfig | None = None, report: Report | None = None, cache: Path | None = None
 ) -> Path:
-    """The directory of the embedded model that ``model`` names, built if the cache lacks it.
+    """The directory of the embedded model that ``model`` names: the package's, else the cache's, built if it lacks it.
 
     The weights depend on the recipe alone, bit for bit on one machine: the build runs on one thread and leaves the
     caller's thread count and random state as they were.
@@ -53,6 +54,8 @@ def ensure_organism(
     recipe, corpora = recipe_for(model), None
     if recipe.world is None:
         recipe, corpora = _of_sources(recipe, data)
+    if shipped := shipped_directory(recipe):
+        return shipped
     tell: Report = report or (lambda _stage, _fraction: None)
 
     def build(directory: Path) -> None:
@@ -61,8 +64,7 @@ def ensure_organism(
 
         build_into(directory, recipe, corpora or world_corpora(recipe), tell)
 
-    name = f"{recipe.path.replace('/', '-')}-{recipe.hash}"
-    return build_once(cache_root(cache) / "organisms" / name, build, tell)
+    return build_once(cache_root(cache) / "organisms" / directory_name(recipe), build, tell)
 
 
 def _of_sources(recipe: Recipe, data: DataConfig | None) -> "tuple[Recipe, Corpora]":
