@@ -2,6 +2,7 @@
 
 import json
 import sys
+from typing import Annotated
 
 import typer
 
@@ -17,6 +18,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.versions import versions
+
+        for package, version in versions().items():
+            print(f"{package} {version or 'is not installed'}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
+    """Holds what goes before a verb."""
 
 
 for verb in (run, resume, extend, stop, front, answers, train, direction, inspect, plan, status, reproduce, export):

@@ -4,21 +4,19 @@ import os
 import platform
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from orchestrator.fingerprints import data_hashes, model_hash
 from orchestrator.machine import find_gpus
+from orchestrator.versions import versions
 from sweeps.spec import SweepSpec
-
-PACKAGES = ("procon-sweeps", "ray", "torch", "transformers", "deepspeed", "peft", "datasets", "mlflow", "optuna")
 
 
 def manifest(spec: SweepSpec) -> dict[str, Any]:
     """Versions, git commit, hashes of models and local data files, hardware and seeds; what cannot be known is null."""
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "command": sys.argv,
         "git": _git_commit(),
         "data": data_hashes(spec.data),
@@ -36,13 +34,6 @@ def hardware() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "gpus": [gpu.name for gpu in find_gpus()],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _git_commit() -> str | None:

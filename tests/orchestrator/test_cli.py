@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ def test_help_loads_nothing_heavy() -> None:
         "print([m for m in ('torch', 'ray', 'mlflow', 'transformers', 'deepspeed', 'optuna') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_version_names_what_decides_numbers() -> None:
+    lines = dict(line.split(" ", 1) for line in procon("--version").stdout.splitlines())
+    assert lines["procon-sweeps"] == version("procon-sweeps")
+    assert lines["torch"] == version("torch")
+    assert {"ray", "transformers", "deepspeed", "python"} <= set(lines)
 
 
 @pytest.mark.parametrize(
