@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from orchestrator.driver import driver_lives
-from orchestrator.journal import KEPT, Event
+from orchestrator.journal import Event, ended_for_good, models_given_up
 from orchestrator.journal_digest import read_digest
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status
@@ -82,6 +82,8 @@ class SweepStatus:
     """Hours, GPU-hours and money."""
     budget: dict[str, float | None]
     over_budget: str | None
+    given_up: dict[str, str]
+    """Why a model's trials are not run, by model: it could not be prepared."""
 
     def as_json(self) -> dict[str, Any]:
         """What ``procon status --json`` prints."""
@@ -119,6 +121,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         used=vars(spent(seconds, slots, spec.resources)),
         budget=spec.budget.model_dump(),
         over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, slots),
+        given_up=models_given_up(events),
     )
 
 
@@ -141,7 +144,7 @@ def _trials(events: Sequence[Event]) -> list[Trial]:
         kind = event["event"]
         if kind == "trial_started":
             trial = found.setdefault(event["id"], Trial(event, event["time"]))
-            if trial.ended is None or trial.ended["status"] not in KEPT:
+            if trial.ended is None or not ended_for_good(trial.ended):
                 trial.started, trial.ended = event, None
         elif kind == "trial_ended":
             found[event["id"]].ended = event

@@ -13,7 +13,7 @@ from orchestrator.answers import AnswerFolder
 from orchestrator.cluster import connect, slot_count
 from orchestrator.disk import once_there_is_room
 from orchestrator.front import build_front
-from orchestrator.journal import read_journal, records
+from orchestrator.journal import models_given_up, read_journal, records
 from orchestrator.mirror import Mirror
 from orchestrator.output import ANSWERS
 from orchestrator.progress import Progress
@@ -47,12 +47,14 @@ class Outcome:
     stopped: str | None
     """Why the sweep ended before all was done; none where all was."""
     seconds: float
+    given_up: dict[str, str]
+    """Why a model's trials were not run, by model: it could not be prepared."""
 
     @property
     def failed(self) -> bool:
-        """Whether no searched trial finished, though nobody and no budget stopped the sweep."""
+        """Whether a model was given up or no searched trial finished, though nobody and no budget stopped the sweep."""
         finished = any(record.status is Status.FINISHED for record in self.records if record.kind == "trial")
-        return not finished and not self.stopped
+        return (not finished or bool(self.given_up)) and not self.stopped
 
 
 def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Console) -> Outcome:
@@ -96,7 +98,8 @@ def drive(
             progress.say(f"sweep {spec.name}: {total} trials into {directory}")
             stopped = _search(session, address, progress, mirror, make_slots)
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
-        found = records(read_journal(journal.path))
+        events = read_journal(journal.path)
+        found = records(events)
         answers = AnswerFolder(directory / ANSWERS)
         front = build_front(spec.objectives, spec.feasible, found, answers=answers, spec=spec)
         files = once_there_is_room(
@@ -116,6 +119,7 @@ def drive(
         undelivered=undelivered,
         stopped=stopped,
         seconds=time.time() - session.began,
+        given_up=models_given_up(events),
     )
 
 
