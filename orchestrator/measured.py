@@ -24,7 +24,8 @@ def journal_figures(events: Iterable[Event], model: str) -> Figures | None:
     if not steps:
         return None
     per_step = sum(seconds for seconds, _ in paces) / steps
-    slots = max_running(events)
+    own = {trial[0]["id"] for trial in trials}
+    slots = max_running(event for event in events if event.get("id") in own)  # that prepared this model
     beside = [trial[-1]["time"] - trial[0]["time"] - _steps(trial) * per_step for trial in finished]
     searched = next((number for number, trial in enumerate(finished) if trial[0].get("kind") == "trial"), 0)
     first = {*range(min(slots, len(finished))), searched}

@@ -110,7 +110,8 @@ def drive(
             lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.print(text or "")
         )
         undelivered = mirror.finish(front, files, Status.STOPPED if stopped else Status.FINISHED)
-        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
+        if make_slots is None:  # else nothing was trained, and the figures would be no sweep's
+            store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
     finally:
         session.close()
     return Outcome(

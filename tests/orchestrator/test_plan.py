@@ -280,6 +280,15 @@ class TestJournal:
         assert figures.seconds_once == pytest.approx(15 + 9)
         assert journal_frame(events) == Frame(20.0, 5.0)
 
+    def test_slots_that_prepared_another_model_are_not_counted(self):
+        own = list(self.events())
+        beside = [{**event, "model": "other", "id": f"other-{event['id']}"} for event in own if "id" in event]
+        both = sorted([*own, *beside], key=lambda event: event["time"])
+        alone, among = journal_figures(own, "small"), journal_figures(both, "small")
+        assert alone is not None
+        assert among is not None
+        assert among.seconds_once == pytest.approx(alone.seconds_once)
+
     def test_the_plan_of_the_same_sweep_is_what_it_took(self):
         for searched in (2, 4, 16):
             events = sorted(self.events(searched), key=lambda event: event["time"])
