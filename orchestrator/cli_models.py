@@ -87,12 +87,13 @@ def inspect(
     from orchestrator.inspect_samples import inspect as inspect_samples
     from orchestrator.inspect_table import print_inspection
     from orchestrator.preflight import check_specification
+    from orchestrator.screen import sayer
     from orchestrator.train_command import chosen_model
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
     chosen = chosen_model(loaded, model)
-    check_specification(loaded)
+    check_specification(loaded, sayer(Console(stderr=True)))
     found = inspect_samples(loaded, chosen, samples=samples, split=split)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))

@@ -45,11 +45,13 @@ def resume(
     """Go on with a sweep that was stopped or killed: what ended stays, half-trained trials go on."""
     from rich.console import Console
 
+    from orchestrator.screen import sayer
     from orchestrator.session import Session
     from orchestrator.sweep import drive
 
-    session = Session.again(directory, overrides or [], accept=accept)
-    _tell(drive(session, address, Console(stderr=as_json)), as_json)
+    console = Console(stderr=as_json)
+    session = Session.again(directory, overrides or [], accept=accept, address=address, say=sayer(console))
+    _tell(drive(session, address, console), as_json)
 
 
 def extend(
@@ -66,11 +68,14 @@ def extend(
     """Add trials to a sweep, with a search that knows all earlier ones."""
     from rich.console import Console
 
+    from orchestrator.screen import sayer
     from orchestrator.session import Session
     from orchestrator.sweep import drive
 
-    session = Session.again(directory, overrides or [], more=trials, accept=accept)
-    _tell(drive(session, address, Console(stderr=as_json)), as_json)
+    console = Console(stderr=as_json)
+    say = sayer(console)
+    session = Session.again(directory, overrides or [], more=trials, accept=accept, address=address, say=say)
+    _tell(drive(session, address, console), as_json)
 
 
 def _tell(outcome: "Outcome", as_json: bool) -> None:
@@ -155,11 +160,15 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits."""
+    """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits.
+
+    Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
+    """
     from rich.console import Console
 
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_json, print_plan
+    from orchestrator.screen import sayer
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
@@ -168,11 +177,14 @@ def plan(
         from orchestrator.plan_profile import profiler
 
         measure = profiler(loaded, Console(stderr=as_json))
-    found = make_plan(loaded, address, measure)
+    found = make_plan(loaded, address, measure, say=sayer(Console(stderr=True)))
     if as_json:
         print(json.dumps(plan_json(found), indent=2))
     else:
         print_plan(found, Console())
+    if found.refusal:
+        print(f"procon: {found.refusal}", file=sys.stderr)
+        raise typer.Exit(2)
 
 
 def status(directory: Directory, as_json: Json = False) -> None:

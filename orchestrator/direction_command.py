@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.output import create_output
 from orchestrator.preflight import check_specification
+from orchestrator.screen import sayer
 from orchestrator.train_command import chosen_model
 from sweeps.spec import SweepSpec
 from training.config import CausalConfig, ModelConfig
@@ -71,7 +72,7 @@ def extract_one(
     from orchestrator.plot_direction import write_direction_png
 
     model = chosen_model(spec, model_name)
-    check_specification(spec)
+    check_specification(spec, sayer(console))
     directory = create_output(out, f"{spec.name}-direction")
 
     def say(text: str) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.journal import Event, Journal, records
-from orchestrator.records import TrialRecord
+from orchestrator.records import Status, TrialRecord
 from orchestrator.report import ReportFiles
 from orchestrator.tracking import Tracker, parent_key
 from sweeps.spec import SweepSpec
 
+GIVEN_UP = "procon.given_up"
+"""Tag of a parent run whose model could not be prepared: why."""
 FLUSH_SECONDS = 60.0
 """How long the end of a sweep waits for an MLflow that is slow or away."""
 
@@ -38,6 +40,7 @@ class Mirror:
         self._events: dict[str, list[Event]] = {}
 
         self._runs: dict[str, str] = dict(known)
+        self._given_up: set[str] = set()
 
         def remember(key: str, run_id: str) -> None:
             journal.append("mlflow_run", key=key, run_id=run_id)
@@ -85,11 +88,19 @@ class Mirror:
             self._events[event["id"]].append(event)
             self._tracker.trial_finished(self._record(event["id"]))
             del self._events[event["id"]]
+        elif kind == "model_given_up":
+            self._given_up.add(event["model"])
+            self._tracker.parent(event["model"], tags={GIVEN_UP: event["error"]})
+        elif kind == "sweep_resumed":
+            for model in self._given_up:
+                self._tracker.parent(model, tags={GIVEN_UP: ""})
+            self._given_up.clear()
 
     def finish(self, front: dict[str, Any], files: ReportFiles, status: str) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered."""
         for model in self._models:
-            self._tracker.finish_parent(model, status, files, front)
+            ended = Status.FAILED if model in self._given_up else status
+            self._tracker.finish_parent(model, ended, files, front)
         return self._tracker.close(FLUSH_SECONDS)
 
     def _record(self, trial: str) -> TrialRecord:

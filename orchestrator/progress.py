@@ -9,7 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import KEPT, Event
+from orchestrator.journal import Event
 from orchestrator.records import Status, TrialRecord
 from orchestrator.screen import Screen
 from sweeps.objectives import Objective
@@ -60,7 +60,7 @@ class Progress(Screen):
         self._started: dict[str, float] = {}
         self._known = {record.id for record in known}
         self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
-        self._done = sum(record.status in KEPT for record in known)
+        self._done = sum(record.kept for record in known)
         self._finished: list[float] = []  # how long trials took
         self._slots = 1
         self._lock = threading.Lock()
@@ -103,6 +103,8 @@ class Progress(Screen):
                     self._finished.append(seconds)
         if event["event"] == "trial_ended" and not self._live:
             self.say(self._line(*self._recent[-1]))
+        elif event["event"] == "model_given_up":
+            self.say(f"{event['model']} is given up, and none of its trials is run: {event['error']}")
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; none says that it goes on."""
@@ -123,7 +125,8 @@ class Progress(Screen):
         return f"{elapsed} elapsed, about {duration(left)} left" if left is not None else f"{elapsed} elapsed"
 
     def _line(self, job_id: str, event: Event, seconds: float) -> str:
-        values = self._values(event) or str(event["error"] or "").strip().splitlines()[-1:]
+        error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
+        values = self._values(event) or str(error or "").strip().splitlines()[-1:]
         shown = values if isinstance(values, str) else "".join(values)
         return (
             f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {job_id} "

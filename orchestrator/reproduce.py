@@ -13,6 +13,7 @@ from orchestrator.manifest import manifest
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
 from orchestrator.recorded_trial import RecordedTrial, recorded_trial
+from orchestrator.screen import sayer
 from sweeps.statistics import Interval, wilson_interval
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
     """
     begin = time.time()
     chosen = recorded_trial(directory, trial)
-    check_measured(chosen.spec)
+    check_measured(chosen.spec, sayer(console))
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
     found = differences(chosen.manifest, manifest(chosen.spec))
     measurement = _run(chosen, folder, console)

@@ -8,6 +8,15 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 
+def sayer(console: Console) -> Callable[[str], None]:
+    """Prints a sentence as it is, on one line however long."""
+
+    def say(sentence: str) -> None:
+        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+    return say
+
+
 class Screen:
     """A context manager that owns the terminal while it is entered.
 

@@ -113,7 +113,11 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
             proposal = self.proposals.get(trial_id)
             if proposal is None or proposal.job.id not in self._searches[proposal.model].running:
                 return
-            self._searches[proposal.model].end(_record(proposal, (result or {}).get("updates", [None])[-1], error))
+            update = (result or {}).get("updates", [None])[-1]
+            search = self._searches[proposal.model]
+            search.end(_record(proposal, update, error))
+            if update is not None and update.unprepared:
+                search.give_up()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""

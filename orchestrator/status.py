@@ -10,8 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from orchestrator.driver import driver_lives
-from orchestrator.journal import KEPT, Event
+from orchestrator.journal import Event, ended_for_good, models_given_up
 from orchestrator.journal_digest import read_digest
+from orchestrator.measured import max_running
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status
 from orchestrator.session import recorded_spec, seconds_spent
@@ -82,6 +83,8 @@ class SweepStatus:
     """Hours, GPU-hours and money."""
     budget: dict[str, float | None]
     over_budget: str | None
+    given_up: dict[str, str]
+    """Why a model's trials are not run, by model: it could not be prepared."""
 
     def as_json(self) -> dict[str, Any]:
         """What ``procon status --json`` prints."""
@@ -101,7 +104,7 @@ def sweep_status(directory: Path) -> SweepStatus:
     alive = state == "running"
     now = time.time()
     seconds = seconds_spent(events) + (max(0.0, now - events[-1]["time"]) if alive else 0.0)
-    slots = _slots(events)
+    slots = max_running(events)
     running = [_running(trial, now) for trial in found if trial.status is Status.RUNNING] if alive else []
     fronts = {model.name: _front(spec, [t for t in found if t.started["model"] == model.name]) for model in spec.models}
     return SweepStatus(
@@ -119,6 +122,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         used=vars(spent(seconds, slots, spec.resources)),
         budget=spec.budget.model_dump(),
         over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, slots),
+        given_up=models_given_up(events),
     )
 
 
@@ -141,7 +145,7 @@ def _trials(events: Sequence[Event]) -> list[Trial]:
         kind = event["event"]
         if kind == "trial_started":
             trial = found.setdefault(event["id"], Trial(event, event["time"]))
-            if trial.ended is None or trial.ended["status"] not in KEPT:
+            if trial.ended is None or not ended_for_good(trial.ended):
                 trial.started, trial.ended = event, None
         elif kind == "trial_ended":
             found[event["id"]].ended = event
@@ -168,21 +172,6 @@ def _running(trial: Trial, now: float) -> Running:
     dumped = trial.started.get("trial")
     steps = TrialConfig.model_validate(dumped).total_steps if dumped else 0
     return Running(trial.started["id"], trial.step, steps, now - trial.since)
-
-
-def _slots(events: Sequence[Event]) -> int:
-    """The most trials that had started and not ended at once since the last driver began; at least 1."""
-    unended, most = set[str](), 0
-    for event in events:
-        kind = event["event"]
-        if kind in ("sweep_started", "sweep_resumed"):
-            unended, most = set(), 0
-        elif kind == "trial_started":
-            unended.add(event["id"])
-            most = max(most, len(unended))
-        elif kind == "trial_ended":
-            unended.discard(event["id"])
-    return max(1, most)
 
 
 def _seconds_left(

@@ -32,6 +32,8 @@ def print_status(status: SweepStatus, console: "Console") -> None:
     left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
     say(f"time      {duration(status.seconds)} worked{left}")
     _print_budget(status, say)
+    for model, why in status.given_up.items():
+        console.print(f"given up  {model}: {why}", style="red", soft_wrap=True, highlight=False, markup=False)
     for model, best in status.best.items():
         listed = list(best.items())
         say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'} so far")

@@ -81,8 +81,13 @@ def read_front(directory: Path) -> dict[str, Any]:
 
 
 def _print_failures(outcome: Outcome, console: Console) -> None:
+    for model in outcome.given_up:  # the notes have said why
+        again = f"once that is mended: procon resume {_short(outcome.directory)}"
+        console.print(
+            f"[red]{model} was given up before its first trial;[/red] {again}", soft_wrap=True, highlight=False
+        )
     for record in outcome.records:
-        if record.status is Status.FAILED:
+        if record.status is Status.FAILED and not record.unprepared:
             reason = (record.error or "unknown").strip().splitlines()[-1]
             console.print(f"[red]{record.id} failed:[/red] {reason}", soft_wrap=True, highlight=False)
 

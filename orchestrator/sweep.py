@@ -12,13 +12,16 @@ from rich.console import Console
 from orchestrator.answers import AnswerFolder
 from orchestrator.cluster import connect, slot_count
 from orchestrator.disk import once_there_is_room
+from orchestrator.figures import store_sweep
 from orchestrator.front import build_front
-from orchestrator.journal import read_journal, records
+from orchestrator.journal import Journal, models_given_up, read_journal, records
+from orchestrator.measured import max_running
 from orchestrator.mirror import Mirror
 from orchestrator.output import ANSWERS
 from orchestrator.progress import Progress
 from orchestrator.records import Status, TrialRecord
 from orchestrator.report import ReportFiles, write_report
+from orchestrator.screen import sayer
 from orchestrator.search_run import run_search
 from orchestrator.session import Session
 from sweeps.spec import REFERENCES, SweepSpec
@@ -47,12 +50,14 @@ class Outcome:
     stopped: str | None
     """Why the sweep ended before all was done; none where all was."""
     seconds: float
+    given_up: dict[str, str]
+    """Why a model's trials were not run, by model: it could not be prepared."""
 
     @property
     def failed(self) -> bool:
-        """Whether no searched trial finished, though nobody and no budget stopped the sweep."""
+        """Whether a model was given up or no searched trial finished, though nobody and no budget stopped the sweep."""
         finished = any(record.status is Status.FINISHED for record in self.records if record.kind == "trial")
-        return not finished and not self.stopped
+        return (not finished or bool(self.given_up)) and not self.stopped
 
 
 def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Console) -> Outcome:
@@ -67,7 +72,7 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
     Raises:
         SpecError, TrainingError, OrchestratorError: refused before anything started, or impossible to go on.
     """
-    return drive(Session.new(spec, out), address, console)
+    return drive(Session.new(spec, out, address, sayer(console)), address, console)
 
 
 def drive(
@@ -96,13 +101,17 @@ def drive(
             progress.say(f"sweep {spec.name}: {total} trials into {directory}")
             stopped = _search(session, address, progress, mirror, make_slots)
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
-        found = records(read_journal(journal.path))
+        reporting = time.time()
+        events = read_journal(journal.path)
+        found = records(events)
         answers = AnswerFolder(directory / ANSWERS)
         front = build_front(spec.objectives, spec.feasible, found, answers=answers, spec=spec)
         files = once_there_is_room(
             lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.print(text or "")
         )
         undelivered = mirror.finish(front, files, Status.STOPPED if stopped else Status.FINISHED)
+        if make_slots is None:  # else nothing was trained, and the figures would be no sweep's
+            store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
     finally:
         session.close()
     return Outcome(
@@ -116,6 +125,7 @@ def drive(
         undelivered=undelivered,
         stopped=stopped,
         seconds=time.time() - session.began,
+        given_up=models_given_up(events),
     )
 
 
@@ -148,7 +158,7 @@ def _search(
         slots = (make_slots or Slots)(broker, BROKER, namespace, spec, session.directory, count)
         progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
         slots.start()
-        _build_embedded(spec, progress)
+        _build_embedded(spec, progress, journal=session.journal)
         progress.phase("waiting for the first slot")
         stopped = run_search(session, searcher, progress, mirror, broker, count)
         slots.close()
@@ -159,13 +169,16 @@ def _search(
         ray.shutdown()
 
 
-def _build_embedded(spec: SweepSpec, progress: Progress) -> None:
+def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:
     """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
     for model in spec.models:
         if model.embedded:
-            from training.organism.cache import ensure_organism
+            from training.organism.cache import ensure_organism, organism_directory
 
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)
 
+            begin, there = time.time(), organism_directory(model, spec.data).is_dir()
             ensure_organism(model, spec.data, tell)
+            if not there:
+                journal.append("model_built", model=model.name, seconds=time.time() - begin)

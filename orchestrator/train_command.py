@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import OutputError
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
+from orchestrator.screen import sayer
 from orchestrator.train_progress import TrainProgress
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
@@ -106,7 +107,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     """
     begin = time.time()
     model = chosen_model(spec, model_name)
-    check_measured(spec)
+    check_measured(spec, sayer(console))
     directory = create_output(out, f"{spec.name}-train")
     progress = TrainProgress(console, spec.trial)
     base = trained = None

@@ -90,7 +90,7 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
     left = 0
-    here = _material(model, model_hash(model), spec.data.model_dump(mode="json"), data_hashes(spec.data))
+    here = _material(model, model_hash(model, spec.data), spec.data.model_dump(mode="json"), data_hashes(spec.data))
     for search in earlier:
         recorded = search.hashes.get("models", {}).get(search.model.name)
         same = here == _material(search.model, recorded, search.data, search.hashes.get("data", {}))
