@@ -112,10 +112,11 @@ def front(
     directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
     as_json: Json = False,
 ) -> None:
-    """Show the Pareto front of each sweep that has run."""
+    """Show the Pareto front of each sweep, so far where it has not ended."""
     from rich.console import Console
 
-    from orchestrator.summary import print_fronts, read_front
+    from orchestrator.front_file import read_front
+    from orchestrator.summary import print_fronts
 
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_json:

@@ -98,6 +98,8 @@ def run_search(
     with _interruptible(lambda: stop(INTERRUPTED)), Watch(directory, spent, look, stop):
         tuner.fit()
     recorder.close()
+    if not stopped:
+        keeper.settle()
     if not stopped and not searcher.proposals:
         raise SlotError("no trial was started; the messages above say why")
     return stopped[0] if stopped else None

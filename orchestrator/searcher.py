@@ -8,10 +8,10 @@ import optuna
 from ray.tune.search import Searcher
 
 from orchestrator.broker import Update
+from orchestrator.membership import front
 from orchestrator.model_search import ModelSearch
 from orchestrator.proposal import Proposal
 from orchestrator.records import Status, TrialRecord
-from orchestrator.search_view import front
 from orchestrator.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
 from sweeps.errors import SpecError
 from sweeps.searcher import LEARNING

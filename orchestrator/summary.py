@@ -1,6 +1,5 @@
 """The last words of a sweep: its front, its references, where everything is, and what to do next."""
 
-import json
 import os
 import shlex
 import sys
@@ -12,7 +11,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.errors import OutputError
 from orchestrator.output import JOURNAL
 from orchestrator.progress import duration
 from orchestrator.records import Status
@@ -64,20 +62,6 @@ def print_notes(front: Mapping[str, Any], console: Console) -> None:
     for note in found:
         model = f"{note['model']}: " if several and note["model"] else ""
         console.print(Padding(Text(f"{model}{note['sentence']}"), (0, 0, 0, 2)))
-
-
-def read_front(directory: Path) -> dict[str, Any]:
-    """The front of the sweep in ``directory``, as its report holds it.
-
-    Raises:
-        OutputError: there is no finished sweep.
-    """
-    file = directory / "front.json"
-    if not file.is_file():
-        running = (directory / JOURNAL).is_file()
-        hint = "its sweep has not ended yet" if running else "it holds no sweep: give the folder that procon run named"
-        raise OutputError(f"directory ({directory}) has no front.json: {hint}")
-    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _print_failures(outcome: Outcome, console: Console) -> None:

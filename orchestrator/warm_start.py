@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from orchestrator.errors import OutputError
 from orchestrator.fingerprints import data_hashes, model_hash
 from orchestrator.journal import read_journal, records
+from orchestrator.membership import front
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status, TrialRecord
-from orchestrator.search_view import front, objective_values
+from orchestrator.search_view import objective_values
 from sweeps.conditions import value_at
 from sweeps.layer_ranges import LayerRange, carry_over
 from sweeps.space import SearchSpace
