@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.driver import driver_lives
-from orchestrator.journal import KEPT, Event, ended_for_good, models_given_up, records
+from orchestrator.journal import Event, ended_for_good, models_given_up, records
 from orchestrator.journal_digest import read_digest
 from orchestrator.measured import max_running
 from orchestrator.membership import standings
