@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from orchestrator.journal import KEPT, Event, records
+from orchestrator.journal import Event, records
 from orchestrator.membership import members, probabilities, standings
 from orchestrator.pooling import mean_metrics
 from orchestrator.records import Status, TrialRecord
@@ -42,7 +42,7 @@ def superfluous(
             another seed can change is then allowed for, and where no error is known all that have finished stay.
     """
     listed = list(trials)
-    ended = [record for record in listed if record.status in KEPT]
+    ended = [record for record in listed if record.kept]
     if keep.checkpoints == "all":
         wanted = {record.id for record in ended if record.status is Status.FINISHED}
     elif keep.checkpoints == "none":
@@ -74,7 +74,7 @@ def _near_the_front(
         if one.on_front
         or on_report.on_front
         or probability.get(one.record.id, unknown) > SURELY_OFF
-        or any(other.status not in KEPT for other in one.seeds.others)
+        or any(not other.kept for other in one.seeds.others)
     ]
     return {seed.id for seeds in wanted for seed in seeds.finished}
 

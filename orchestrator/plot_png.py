@@ -102,9 +102,9 @@ def _comparison(axes: "Axes", data: PlotData) -> None:
         if panel.staircase:
             axes.plot(*zip(*panel.staircase, strict=True), color=color, linewidth=1.6, zorder=4)
         for confirmed in (True, False):
-            look = (
-                {"color": color, "edgecolors": "white"} if confirmed else {"facecolors": "white", "edgecolors": color}
-            )
+            look: dict[str, Any] = {"color": color, "edgecolors": "white"}
+            if not confirmed:
+                look = {"facecolors": "white", "edgecolors": color}
             members, name = panel.front(confirmed=confirmed), panel.model if confirmed else None
             axes.scatter(*_xy(members), s=60, linewidths=0.8 if confirmed else 1.8, zorder=5, label=name, **look)
         for point in panel.of("reference"):
