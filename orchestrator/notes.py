@@ -70,7 +70,7 @@ def _failed(sweep: Examined) -> Iterator[str]:
 
 def _constant_objective(sweep: Examined) -> Iterator[str]:
     for metric in sweep.objectives:
-        values = {trial["metrics"][metric] for trial in sweep.finished}
+        values = {trial["select"]["metrics"][metric] for trial in sweep.finished}  # what the search saw
         if len(sweep.finished) >= 3 and len(values) == 1:
             yield (
                 f"objective {metric} is constant: all {len(sweep.finished)} finished trials have {values.pop():.3g}: "

@@ -6,22 +6,12 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from front_samples import ACCURACY, ASR, OBJECTIVES, OVER_REFUSAL, RULES, record
+from front_samples import ACCURACY, ASR, HALF, OBJECTIVES, OVER_REFUSAL, RULES, halves, record
 
 from orchestrator.front import build_front
 from orchestrator.membership import front, probabilities, standings
 from orchestrator.records import Status, TrialRecord
 from sweeps.objectives import FeasibilityRule
-
-PROMPTS = 100
-
-
-def halves(identity: str, select: tuple[float, ...], report: tuple[float, ...], **changes: Any) -> TrialRecord:
-    """A trial with (attack success, accuracy, over-refusal) on each half of its prompts."""
-    seen = record(identity, *select, prompts=PROMPTS)
-    return replace(
-        record(identity, *report, prompts=PROMPTS), select_metrics=seen.metrics, select_counts=seen.counts, **changes
-    )
 
 
 def repeated(trial: TrialRecord, *seeds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[TrialRecord]:
@@ -49,7 +39,7 @@ def identical() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     luck = random.Random(0)
 
     def drawn() -> tuple[float, ...]:
-        return tuple(sum(luck.random() < rate for _ in range(PROMPTS)) / PROMPTS for rate in (0.3, 0.8, 0.1))
+        return tuple(sum(luck.random() < rate for _ in range(HALF)) / HALF for rate in (0.3, 0.8, 0.1))
 
     rules = [FeasibilityRule.parse("safety/over_refusal <= 0.10")]
     chosen, on_report = [], []
