@@ -228,7 +228,7 @@ def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_
         for number in range(1000)
     ]
     calls = []
-    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda o, r, found: calls.append(len(found)) or {})
+    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda *given: calls.append(len(given[2])) or {})
     keeper = Keeper(tmp_path, SPEC, many)
     event = {"event": "trial_started", "time": 0.0, "params": {}, "trial": None, "replicate_of": None}
     for name in ("x", "y"):
