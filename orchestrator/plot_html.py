@@ -31,7 +31,7 @@ def scatter(data: PlotData, panel: Panel) -> Any:
     """One model's trials, front and references."""
     figure = _figure(data.x, data.y, WIDTH + (COLORBAR if data.shade else 0))
     dominated, front, references = panel.of("dominated"), panel.of("front"), panel.of("reference")
-    _points(figure, data, dominated, "dominated trial", size=8, opacity=0.5, rim=0, bars=PALE)
+    _points(figure, data, dominated, "trial off the front", size=8, opacity=0.5, rim=0, bars=PALE)
     infeasible = panel.of("infeasible")
     if infeasible:
         _trace(figure, infeasible, "breaks a feasibility rule", {"symbol": "x-thin-open", "size": 8, "color": GREY})

@@ -65,7 +65,7 @@ def _scatter(axes: "Axes", data: PlotData, panel: Panel) -> list[Point]:
     dominated, front = panel.of("dominated"), panel.of("front")
     _bars(axes, data, dominated if len(dominated) <= BARS_OF_DOMINATED else (), PALE, 0.7)
     _bars(axes, data, front, INK, 1.0)
-    _markers(axes, data.shade, dominated, size=32, alpha=0.55, edge="none", label="dominated trial")
+    _markers(axes, data.shade, dominated, size=32, alpha=0.55, edge="none", label="trial off the front")
     infeasible = panel.of("infeasible")
     if infeasible:
         axes.scatter(

@@ -25,6 +25,7 @@ AXIS_TITLES = {
     "utility/accuracy": "task accuracy on held-out samples",
     "utility/loss": "task loss on held-out samples",
 }
+CHOSEN = "chosen on select prompts, shown by report prompts"
 _SAFER = "safety/"
 
 
@@ -37,7 +38,8 @@ def plot_data(name: str, front: Mapping[str, Any]) -> PlotData:
     third = objectives[2]["metric"] if len(objectives) > 2 else None
     shade = _shade(third, entries)
     shaded_by = None if shade is None else (third or STRENGTH)
-    panels = tuple(_panel(model, body, objectives, shaded_by) for model, body in front["models"].items())
+    split = front["chosen_on"] == "select"
+    panels = tuple(_panel(model, body, objectives, shaded_by, split=split) for model, body in front["models"].items())
     return PlotData(name, x, y, shade, panels)
 
 
@@ -109,7 +111,7 @@ def _shade_value(entry: Mapping[str, Any], name: str) -> float | None:
 
 
 def _panel(
-    model: str, body: Mapping[str, Any], objectives: Sequence[Mapping[str, Any]], shaded_by: str | None
+    model: str, body: Mapping[str, Any], objectives: Sequence[Mapping[str, Any]], shaded_by: str | None, *, split: bool
 ) -> Panel:
     metrics = [objective["metric"] for objective in objectives]
     names = short_params(path for trial in body["trials"] for path in trial["params"])
@@ -137,7 +139,8 @@ def _panel(
     drift = [_drift(entry, role, label, shaded_by) for entry, role, label in _roles(model, body)]
     edge = [point for point in points if point.role == "front" and not point.doubt]
     stairs = _staircase(edge, objectives) if len(metrics) == 2 else ()
-    return Panel(model, _caption(body), body.get("note"), points, stairs, tuple(line for line in drift if line))
+    caption = _caption(body) + (f" · {CHOSEN}" if split else "")
+    return Panel(model, caption, body.get("note"), points, stairs, tuple(line for line in drift if line))
 
 
 def _roles(model: str, body: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Role, str]]:

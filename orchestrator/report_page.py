@@ -71,9 +71,9 @@ def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
     edge = " The line is the edge of what they attain" if len(front["objectives"]) == 2 else ""
     edge += " by the values shown." if edge and split else "." if edge else ""
     chosen = (
-        " It is chosen on the <i>select</i> prompts, which the search saw; the values shown are of the <i>report</i> "
-        "prompts, so that they are not those of the luckiest. A hollow point is a member that another member beats, or "
-        "that breaks a rule, on the report prompts."
+        " The front is chosen on the <i>select</i> prompts, which the search saw; the values shown are of the "
+        "<i>report</i> prompts, so that they are not those of the luckiest. A hollow point is a member that another "
+        "member beats, or that breaks a rule, on the report prompts."
         if split
         else " The prompts were not split: the front is chosen by the values shown, which flatters it."
     )
