@@ -1,7 +1,6 @@
 """Verbs that run, steer and show whole sweeps; :mod:`orchestrator.cli` puts them on the command line."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,13 +21,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a sweep: references, searched trials, Pareto front, report and MLflow runs."""
-    from rich.console import Console
-
     from orchestrator.sweep import run_sweep
+    from orchestrator.terminal import Terminal
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
-    _tell(run_sweep(loaded, out, address, Console(stderr=as_json)), as_json)
+    _tell(run_sweep(loaded, out, address, Terminal(stderr=as_json)), as_json)
 
 
 def resume(
@@ -43,13 +41,12 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a sweep that was stopped or killed: what ended stays, half-trained trials go on."""
-    from rich.console import Console
-
     from orchestrator.session import Session
     from orchestrator.sweep import drive
+    from orchestrator.terminal import Terminal
 
     session = Session.again(directory, overrides or [], accept=accept)
-    _tell(drive(session, address, Console(stderr=as_json)), as_json)
+    _tell(drive(session, address, Terminal(stderr=as_json)), as_json)
 
 
 def extend(
@@ -64,25 +61,23 @@ def extend(
     as_json: Json = False,
 ) -> None:
     """Add trials to a sweep, with a search that knows all earlier ones."""
-    from rich.console import Console
-
     from orchestrator.session import Session
     from orchestrator.sweep import drive
+    from orchestrator.terminal import Terminal
 
     session = Session.again(directory, overrides or [], more=trials, accept=accept)
-    _tell(drive(session, address, Console(stderr=as_json)), as_json)
+    _tell(drive(session, address, Terminal(stderr=as_json)), as_json)
 
 
 def _tell(outcome: "Outcome", as_json: bool) -> None:
     """What a sweep ends with: its front, where everything is, and the exit code."""
-    from rich.console import Console
-
     from orchestrator.summary import print_outcome
+    from orchestrator.terminal import Terminal
 
     if as_json:
         print(json.dumps({"directory": str(outcome.directory), "front": outcome.front}, indent=2))
     else:
-        print_outcome(outcome, Console())
+        print_outcome(outcome, Terminal())
     if outcome.stopped == INTERRUPTED:
         raise typer.Exit(130)
     if outcome.failed:
@@ -95,11 +90,12 @@ def stop(
 ) -> None:
     """End a running sweep cleanly from another shell; procon resume goes on with it."""
     from orchestrator.stop_command import request_stop
+    from orchestrator.terminal import Terminal, complain
 
     if request_stop(directory, wait):
-        print(f"{directory} has stopped; go on with: procon resume {directory}")
+        Terminal().say(f"{directory} has stopped; go on with: procon resume {directory}")
     elif wait:
-        print(f"procon: {directory} was asked to stop and is still at it after {wait:g} s", file=sys.stderr)
+        complain(f"{directory} was asked to stop and is still at it after {wait:g} s")
         raise typer.Exit(1)
 
 
@@ -108,15 +104,14 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Show the Pareto front of each sweep that has run."""
-    from rich.console import Console
-
     from orchestrator.summary import print_fronts, read_front
+    from orchestrator.terminal import Terminal
 
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_json:
         print(json.dumps(fronts, indent=2))
     else:
-        print_fronts(fronts, Console())
+        print_fronts(fronts, Terminal())
 
 
 def answers(
@@ -132,16 +127,15 @@ def answers(
     as_json: Json = False,
 ) -> None:
     """Read what a trial answered, with the verdicts on it."""
-    from rich.console import Console
-
     from orchestrator.answers import Wanted, read_answers
     from orchestrator.answers_table import print_answers
+    from orchestrator.terminal import Terminal
 
     found = read_answers(directory, trial, Wanted(name, refused, correct, split))
     if as_json:
         print(json.dumps(found[:limit] if limit else found, indent=2))
     else:
-        print_answers(found, trial, Console(), limit)
+        print_answers(found, trial, Terminal(), limit)
 
 
 def plan(
@@ -156,10 +150,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits."""
-    from rich.console import Console
-
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_json, print_plan
+    from orchestrator.terminal import Terminal
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
@@ -167,23 +160,22 @@ def plan(
     if profile:
         from orchestrator.plan_profile import profiler
 
-        measure = profiler(loaded, Console(stderr=as_json))
+        measure = profiler(loaded, Terminal(stderr=as_json))
     found = make_plan(loaded, address, measure)
     if as_json:
         print(json.dumps(plan_json(found), indent=2))
     else:
-        print_plan(found, Console())
+        print_plan(found, Terminal())
 
 
 def status(directory: Directory, as_json: Json = False) -> None:
     """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
-    from rich.console import Console
-
     from orchestrator.status import sweep_status
     from orchestrator.status_table import print_status
+    from orchestrator.terminal import Terminal
 
     found = sweep_status(directory)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        print_status(found, Console())
+        print_status(found, Terminal())

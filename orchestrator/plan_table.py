@@ -1,13 +1,11 @@
 """A plan as JSON and as tables."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.machine import gibibytes
 from orchestrator.plan import ModelPlan, Plan
 from orchestrator.progress import duration
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from orchestrator.terminal import Terminal
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -55,16 +53,16 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, console: "Console") -> None:
+def print_plan(plan: Plan, console: Terminal) -> None:
     """The plan as a person reads it."""
     for model in plan.models:
         _print_model(model, plan, console)
     _print_total(plan, console)
     for warning in plan.warnings:
-        console.print(f"[yellow]{warning}[/yellow]", highlight=False, soft_wrap=True)
+        console.say((warning, "yellow"))
 
 
-def _print_model(model: ModelPlan, plan: Plan, console: "Console") -> None:
+def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
     from rich.table import Table
 
     work, stored = model.work, model.stored
@@ -105,7 +103,7 @@ def _memory(model: ModelPlan, plan: Plan) -> str:
     return f"about {gibibytes(model.memory.total)} a worker = {said}{host}; {there}"
 
 
-def _print_total(plan: Plan, console: "Console") -> None:
+def _print_total(plan: Plan, console: Terminal) -> None:
     from rich.table import Table
 
     resources, estimate = plan.spec.resources, plan.estimate

@@ -5,13 +5,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.journal import KEPT, Event
 from orchestrator.records import Status, TrialRecord
 from orchestrator.screen import Screen
+from orchestrator.terminal import Terminal
 from sweeps.objectives import Objective
 
 RECENT = 8
@@ -42,7 +43,7 @@ class Progress(Screen):
 
     def __init__(
         self,
-        console: Console,
+        console: Terminal,
         name: str,
         total: int,
         objectives: Sequence[Objective],
@@ -69,7 +70,7 @@ class Progress(Screen):
     def say(self, text: str) -> None:
         """A line that stays on screen."""
         self._said = time.time()
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.say(text)
 
     def phase(self, text: str, fraction: float | None = None) -> None:
         """What is going on before the first trial; ``fraction`` of it is done."""

@@ -13,11 +13,10 @@ from orchestrator.manifest import manifest
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
 from orchestrator.recorded_trial import RecordedTrial, recorded_trial
+from orchestrator.terminal import Terminal
 from sweeps.statistics import Interval, wilson_interval
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.loop import StepReport
     from training.workbench import Measurement
 
@@ -123,7 +122,7 @@ def compare(
     return rates, scalars
 
 
-def reproduce(directory: Path, trial: str, out: Path | None, console: "Console") -> Reproduction:
+def reproduce(directory: Path, trial: str, out: Path | None, console: Terminal) -> Reproduction:
     """Run ``trial`` of the sweep in ``directory`` again with its recorded settings and seed, in this process.
 
     The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read. A
@@ -153,7 +152,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
     return result
 
 
-def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measurement":
+def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
     from training.engine import start_process
     from training.organism.cache import ensure_organism
     from training.workbench import Workbench
@@ -170,8 +169,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measuremen
         precision=spec.trial.precision,
     )
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    say = console.say
 
     def on_step(report: "StepReport") -> bool:
         if "train/loss" in report.metrics:
@@ -183,21 +181,19 @@ def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measuremen
     return bench.run(chosen.trial, on_step, save=folder / WEIGHTS if chosen.trial is not None else None)
 
 
-def print_reproduction(result: Reproduction, console: "Console") -> None:
+def print_reproduction(result: Reproduction, console: Terminal) -> None:
     """Tables of rates, of other numbers, and of what differs in the environment."""
     from rich.table import Table
+    from rich.text import Text
 
     for difference in result.environment:
         style = {"critical": "red", "warning": "yellow"}.get(str(difference.severity), "dim")
-        console.print(
-            f"[{style}]{difference.severity}[/] {difference.what}: {difference.recorded} then, {difference.now} now",
-            highlight=False,
-            soft_wrap=True,
-        )
+        said = f" {difference.what}: {difference.recorded} then, {difference.now} now"
+        console.say((str(difference.severity), style), said)
     table = Table("metric", "recorded", "now", "", title=f"{result.trial} (95 % Wilson intervals)")
     for rate in result.rates:
         low, high = rate.interval
-        verdict = "inside" if rate.inside else "[red]outside[/]"
+        verdict = Text("inside") if rate.inside else Text("outside", "red")
         table.add_row(rate.metric, f"{rate.recorded:.3f} [{low:.3f}, {high:.3f}]", _number(rate.now), verdict)
     for scalar in result.scalars:
         difference_ = scalar.relative_difference
@@ -208,7 +204,7 @@ def print_reproduction(result: Reproduction, console: "Console") -> None:
     said = (
         "every rate is inside its interval" if result.within else f"{outside} of {len(result.rates)} rates are outside"
     )
-    console.print(f"{said}; the numbers are in {result.directory / RESULT}", highlight=False, soft_wrap=True)
+    console.say(f"{said}; the numbers are in {result.directory / RESULT}")
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -18,16 +17,14 @@ from orchestrator.progress import duration
 from orchestrator.records import Status
 from orchestrator.report import render_table
 from orchestrator.sweep import Outcome
+from orchestrator.terminal import Terminal
 
 
-def print_outcome(outcome: Outcome, console: Console) -> None:
+def print_outcome(outcome: Outcome, console: Terminal) -> None:
     """Print what ``procon run`` ends with."""
     print_fronts({str(outcome.directory): outcome.front}, console)
     _print_failures(outcome, console)
-
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
+    say = console.say
     took = duration(outcome.seconds)
     ended = f"stopped after {took} ({outcome.stopped})" if outcome.stopped else f"took {took}"
     say(f"\nThe sweep {ended}. It left in {_short(outcome.directory)}:")
@@ -41,10 +38,10 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         say(f"  {name.name:<16} {meaning}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
-        say(f"[yellow]{outcome.undelivered} MLflow events could not be delivered; the journal has them all[/yellow]")
+        say((f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all", "yellow"))
 
 
-def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
     """Print the tables of one or several sweeps."""
     for directory, front in fronts.items():
         if len(fronts) > 1:
@@ -54,7 +51,7 @@ def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> N
         print_notes(front, console)
 
 
-def print_notes(front: Mapping[str, Any], console: Console) -> None:
+def print_notes(front: Mapping[str, Any], console: Terminal) -> None:
     """Print what deserves a second look; an empty front has its reason in its table already."""
     found = [note for note in front.get("notes", []) if note["check"] != "nothing feasible"]
     if not found:
@@ -80,11 +77,11 @@ def read_front(directory: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def _print_failures(outcome: Outcome, console: Console) -> None:
+def _print_failures(outcome: Outcome, console: Terminal) -> None:
     for record in outcome.records:
         if record.status is Status.FAILED:
             reason = (record.error or "unknown").strip().splitlines()[-1]
-            console.print(f"[red]{record.id} failed:[/red] {reason}", soft_wrap=True, highlight=False)
+            console.say((f"{record.id} failed:", "red"), f" {reason}")
 
 
 def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:

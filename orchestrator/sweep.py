@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from orchestrator.answers import AnswerFolder
 from orchestrator.cluster import connect, slot_count
 from orchestrator.disk import once_there_is_room
@@ -21,6 +19,7 @@ from orchestrator.records import Status, TrialRecord
 from orchestrator.report import ReportFiles, write_report
 from orchestrator.search_run import run_search
 from orchestrator.session import Session
+from orchestrator.terminal import Terminal
 from sweeps.spec import REFERENCES, SweepSpec
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Outcome:
         return not finished and not self.stopped
 
 
-def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Console) -> Outcome:
+def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal) -> Outcome:
     """Run the sweep to its end, or until Ctrl+C, and write everything DESIGN.md promises.
 
     Args:
@@ -71,7 +70,7 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
 
 
 def drive(
-    session: Session, address: str | None, console: Console, make_slots: Callable[..., "Slots"] | None = None
+    session: Session, address: str | None, console: Terminal, make_slots: Callable[..., "Slots"] | None = None
 ) -> Outcome:
     """Run what a sweep's session has left to do, then report; the session is closed whatever happens.
 
@@ -100,7 +99,7 @@ def drive(
         answers = AnswerFolder(directory / ANSWERS)
         front = build_front(spec.objectives, spec.feasible, found, answers=answers, spec=spec)
         files = once_there_is_room(
-            lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.print(text or "")
+            lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
         )
         undelivered = mirror.finish(front, files, Status.STOPPED if stopped else Status.FINISHED)
     finally:

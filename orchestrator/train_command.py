@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import OutputError
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
@@ -19,8 +20,6 @@ from sweeps.statistics import Interval, wilson_interval
 from training.config import ModelConfig, TrialConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.loop import StepReport
     from training.workbench import Measurement, Workbench
 
@@ -92,7 +91,7 @@ def chosen_model(spec: SweepSpec, name: str | None) -> ModelConfig:
     return found
 
 
-def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, console: "Console") -> TrainOutcome:
+def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, console: Terminal) -> TrainOutcome:
     """Measure the base model, fine-tune it by ``spec.trial``, measure again, and save what was trained.
 
     Args:
@@ -209,7 +208,7 @@ def _measured(measurement: "Measurement") -> Measured:
     )
 
 
-def print_train_outcome(outcome: TrainOutcome, console: "Console") -> None:
+def print_train_outcome(outcome: TrainOutcome, console: Terminal) -> None:
     """The table of base against trained, and where everything is."""
     from rich.table import Table
 
@@ -222,12 +221,8 @@ def print_train_outcome(outcome: TrainOutcome, console: "Console") -> None:
         for name in outcome.trained.metrics:
             table.add_row(name, _cell(outcome.base, name), _cell(outcome.trained, name))
         console.print(table)
-        console.print(f"The trained weights are in {outcome.directory / ADAPTER}", soft_wrap=True, highlight=False)
-    console.print(
-        f"{duration(outcome.seconds)} in all; the numbers are in {outcome.directory / RESULT}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        console.say(f"The trained weights are in {outcome.directory / ADAPTER}")
+    console.say(f"{duration(outcome.seconds)} in all; the numbers are in {outcome.directory / RESULT}")
 
 
 def _cell(measured: Measured, name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from sweeps.advice import says
 from sweeps.budget import BudgetConfig
 from sweeps.errors import ObjectiveError
 from sweeps.keeping import KeepConfig
@@ -120,8 +121,9 @@ class SweepSpec(Config):
                     first = error.errors()[0]
                     if first["type"] == "extra_forbidden":
                         raise ValueError(f"search.{path} is not a field of a trial: check its spelling") from error
-                    text = first["msg"].removeprefix("Value error, ")
-                    raise ValueError(f"search.{path} reaches {value!r}, which no trial accepts: {text}") from error
+                    raise ValueError(
+                        f"search.{path} reaches {value!r}, which no trial accepts: {says(first)}"
+                    ) from error
         self.space(depth=1).check()
         self.check_grid(depth=1)
         return self

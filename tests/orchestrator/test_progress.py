@@ -3,9 +3,9 @@
 import io
 
 import pytest
-from rich.console import Console
 
 from orchestrator.progress import Progress
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
 from training.config import TrialConfig
 
@@ -13,7 +13,7 @@ from training.config import TrialConfig
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_a_sweeps_progress_shows_what_runs_and_what_ended(terminal: bool) -> None:
     out = io.StringIO()
-    with Progress(Console(file=out, force_terminal=terminal), "sweep", 3, []) as progress:
+    with Progress(Terminal(file=out, force_terminal=terminal), "sweep", 3, []) as progress:
         progress.say("hello")
         progress.on_event({"event": "trial_started", "id": "m-0", "kind": "trial", "time": 0.0})
         ended = {"status": "FINISHED", "metrics": {}, "error": None}
@@ -25,7 +25,7 @@ def test_a_sweeps_progress_shows_what_runs_and_what_ended(terminal: bool) -> Non
 
 def test_replicates_count_once_they_have_started() -> None:
     out = io.StringIO()
-    with Progress(Console(file=out), "sweep", 1, []) as progress:
+    with Progress(Terminal(file=out), "sweep", 1, []) as progress:
         for job, kind in (("m-0", "trial"), ("m-0-s1", "replicate")):
             progress.on_event({"event": "trial_started", "id": job, "kind": kind, "time": 0.0})
             ended = {"status": "FINISHED", "metrics": {}, "error": None}
@@ -38,7 +38,7 @@ def test_replicates_count_once_they_have_started() -> None:
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_a_trainings_progress_shows_every_report(terminal: bool) -> None:
     out = io.StringIO()
-    with TrainProgress(Console(file=out, force_terminal=terminal), TrialConfig()) as progress:
+    with TrainProgress(Terminal(file=out, force_terminal=terminal), TrialConfig()) as progress:
         progress.begin()
         progress.report(1, {"train/loss": 1.5, "train/penalty": 0.0, "train/tokens_per_second": 5.0})
     assert "loss 1.5000" in out.getvalue()

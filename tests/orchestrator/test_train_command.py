@@ -10,9 +10,9 @@ import time
 
 import pytest
 import yaml
-from rich.console import Console
 from small_sweeps import small_sweep
 
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
 from training.config import TrialConfig
 
@@ -88,7 +88,7 @@ METRICS = {"train/loss": 2.0, "train/penalty": 0.5, "train/tokens_per_second": 1
 
 class TestProgress:
     def test_a_line_names_everything(self):
-        progress = TrainProgress(Console(file=io.StringIO()), TrialConfig(steps=100))
+        progress = TrainProgress(Terminal(file=io.StringIO()), TrialConfig(steps=100))
         assert progress.line(10, METRICS, 83.0) == (
             "step 10/100  loss 2.0000  penalty 0.5000  penalty/CE 0.250  1,234 tokens/s  1:23 left"
         )
@@ -97,7 +97,7 @@ class TestProgress:
 
     def test_elsewhere_than_in_a_terminal_every_report_is_a_line(self):
         file = io.StringIO()
-        with TrainProgress(Console(file=file), TrialConfig(steps=20)) as progress:
+        with TrainProgress(Terminal(file=file), TrialConfig(steps=20)) as progress:
             progress.begin()
             for step in (10, 20):
                 progress.report(step, METRICS)
