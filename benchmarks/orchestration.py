@@ -106,7 +106,7 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
     from sweeps.load import load_spec
 
     spec = load_spec("demo", [f"trials={count}", "searcher.sampler=random"])
-    session = Session.new(spec, work / "many/out")
+    session = Session.new(spec, work / "many/out").open()
     process = psutil.Process()
     memory: dict[int, int] = {}
     ended = 0

@@ -1,6 +1,8 @@
 """``procon answers``: the answers of a trial on the console, one below the other."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcomes import VERDICT
@@ -13,11 +15,12 @@ Row = Mapping[str, Any]
 WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
-def print_answers(rows: Sequence[Row], trial: str, console: Terminal, limit: int) -> None:
+def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Terminal, limit: int) -> None:
     """Print the first ``limit`` of ``rows`` with their verdicts; hashes where no text was kept.
 
     Args:
         rows: of ``read_answers``.
+        directory: the sweep's folder.
         trial: whose they are.
         console: wraps long answers; colours say what the words say too.
         limit: the most to print; 0 prints all.
@@ -38,9 +41,11 @@ def print_answers(rows: Sequence[Row], trial: str, console: Terminal, limit: int
     more = " (--limit 0 shows all)" if len(shown) < len(rows) else ""
     console.print(f"\n{count} answers of {whole}{more}")
     if shown and all(row.get("answer") is None for row in shown):
-        console.print(
-            "Texts were not kept: of models that are not embedded they are only with evaluation.keep_answers: true; "
-            "hashes and verdicts stand for them."
+        where = shlex.quote(str(directory))
+        console.say(
+            "Texts were not kept: of your own models they are only where the spec says evaluation.keep_answers: true.\n"
+            f"This trial once more, with texts: procon reproduce {where} --trial {whole} --answers\n"
+            f"Trials to come with texts: procon resume {where} --set evaluation.keep_answers=true --accept"
         )
 
 

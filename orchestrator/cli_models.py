@@ -103,6 +103,9 @@ def reproduce(
     directory: Directory,
     trial: Trial,
     out: Annotated[Path | None, typer.Option(help="Output folder; left out: runs/<sweep>-<trial>-again.")] = None,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Keep the texts of its answers there, for procon answers.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run one trial of a sweep again and compare; exits with 1 where a rate leaves its recorded interval."""
@@ -112,7 +115,7 @@ def reproduce(
     from training.errors import DivergedError
 
     try:
-        result = run_again(directory, trial, out, Terminal(stderr=as_json))
+        result = run_again(directory, trial, out, Terminal(stderr=as_json), answers=answers)
     except DivergedError as error:
         complain(f"FAILED: {error}")
         raise typer.Exit(1) from error

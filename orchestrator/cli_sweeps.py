@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli_options import Address, Directory, Json, Overrides, Spec
-from orchestrator.output import INTERRUPTED
+from orchestrator.output import INTERRUPTED, RAY_IS_GONE
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
@@ -75,12 +75,13 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
     from orchestrator.terminal import Terminal
 
     if as_json:
-        print(json.dumps({"directory": str(outcome.directory), "front": outcome.front}, indent=2))
+        told = {"directory": str(outcome.directory), "stopped": outcome.stopped, "front": outcome.front}
+        print(json.dumps(told, indent=2))
     else:
         print_outcome(outcome, Terminal())
     if outcome.stopped == INTERRUPTED:
         raise typer.Exit(130)
-    if outcome.failed:
+    if outcome.failed or outcome.stopped == RAY_IS_GONE:
         raise typer.Exit(1)
 
 
@@ -135,7 +136,7 @@ def answers(
     if as_json:
         print(json.dumps(found[:limit] if limit else found, indent=2))
     else:
-        print_answers(found, trial, Terminal(), limit)
+        print_answers(found, directory, trial, Terminal(), limit)
 
 
 def plan(

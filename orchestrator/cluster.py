@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,9 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 STARTS, TOO_SLOW = 3, "timed out during startup"
 """A local Ray gives its processes 30 s to come up, which a busy machine may exceed: how often we try."""
+
+KNOCK_SECONDS = 10.0
+"""How long the head of a cluster may take to accept a connection."""
 
 DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
@@ -54,6 +58,8 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     for name, value in (DRIVER_ENVIRONMENT | accelerator).items():
         if not (address and name == "RAY_AUTH_MODE"):
             os.environ.setdefault(name, value)
+    if address is not None:
+        _knock(address)
     import ray
 
     environment = WORKER_ENVIRONMENT | accelerator
@@ -79,6 +85,22 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
             if address is not None or not left or TOO_SLOW not in str(error):
                 raise _refusal(address, error) from error
             ray.shutdown()  # of what came up
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody answers: Ray itself would go on trying for minutes.
+
+    Raises:
+        ClusterError: nothing takes a connection there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # auto, or what only Ray understands
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
+            return
+    except (OSError, OverflowError) as error:
+        raise _refusal(address, error) from error
 
 
 def _refusal(address: str | None, error: Exception) -> ClusterError:

@@ -5,6 +5,7 @@ from typing import Any
 from orchestrator.machine import gibibytes
 from orchestrator.plan import ModelPlan, Plan
 from orchestrator.progress import duration
+from orchestrator.remarks import remarks
 from orchestrator.terminal import Terminal
 
 
@@ -24,6 +25,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "memory_available": plan.available,
         "budget": plan.spec.budget.model_dump(),
         "over_budget": plan.over_budget,
+        "remarks": remarks(plan.spec),
         "warnings": plan.warnings,
     }
 
@@ -58,6 +60,8 @@ def print_plan(plan: Plan, console: Terminal) -> None:
     for model in plan.models:
         _print_model(model, plan, console)
     _print_total(plan, console)
+    for remark in remarks(plan.spec):
+        console.say(remark)
     for warning in plan.warnings:
         console.say((warning, "yellow"))
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.answers import write_answers
 from orchestrator.environment import Difference, differences
 from orchestrator.errors import OutputError
 from orchestrator.manifest import manifest
-from orchestrator.output import create_output, write_json
+from orchestrator.output import ANSWERS, create_output, write_json
 from orchestrator.preflight import check_measured
 from orchestrator.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.terminal import Terminal
@@ -122,7 +123,9 @@ def compare(
     return rates, scalars
 
 
-def reproduce(directory: Path, trial: str, out: Path | None, console: Terminal) -> Reproduction:
+def reproduce(
+    directory: Path, trial: str, out: Path | None, console: Terminal, *, answers: bool = False
+) -> Reproduction:
     """Run ``trial`` of the sweep in ``directory`` again with its recorded settings and seed, in this process.
 
     The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read. A
@@ -133,6 +136,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: Terminal) 
         trial: id of a finished trial, reference or replicate.
         out: an empty or new folder for the result and the weights; none takes ``runs/<sweep>-<trial>-again``.
         console: where progress goes.
+        answers: whether the texts of its answers are kept in the folder, for ``procon answers``.
 
     Raises:
         OutputError, SpecError, TrainingError: what a person can mend, such as data that have moved.
@@ -143,6 +147,8 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: Terminal) 
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
     found = differences(chosen.manifest, manifest(chosen.spec))
     measurement = _run(chosen, folder, console)
+    if answers:
+        write_answers(folder / ANSWERS, chosen.record.id, measurement.answers)
     rates, scalars = compare(chosen.record.metrics, chosen.record.counts, measurement.metrics)
     result = Reproduction(folder, trial, rates, scalars, found, time.time() - begin)
     try:

@@ -22,11 +22,12 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
         step = f"step {one.step} of {one.steps}" if one.steps else "measured as it is"
         say(f"          {one.id}: {step}, {duration(one.seconds)}")
     left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
-    say(f"time      {duration(status.seconds)} worked{left}")
+    running = status.state == "running"
+    say(f"time      {duration(status.seconds)} {'so far' if running else 'in all'}{left}")
     _print_budget(status, console)
     for model, best in status.best.items():
         listed = list(best.items())
-        say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'} so far")
+        say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'}{' so far' if running else ''}")
         for trial, values in listed[:SHOWN]:
             say(f"          {trial}: " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items()))
         if len(listed) > SHOWN:

@@ -38,7 +38,19 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
         say(f"  {name.name:<16} {meaning}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
-        say((f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all", "yellow"))
+        waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"
+        say((f"{waiting} this delivers them once MLflow answers: {resume_command(outcome)}", "yellow"))
+    if outcome.stopped:
+        say(f"Go on with: {resume_command(outcome)}")
+
+
+def resume_command(outcome: Outcome) -> str:
+    """What goes on with a sweep, or delivers what MLflow has missed of it; a spent budget has to be raised."""
+    command = f"procon resume {shlex.quote(_short(outcome.directory))}"
+    if outcome.address:
+        command += f" --address {shlex.quote(outcome.address)}"
+    budget = (outcome.stopped or "").partition(" ")[0]
+    return f"{command} --set {budget}=MORE --accept" if budget.startswith("budget.") else command
 
 
 def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:

@@ -17,14 +17,15 @@ from orchestrator.train_progress import TrainProgress
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
 from sweeps.statistics import Interval, wilson_interval
-from training.config import ModelConfig, TrialConfig
+from training.config import AdapterTuning, ModelConfig, TrialConfig
 
 if TYPE_CHECKING:
     from training.loop import StepReport
     from training.workbench import Measurement, Workbench
 
 RESULT = "trial.json"
-ADAPTER = "adapter"
+ADAPTER, MODEL = "adapter", "model"
+"""Folders of what was trained, by its form."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,14 @@ class TrainOutcome:
             "seconds": round(self.seconds, 1),
             "base": self.base.as_json() if self.base else None,
             "trained": self.trained.as_json() if self.trained else None,
+            "weights": None if self.interrupted else weights_folder(self.trial),
             "trial": self.trial.model_dump(),
         }
+
+
+def weights_folder(trial: TrialConfig) -> str:
+    """The name of the folder that a training's weights go to: adapters, or under full tuning the whole model."""
+    return ADAPTER if isinstance(trial.tuning, AdapterTuning) else MODEL
 
 
 def chosen_model(spec: SweepSpec, name: str | None) -> ModelConfig:
@@ -112,7 +119,6 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     with progress, _stop_on_interrupt(progress.say) as stop:
         try:
             bench = _prepared(spec, model, directory, progress)
-            progress.say("measuring the base model")
             base = _measured(bench.run(None, lambda _report: False))
             trained = _measured(_trained(bench, spec.trial, directory, progress, stop))
         except KeyboardInterrupt:
@@ -141,7 +147,8 @@ def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: Tr
     bench = Workbench(
         path, spec.data, spec.direction, spec.evaluation, directory, name=model.name, precision=trial.precision
     )
-    bench.prepare(progress.say)
+    bench.notify = progress.doing
+    bench.prepare(progress.doing)
     peak = peak_flops(device, trial.precision)
     if peak is not None:
         full = trial.tuning.type == "full"
@@ -168,7 +175,7 @@ def _trained(
     progress.begin()
     stop.waits = True
     try:
-        return bench.run(trial, on_step, save=directory / ADAPTER)
+        return bench.run(trial, on_step, save=directory / weights_folder(trial))
     except TrialStopped:
         raise KeyboardInterrupt from None
     finally:
@@ -221,7 +228,7 @@ def print_train_outcome(outcome: TrainOutcome, console: Terminal) -> None:
         for name in outcome.trained.metrics:
             table.add_row(name, _cell(outcome.base, name), _cell(outcome.trained, name))
         console.print(table)
-        console.say(f"The trained weights are in {outcome.directory / ADAPTER}")
+        console.say(f"The trained weights are in {outcome.directory / weights_folder(outcome.trial)}")
     console.say(f"{duration(outcome.seconds)} in all; the numbers are in {outcome.directory / RESULT}")
 
 

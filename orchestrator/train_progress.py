@@ -21,7 +21,7 @@ class TrainProgress(Screen):
 
     def __init__(self, console: Terminal, trial: TrialConfig) -> None:
         self._total = trial.total_steps
-        self._since = time.time()
+        self._began = self._since = time.time()
         self._line = ""
         self._phase = ""
         self.step = 0
@@ -33,6 +33,11 @@ class TrainProgress(Screen):
     def say(self, text: str) -> None:
         """A line that stays on screen."""
         self._console.say(text)
+
+    def doing(self, what: str) -> None:
+        """What takes its time before the training, and when it began."""
+        self._line = what
+        self.say(f"{duration(time.time() - self._began):>7}  {what}")
 
     def phase(self, text: str, fraction: float) -> None:
         """What is going on before the training; ``fraction`` of it is done."""

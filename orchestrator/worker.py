@@ -107,6 +107,10 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         if broker is not None:
             ray.get(broker.note.remote([sentence]))
 
+    def does(what: str) -> None:
+        if broker is not None:
+            broker.does.remote(job.id, what)  # nobody waits for it
+
     reported = False
 
     def on_step(report: StepReport) -> bool:
@@ -120,6 +124,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
     try:
         bench = benches.for_model(job.model)
+        bench.notify = does
         run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs)
         found = _with_room(run, checkpoints.parent, note)
         for warning in bench.warnings:

@@ -105,6 +105,10 @@ class SweepSpec(Config):
         if len(set(metrics)) != len(metrics):
             raise ValueError(f"objectives repeats a metric ({', '.join(metrics)}): list each once")
         self.budget.check(self.resources)
+        if "judges" not in self.evaluation.model_fields_set and not all(model.embedded for model in self.models):
+            # Only the embedded model is known to repeat a request that it complies with.
+            judges = [judge for judge in self.evaluation.judges if judge.type != "echo"]
+            object.__setattr__(self, "evaluation", self.evaluation.model_copy(update={"judges": judges}))
         check_names(self.data, self.evaluation)
         if self.pruning is not None:
             try:

@@ -119,11 +119,11 @@ def progress(terminal: Terminal) -> None:
     def trouble() -> str:
         return HOSTILE
 
-    with Progress(terminal, HOSTILE, 3, OBJECTIVES, trouble=trouble) as shown:
+    with Progress(terminal, SPEC, trouble=trouble) as shown:
         shown.say(HOSTILE)
         shown.phase(HOSTILE)
         shown.warn(HOSTILE)
-        shown.on_event({"event": "trial_started", "id": HOSTILE, "kind": "trial", "time": 0.0})
+        shown.on_event({"event": "trial_started", "id": HOSTILE, "model": HOSTILE, "kind": "trial", "time": 0.0})
         ended = {"status": "FAILED", "metrics": {}, "error": f"a\n{HOSTILE}"}
         shown.on_event({"event": "trial_ended", "id": HOSTILE, "time": 2.0, **ended})
 
@@ -142,9 +142,9 @@ PRINTERS: dict[str, Callable[[Terminal], object]] = {
     "fronts": lambda terminal: summary.print_fronts({HOSTILE: hostile_front(), "b": hostile_front()}, terminal),
     "status": lambda terminal: status_table.print_status(status(), terminal),
     "plan": lambda terminal: plan_table.print_plan(hostile(Plan, nodes=[], warnings=[HOSTILE]), terminal),
-    "answers": lambda terminal: answers_table.print_answers([ANSWER], HOSTILE, terminal, 0),
+    "answers": lambda terminal: answers_table.print_answers([ANSWER], Path(HOSTILE), HOSTILE, terminal, 0),
     "hashes": lambda terminal: answers_table.print_answers(
-        [{**ANSWER, "prompt": None, "answer": None, "answer_hash": HOSTILE}], HOSTILE, terminal, 0
+        [{**ANSWER, "prompt": None, "answer": None, "answer_hash": HOSTILE}], Path(HOSTILE), HOSTILE, terminal, 0
     ),
     "inspection": lambda terminal: inspect_table.print_inspection(hostile(Inspection), terminal),
     "direction": lambda terminal: print_direction(direction(), terminal),

@@ -49,6 +49,13 @@ def test_base_and_trained_are_measured_and_the_adapter_is_saved(tmp_path):
     assert "step 4/4" in errors
 
 
+def test_whole_weights_are_not_called_an_adapter(tmp_path):
+    code, _, errors = ended(start(tmp_path, "--json", steps=2, log_every=2, tuning={"type": "full"}))
+    assert code == 0, errors
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+    assert not (tmp_path / "out" / "adapter").exists()
+
+
 def test_control_c_stops_after_the_running_steps(tmp_path):
     process = start(tmp_path, steps=5000, log_every=1)
     assert process.stdout is not None
