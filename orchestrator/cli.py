@@ -60,13 +60,14 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Entry point: faults a person can mend are sentences with exit code 2, bugs are tracebacks."""
+    from orchestrator.terminal import complain, guard_logs
+
+    guard_logs()
     try:
         app()
     except Exception as error:
         if not _is_ours(error):
             raise
-        from orchestrator.terminal import complain
-
         complain(str(error))
         sys.exit(2)
 

@@ -168,6 +168,8 @@ class Progress(Screen):
 
     def _running_text(self, event: Event) -> Text:
         if event["event"] == "trial_started":
-            return Text(self._doing.get(event["id"], "waiting for its slot"), style="cyan")
+            return Text(
+                self._doing.get(event["id"], "waiting for its slot"), style="cyan", no_wrap=True, overflow="ellipsis"
+            )
         loss = event["metrics"].get("train/loss")
         return Text(f"step {event['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")

@@ -3,12 +3,14 @@
 import time
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cluster import answers_at
 from orchestrator.errors import SlotError
 from orchestrator.interruption import Interruption
 from orchestrator.keeping import Keeper
 from orchestrator.mirror import Mirror
 from orchestrator.output import ANSWERS, CHECKPOINTS, INTERRUPTED, RAY_IS_GONE
 from orchestrator.progress import Progress
+from orchestrator.records import Status
 from orchestrator.session import Session
 from orchestrator.watch import Watch
 from sweeps.budget import Budget
@@ -16,9 +18,11 @@ from sweeps.budget import Budget
 if TYPE_CHECKING:
     from orchestrator.searcher import FrontSearcher
 
-ANSWER_SECONDS, LAST_ANSWER_SECONDS = 300.0, 20.0
-"""How long the broker, which does nothing but answer, may be silent before Ray counts as gone: on a very busy machine,
-and where the sweep is to end anyway."""
+ANSWER_SECONDS = 15.0
+"""How long the broker, which does nothing but answer, may be silent before we look whether Ray is there at all."""
+STUCK_SECONDS = 10.0
+"""How long the main thread, which may be stuck in a Ray that is gone, has to come back before the end is told without
+it: after a minute Ray ends the process."""
 ACTOR_RESTARTS = 3
 """How often a killed Tune actor is started again; its trial goes on in its slot meanwhile."""
 
@@ -57,6 +61,7 @@ def run_search(
     from orchestrator.trial import tune_trial
 
     spec, directory = session.spec, session.directory
+    gcs = ray.get_runtime_context().gcs_address
     stopped: list[str] = []
     gone: list[str] = []  # what Ray answered when it was no longer there
     over: list[bool] = []
@@ -74,13 +79,20 @@ def run_search(
     def asked(call: Any) -> Any:
         """What the broker answers; where it does not, Ray is gone, and nothing is left to wait for."""
         try:
-            return ray.get(call, timeout=LAST_ANSWER_SECONDS if stopped else ANSWER_SECONDS)
+            return ray.get(call, timeout=ANSWER_SECONDS)
         except Exception as error:  # Ray has no one exception for its own end
-            if gone or over:
+            busy = isinstance(error, ray.exceptions.GetTimeoutError) and answers_at(gcs)
+            if gone or over or busy:
                 return None
             gone.append(f"{type(error).__name__}: {error}")
             searcher.stop()
             interruption.at_once()
+            time.sleep(STUCK_SECONDS)
+            if not over:
+                recorder.close()
+                reason = stopped[0] if stopped else RAY_IS_GONE
+                session.journal.append("sweep_ended", interrupted=True, reason=reason)
+                mirror.abandon(Status.STOPPED, reason)
             return None
 
     def look() -> None:
@@ -124,7 +136,7 @@ def run_search(
             finally:
                 over.append(True)
     except BaseException as error:
-        if not gone and (isinstance(error, KeyboardInterrupt) or _answers(broker)):
+        if not gone and (isinstance(error, KeyboardInterrupt) or answers_at(gcs)):
             raise
         gone.append(f"{type(error).__name__}: {error}")
         progress.say(f"{RAY_IS_GONE} ({gone[0][:200]}): trials under way go on from their checkpoints when resumed")
@@ -135,14 +147,3 @@ def run_search(
     if not stopped and not searcher.proposals:
         raise SlotError("no trial was started; the messages above say why")
     return stopped[0] if stopped else None
-
-
-def _answers(broker: Any) -> bool:
-    """Whether the broker, and so Ray, is still there."""
-    import ray
-
-    try:
-        ray.get(broker.take_doing.remote(), timeout=LAST_ANSWER_SECONDS)
-    except Exception:  # Ray has no one exception for its own end
-        return False
-    return True

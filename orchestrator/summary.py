@@ -25,7 +25,9 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     print_fronts({str(outcome.directory): outcome.front}, console)
     _print_failures(outcome, console)
     say = console.say
-    took = duration(outcome.seconds)
+    took = duration(outcome.seconds_before + outcome.seconds)
+    if outcome.seconds and outcome.seconds_before:
+        took += f" in all, {duration(outcome.seconds)} of it now"
     ended = f"stopped after {took} ({outcome.stopped})" if outcome.stopped else f"took {took}"
     say(f"\nThe sweep {ended}. It left in {_short(outcome.directory)}:")
     for name, meaning in (

@@ -50,7 +50,9 @@ class Outcome:
     stopped: str | None
     """Why the sweep ended before all was done; none where all was."""
     seconds: float
-    """Of this driver."""
+    """Of this driver; none where nothing was left to be done."""
+    seconds_before: float = 0.0
+    """Of earlier drivers of the same sweep."""
     address: str | None = None
     """Ray cluster that was joined; none was a local Ray."""
 
@@ -104,6 +106,7 @@ def drive(
             except KeyboardInterrupt:
                 if not session.opened:
                     progress.say("interrupted before anything was started; nothing is left behind")
+                if not mirrors:
                     raise
                 stopped = INTERRUPTED
             progress.phase("writing the report")
@@ -136,7 +139,8 @@ def _reported(session: Session, mirror: Mirror, stopped: str | None, address: st
         parent_runs=mirror.parent_runs,
         undelivered=undelivered,
         stopped=stopped,
-        seconds=time.time() - session.began,
+        seconds=0.0 if session.quiet else time.time() - session.began,
+        seconds_before=session.seconds_before,
         address=address,
     )
 

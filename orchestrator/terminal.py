@@ -1,5 +1,6 @@
 """The one way of printing: what comes from outside is shown as it is, never parsed and never obeyed."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -54,6 +55,19 @@ class Terminal(Console):
                 yield Segment(neutralised(segment.text), segment.style)
             else:
                 yield segment
+
+
+class _NeutralFormatter(logging.Formatter):
+    """A message with what an MLflow server or a library put into it, neutralised."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return neutralised(super().format(record))
+
+
+def guard_logs() -> None:
+    """Neutralise what is logged without a handler, which Python writes to standard error just as it is."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_NeutralFormatter())
 
 
 def complain(text: str) -> None:

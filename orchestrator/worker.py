@@ -108,7 +108,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             ray.get(broker.note.remote([sentence]))
 
     def does(what: str) -> None:
-        if broker is not None:
+        if broker is not None and not what.startswith("WARNING"):  # which becomes a note
             broker.does.remote(job.id, what)  # nobody waits for it
 
     reported = False

@@ -159,6 +159,7 @@ class Workbench:
         checkpointing = None
         if checkpoint is not None:
             checkpointing = Checkpointing(checkpoint, trial.checkpoint_every, model=self.model_fingerprint)
+        self._tell("setting up the engine for the first steps")
         with tuned(
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
         ) as trained:

@@ -208,6 +208,22 @@ def test_a_signal_to_all_its_processes_still_gives_a_report(pretend, tmp_path: P
     assert not alive, f"left behind: {alive}"
 
 
+@pytest.mark.slow
+def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path) -> None:
+    """As the kernel does where memory runs out: nobody can be asked to stop, and Ray soon ends the driver as well."""
+    process = pretend(30.0)
+    folder = tmp_path / "sweeps/out"
+    lines_until(process, "small-base FINISHED")
+    for child in psutil.Process(process.pid).children(recursive=True):
+        if child.name() in ("gcs_server", "raylet"):
+            child.kill()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 1, output
+    assert sweep_status(folder).state == "stopped"
+    assert sweep_status(folder).reason == "Ray is gone"
+    assert "RUNNING" not in {run.info.status for run in mlflow_runs(folder.parent)}
+
+
 def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> None:
     folder = finished(tmp_path).directory
     first = drive(Session.again(folder), None, Terminal(file=io.StringIO()))

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from orchestrator.report import ReportFiles
 from orchestrator.reproduce import Reproduction, print_reproduction
 from orchestrator.status import SweepStatus
 from orchestrator.sweep import Outcome
-from orchestrator.terminal import Terminal, neutralised
+from orchestrator.terminal import Terminal, guard_logs, neutralised
 from orchestrator.train_command import TrainOutcome, print_train_outcome
 from orchestrator.train_progress import TrainProgress
 from sweeps.spec import SweepSpec
@@ -178,6 +179,13 @@ def test_a_live_display_keeps_its_own_codes_and_no_others(name: str) -> None:
 def test_tabs_and_lines_stay() -> None:
     assert neutralised("a\tb\nc") == "a\tb\nc"
     assert neutralised("\x7f\x1b") == "␡␛"
+
+
+def test_what_is_logged_is_not_obeyed_either() -> None:
+    guard_logs()
+    assert logging.lastResort is not None
+    record = logging.makeLogRecord({"msg": "MLflow refused: %s", "args": (HOSTILE,)})
+    assert not OBEYED.search(logging.lastResort.format(record))
 
 
 def test_there_is_no_other_way_of_printing() -> None:

@@ -56,6 +56,13 @@ def test_after_ctrl_c_the_whole_command_is_given(tmp_path: Path, monkeypatch: py
     assert "resume" not in printed(print_outcome, outcome(folder))
 
 
+def test_a_resumed_sweep_took_what_all_its_drivers_took(tmp_path: Path) -> None:
+    assert "The sweep took 0:12. It left" in printed(print_outcome, outcome(tmp_path))
+    text = printed(print_outcome, outcome(tmp_path, seconds_before=60.0))
+    assert "The sweep took 1:12 in all, 0:12 of it now. It left" in text
+    assert "took 1:00. It" in printed(print_outcome, outcome(tmp_path, seconds_before=60.0, seconds=0.0))
+
+
 def test_a_spent_budget_has_to_be_raised_to_go_on(tmp_path: Path) -> None:
     text = printed(print_outcome, outcome(tmp_path, stopped="budget.hours (1) is spent"))
     assert f"procon resume {tmp_path} --set budget.hours=MORE --accept" in text
