@@ -22,10 +22,12 @@ app = typer.Typer(
 
 def _print_versions(wanted: bool) -> None:
     if wanted:
+        from orchestrator.terminal import Terminal
         from orchestrator.versions import versions
 
+        terminal = Terminal()
         for package, version in versions().items():
-            print(f"{package} {version or 'is not installed'}")
+            terminal.say(f"{package} {version or 'is not installed'}")
         raise typer.Exit
 
 
