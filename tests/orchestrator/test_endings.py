@@ -185,7 +185,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(pretend, tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl+C"])
 def test_a_signal_to_all_its_processes_still_gives_a_report(pretend, tmp_path: Path, number: int) -> None:
     """As a batch system or a terminal sends it: SIGTERM ends Ray at once, and with it whom one could ask to stop."""
-    process = pretend(20.0)
+    process = pretend(8.0)
     folder = tmp_path / "sweeps/out"
     lines_until(process, "small-base FINISHED")
     deadline = time.monotonic() + 60
