@@ -66,7 +66,8 @@ class Mirror:
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal; returns at once."""
         kind = event["event"]
-        self._ended = event["time"] if kind == "sweep_ended" and not event["interrupted"] else None
+        if kind.startswith(("sweep_", "trial_")):
+            self._ended = event["time"] if kind == "sweep_ended" and not event["interrupted"] else None
         if kind == "trial_started":
             self._events.setdefault(event["id"], []).append(event)
             self._tracker.trial_started(self._record(event["id"]))

@@ -218,11 +218,16 @@ def recorded_spec(events: Sequence[Event], directory: Path) -> SweepSpec:
 
 
 def seconds_spent(events: Sequence[Event]) -> float:
-    """Seconds that drivers worked on a sweep: from the start of each to the last thing it recorded."""
+    """Seconds that drivers worked on a sweep: from the start of each to its end, else to the last thing it recorded.
+
+    What is noted after an end, such as the id of an MLflow run that was delivered later, is no work.
+    """
     total, began, last = 0.0, None, 0.0
     for event in events:
         if event["event"] in ("sweep_started", "sweep_resumed"):
             total += last - began if began is not None else 0.0
             began = event["time"]
         last = event["time"]
+        if event["event"] == "sweep_ended" and began is not None:
+            total, began = total + last - began, None
     return total + (last - began if began is not None else 0.0)

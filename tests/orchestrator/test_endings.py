@@ -245,6 +245,7 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
 ) -> None:
     folder = finished(tmp_path).directory
     drive(Session.again(folder), None, Terminal(file=io.StringIO()))
+    spent = seconds_spent(read_journal(folder / "journal.jsonl"))
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(empty_store, other / "mlflow.db")
@@ -257,6 +258,7 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
     assert run.info.end_time == int(ended["time"] * 1000)
     assert run.info.start_time < run.info.end_time
     assert len(mlflow_runs(other)) == 7
+    assert seconds_spent(read_journal(folder / "journal.jsonl")) == spent
 
 
 def test_a_parent_whose_trials_all_failed_has_failed(tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ def test_pauses_between_drivers_cost_nothing() -> None:
     history = [at("sweep_started", 100.0), at("trial_started", 130.0), at("sweep_resumed", 1000.0), at("x", 1010.0)]
     assert seconds_spent(history) == 40.0
     assert seconds_spent([]) == 0.0
+    late = [*history, at("sweep_ended", 1020.0), at("mlflow_run", 9000.0)]
+    assert seconds_spent(late) == 50.0
+    assert seconds_spent([*late, at("sweep_resumed", 9100.0), at("x", 9105.0)]) == 55.0
 
 
 def test_stop_asks_the_driver_and_waits_for_it(left: Path) -> None:
