@@ -1,6 +1,9 @@
 """``procon export``: the chosen model of a sweep as a folder to use, with a card of what was measured on it."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,13 +90,18 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
 
 
 def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
+    from training.engine import device_of_process
+
+    if device_of_process().type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess
     from training.export import export, trained_model_of
     from training.models import load_model, load_tokenizer
     from training.organism.cache import ensure_organism
 
     path = str(ensure_organism(chosen.model, chosen.spec.data)) if chosen.model.embedded else chosen.model.path
     model = load_model(path, trial.precision)
-    trained = trained_model_of(checkpoint, model)
+    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
+        trained = trained_model_of(checkpoint, model)
     if to.is_dir():
         shutil.rmtree(to)  # empty, as was seen before
     export(trained, load_tokenizer(path), to, form=form, precision=trial.precision if form == "model" else None)

@@ -132,7 +132,7 @@ class Progress(Screen):
 
     def _left(self, before: str, after: str = "") -> str:
         """The time left between ``before`` and ``after``; nothing while it is unknown."""
-        left = self.seconds_left()
+        left = self.seconds_left() if self._done < self._total else None
         return "" if left is None else f"{before}about {duration(left)} left{after}"
 
     def _line(self, job_id: str, event: Event, seconds: float) -> str:

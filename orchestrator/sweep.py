@@ -191,6 +191,7 @@ def _search(
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)
+        progress.say("nothing is left to run: the report is written anew, and MLflow gets what it has missed")
         return None
     progress.phase("starting Ray" if address is None else f"joining Ray at {address}")
     try:

@@ -134,6 +134,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
 
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress) -> "Workbench":
+    progress.doing("importing torch, transformers and DeepSpeed")
     from training.deepspeed_config import BatchSizes
     from training.engine import start_process
     from training.organism.cache import ensure_organism

@@ -36,7 +36,7 @@ class TrainProgress(Screen):
 
     def doing(self, what: str) -> None:
         """What takes its time before the training, and when it began."""
-        self._line = what
+        self._line = ""
         self.say(f"{duration(time.time() - self._began):>7}  {what}")
 
     def phase(self, text: str, fraction: float) -> None:
