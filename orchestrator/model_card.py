@@ -112,7 +112,7 @@ def _measurements(
     names = list(dict.fromkeys([*(name for name in wanted if name in record.metrics), *record.metrics]))
     lines = [said, "", f"| metric | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
     for name in names:
-        if not name.startswith("train/"):
+        if not name.startswith(("train/", "evaluation/")):
             lines.append(f"| {name} | {' | '.join(column.cell(name) for column in columns.values())} |")
     return lines
 
