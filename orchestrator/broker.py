@@ -43,13 +43,18 @@ class Update:
     error: str | None = None
     """Why it failed."""
     reason: str | None = None
-    """Why it was pruned."""
+    """Why it was pruned, or stopped."""
+    unprepared: bool = False
+    """Whether it failed before its trial began, for a reason that stops every other trial of its model too."""
 
     @property
     def final(self) -> bool:
         """Whether nothing follows."""
         return self.kind not in ("step", "rung")
 
+
+_GIVEN_UP = Update("stopped", reason="its model cannot be prepared")
+"""What comes of a trial whose model another trial found unusable."""
 
 CLOSE = "close"
 """Handed to a slot in place of a job when there is nothing more to do."""
@@ -79,6 +84,7 @@ class Broker:
         self._last: int | None = None
         self._closed = self._stopping = False
         self._lost: str | None = None
+        self._unprepared: list[dict[str, Any]] = []
         self._changed = asyncio.Condition()
 
     async def submit(self, job: Job) -> None:
@@ -91,6 +97,8 @@ class Broker:
                 self._end(job.id, Update("stopped"))
             elif self._lost:
                 self._end(job.id, Update("failed", error=self._lost))
+            elif job.model in self._unprepared:
+                self._end(job.id, _GIVEN_UP)
             else:
                 self._waiting.append(job)
             self._changed.notify_all()
@@ -200,8 +208,10 @@ class Broker:
             if answers:
                 self._answers[job_id] = answers
             if update.final:
-                self._assigned.pop(slot, None)
+                job = self._assigned.pop(slot, None)
                 self._end(job_id, update)
+                if update.unprepared and job is not None:
+                    self._give_up(job.model)
             else:
                 self._updates[job_id].append(update)
             self._changed.notify_all()
@@ -222,6 +232,13 @@ class Broker:
                 await self._changed.wait_for(ready)
         except TimeoutError:
             pass
+
+    def _give_up(self, model: dict[str, Any]) -> None:
+        """End what waits of a model that cannot be prepared; what other slots have of it meets the same fault there."""
+        self._unprepared.append(model)
+        for job in [job for job in self._waiting if job.model == model]:
+            self._waiting.remove(job)
+            self._end(job.id, _GIVEN_UP)
 
     def _cancel(self, job_id: str) -> None:
         self._cancelled.add(job_id)

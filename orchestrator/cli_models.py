@@ -91,7 +91,7 @@ def inspect(
 
     loaded = load_spec(spec, overrides or [])
     chosen = chosen_model(loaded, model)
-    check_specification(loaded)
+    check_specification(loaded, Terminal(stderr=True).say)
     found = inspect_samples(loaded, chosen, samples=samples, split=split)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))

@@ -45,8 +45,9 @@ def resume(
     from orchestrator.sweep import drive
     from orchestrator.terminal import Terminal
 
-    session = Session.again(directory, overrides or [], accept=accept)
-    _tell(drive(session, address, Terminal(stderr=as_json)), as_json)
+    console = Terminal(stderr=as_json)
+    session = Session.again(directory, overrides or [], accept=accept, address=address, say=console.say)
+    _tell(drive(session, address, console), as_json)
 
 
 def extend(
@@ -65,8 +66,10 @@ def extend(
     from orchestrator.sweep import drive
     from orchestrator.terminal import Terminal
 
-    session = Session.again(directory, overrides or [], more=trials, accept=accept)
-    _tell(drive(session, address, Terminal(stderr=as_json)), as_json)
+    console = Terminal(stderr=as_json)
+    say = console.say
+    session = Session.again(directory, overrides or [], more=trials, accept=accept, address=address, say=say)
+    _tell(drive(session, address, console), as_json)
 
 
 def _tell(outcome: "Outcome", as_json: bool) -> None:
@@ -104,8 +107,9 @@ def front(
     directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
     as_json: Json = False,
 ) -> None:
-    """Show the Pareto front of each sweep that has run."""
-    from orchestrator.summary import print_fronts, read_front
+    """Show the Pareto front of each sweep, so far where it has not ended."""
+    from orchestrator.front_file import read_front
+    from orchestrator.summary import print_fronts
     from orchestrator.terminal import Terminal
 
     fronts = {str(directory): read_front(directory) for directory in directories}
@@ -150,10 +154,13 @@ def plan(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits."""
+    """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits.
+
+    Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
+    """
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_json, print_plan
-    from orchestrator.terminal import Terminal
+    from orchestrator.terminal import Terminal, complain
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
@@ -162,11 +169,14 @@ def plan(
         from orchestrator.plan_profile import profiler
 
         measure = profiler(loaded, Terminal(stderr=as_json))
-    found = make_plan(loaded, address, measure)
+    found = make_plan(loaded, address, measure, say=Terminal(stderr=True).say)
     if as_json:
         print(json.dumps(plan_json(found), indent=2))
     else:
         print_plan(found, Terminal())
+    if found.refusal:
+        complain(found.refusal)
+        raise typer.Exit(2)
 
 
 def status(directory: Directory, as_json: Json = False) -> None:

@@ -69,7 +69,7 @@ def extract_one(spec: SweepSpec, model_name: str | None, out: str | Path | None,
     from orchestrator.plot_direction import write_direction_png
 
     model = chosen_model(spec, model_name)
-    check_specification(spec)
+    check_specification(spec, console.say)
     directory = create_output(out, f"{spec.name}-direction")
     extraction, seconds = _extracted(spec, model, directory, console.say)
     outcome = DirectionOutcome(directory, model.name, extraction, seconds)

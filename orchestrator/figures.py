@@ -1,21 +1,23 @@
-"""Measured seconds that plans are made of: from earlier sweeps' journals, and from ``procon plan --profile``."""
+"""Measured seconds that plans are made of, kept in the user's cache folder: found from any folder, for this hardware.
+
+Every sweep leaves its own there when it ends, and ``procon plan --profile`` what it measures. Sweeps of versions that
+left none are found in ``runs``.
+"""
 
 import contextlib
-import itertools
 import json
-import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, read_journal
 from orchestrator.manifest import hardware
+from orchestrator.measured import journal_figures, journal_frame
 from orchestrator.output import JOURNAL, SPEC, write_json
-from orchestrator.records import Status
-from sweeps.cost import Figures
+from sweeps.cost import Figures, Frame
 from sweeps.spec import SweepSpec
 from training.config import ModelConfig
 from training.organism.cache import cache_root
@@ -27,8 +29,11 @@ SWEEPS = 20
 """Earlier sweeps that are looked into, the newest."""
 LARGEST_JOURNAL = 32 * 2**20
 """Bytes of a journal that is still read for its figures."""
+USUAL = Frame(seconds_start=30.0, seconds_end=5.0)
+"""Start and end of a sweep on a machine where none has run yet."""
 
 Key = dict[str, Any]
+Source = Literal["sweep", "profile"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
         "constraint": trial.constraint.type,
         "zero_stage": trial.deepspeed.zero_stage,
         "evaluation": spec.evaluation.model_dump(mode="json"),
+        "direction": spec.direction.model_dump(mode="json"),
+        "task": spec.data.task.model_dump(mode="json"),
         "workers": resources.workers,
         "gpus_per_worker": resources.gpus_per_worker,
         "hardware": machine,
@@ -69,44 +76,108 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
 def stored_figures(spec: SweepSpec, model: ModelConfig, runs: Path = Path("runs")) -> Stored | None:
     """The latest figures for ``model`` as ``spec`` trains and measures it on this hardware; none where there are none.
 
-    A real sweep's journal in ``runs`` comes before a short measurement: it knows how trials slow each other down.
+    Those of a real sweep come before a short measurement: it knows how trials slow each other down.
     """
     key = figure_key(spec, model, hardware())
+    entries = [entry for entry in _entries("models") if entry["key"] == key]
+    for entry in entries:
+        if entry["source"] == "sweep":
+            return Stored(_figures_of(entry), f"the sweep in {entry['directory']}")
     for directory in _sweeps(runs):
         found = _of_sweep(directory, key)
         if found is not None:
             return Stored(found, f"the sweep in {directory}")
-    for entry in _entries():
-        if entry["key"] == key:
-            figures = Figures(entry["seconds_per_step"], entry["seconds_beside"])
-            return Stored(figures, f"procon plan --profile of {time.strftime('%Y-%m-%d', time.gmtime(entry['time']))}")
+    for entry in entries:
+        day = time.strftime("%Y-%m-%d", time.gmtime(entry["time"]))
+        return Stored(_figures_of(entry), f"procon plan --profile of {day}")
     return None
 
 
-def store_figures(spec: SweepSpec, model: ModelConfig, figures: Figures) -> None:
+def stored_frame(slots: int) -> tuple[Frame, bool]:
+    """What start and end of sweeps take on this hardware, as the last one with ``slots`` slots did, else the last one.
+
+    Returns:
+        (the frame, whether it was measured).
+    """
+    machine = hardware()
+    here = [entry for entry in _entries("frames") if entry["hardware"] == machine]
+    alike = [entry for entry in here if entry["slots"] == slots] or here
+    if not alike:
+        return USUAL, False
+    return Frame(alike[0]["seconds_start"], alike[0]["seconds_end"]), True
+
+
+def store_figures(
+    spec: SweepSpec, model: ModelConfig, figures: Figures, source: Source = "profile", directory: Path | None = None
+) -> None:
     """Keep ``figures`` in the cache folder for later plans.
+
+    Args:
+        spec: how the model was trained and measured.
+        model: one of its models.
+        figures: what was measured.
+        source: by what.
+        directory: of the sweep, where it was one.
 
     Raises:
         OutputError: the cache folder cannot be written.
     """
     key = figure_key(spec, model, hardware())
-    others = [entry for entry in _entries() if entry["key"] != key]
+    others = [entry for entry in _entries("models") if (entry["key"], entry["source"]) != (key, source)]
+    new = {"key": key, "time": time.time(), "source": source, "directory": str(directory or ""), **vars(figures)}
+    _write([new, *others], _entries("frames"))
+
+
+def store_sweep(spec: SweepSpec, directory: Path, events: Sequence[Event], seconds_end: float, slots: int) -> None:
+    """Keep what the sweep in ``directory`` measured; a cache folder that cannot be written is passed over.
+
+    Args:
+        spec: the sweep's.
+        directory: its output folder.
+        events: its journal.
+        seconds_end: what its report took.
+        slots: trials that ran at once.
+    """
+    with contextlib.suppress(OutputError):
+        for model in spec.models:
+            figures = journal_figures(events, model.name)
+            if figures is not None:
+                store_figures(spec, model, figures, "sweep", directory)
+        frame = journal_frame(events)
+        if frame is not None:
+            machine = hardware()
+            others = [e for e in _entries("frames") if (e["hardware"], e["slots"]) != (machine, slots)]
+            frames = {"hardware": machine, "slots": slots, **vars(frame), "seconds_end": seconds_end}
+            _write(_entries("models"), [frames, *others])
+
+
+def _figures_of(entry: dict[str, Any]) -> Figures:
+    return Figures(**{name: entry[name] for name in Figures.__dataclass_fields__})
+
+
+def _write(models: list[dict[str, Any]], frames: list[dict[str, Any]]) -> None:
     path = cache_root() / FILE
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, [{"key": key, "time": time.time(), **vars(figures)}, *others][:KEPT])
+        write_json(path, {"models": models[:KEPT], "frames": frames[:KEPT]})
     except OSError as error:
         raise OutputError(
             f"{path} cannot be written: {error.strerror}; choose another folder by PROCON_CACHE"
         ) from error
 
 
-def _entries() -> list[dict[str, Any]]:
+_FIELDS = {
+    "models": {"key", "time", "source", "directory", *Figures.__dataclass_fields__},
+    "frames": {"hardware", "slots", *Frame.__dataclass_fields__},
+}
+
+
+def _entries(kind: Literal["models", "frames"]) -> list[dict[str, Any]]:
     """What the file holds, the newest first; a file of another version holds nothing."""
     try:
-        entries = json.loads((cache_root() / FILE).read_text(encoding="utf-8"))
-        return [entry for entry in entries if {"key", "time", *Figures.__dataclass_fields__} <= entry.keys()]
-    except (OSError, ValueError, TypeError, AttributeError):
+        entries = json.loads((cache_root() / FILE).read_text(encoding="utf-8"))[kind]
+        return [entry for entry in entries if _FIELDS[kind] <= entry.keys()]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return []
 
 
@@ -133,37 +204,3 @@ def _of_sweep(directory: Path, key: Key) -> Figures | None:
         return journal_figures(read_journal(directory / JOURNAL), models[0])
     except (OSError, ValueError, KeyError, TypeError, OutputError):
         return None  # another version's sweep, or a damaged one: no reason not to plan
-
-
-def journal_figures(events: Iterable[Event], model: str) -> Figures | None:
-    """Medians over the finished trainings of ``model``; none before one has finished and reported twice.
-
-    What a trial took outside its steps is the rest of its time, from when it was handed to Ray to its last word.
-    """
-    trials: dict[str, list[Event]] = {}
-    for event in events:
-        if event["event"] == "trial_started" and event["model"] == model and event.get("trial"):
-            trials[event["id"]] = [event]  # a trial that was started again is timed from there
-        elif event.get("id") in trials and event["event"] in ("trial_reported", "trial_ended"):
-            trials[event["id"]].append(event)
-    finished = [trial for trial in trials.values() if trial[-1].get("status") == Status.FINISHED]
-    paces = [pace for trial in finished for pace in _paces(trial)]
-    if not paces:
-        return None
-    per_step = statistics.median(paces)
-    beside = [trial[-1]["time"] - trial[0]["time"] - _steps(trial) * per_step for trial in finished]
-    return Figures(per_step, max(0.0, statistics.median(beside)))
-
-
-def _paces(trial: list[Event]) -> Iterator[float]:
-    """Seconds per step of every report but the first, whose steps also wait for references and the engine."""
-    reports = [event for event in trial if event["event"] == "trial_reported"]
-    for before, after in itertools.pairwise(reports):
-        if "train/seconds" in after["metrics"] and after["step"] > before["step"]:
-            yield after["metrics"]["train/seconds"] / (after["step"] - before["step"])
-
-
-def _steps(trial: list[Event]) -> int:
-    """Steps done since the trial was last started."""
-    reported = [int(event["step"]) for event in trial if event["event"] == "trial_reported"]
-    return reported[-1] if reported else 0

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from training.config import DataConfig, ModelConfig, Source
+from training.errors import TrainingError
 
 _ENDS = 2**20
 
@@ -21,16 +22,20 @@ def paths_of(source: Source) -> list[str]:
     return [path for part in parts if part is not None for path in ([part] if isinstance(part, str) else part)]
 
 
-def model_hash(model: ModelConfig) -> str | None:
-    """What tells one version of a model from another without reading gigabytes.
+def model_hash(model: ModelConfig, data: DataConfig | None = None) -> str | None:
+    """What tells one version of a model from another without reading gigabytes; none where it cannot be known.
 
-    The recipe of an embedded model, which decides its weights; the commit of a Hub model in the local cache; of a local
-    directory its configurations, and of every file of weights its size and its first and last mebibyte.
+    The recipe of an embedded model, with the rows of ``data`` where it is made of them; the commit of a Hub model in
+    the local cache; of a local directory its configurations, and of every file of weights its size and its first and
+    last mebibyte.
     """
     if model.embedded:
-        from training.organism.recipe import recipe_for
+        from training.organism.cache import organism_hash
 
-        return recipe_for(model).hash
+        try:
+            return organism_hash(model, data)
+        except TrainingError:
+            return None
     directory = Path(model.path)
     if not directory.is_dir():
         return _hub_commit(model.path)

@@ -2,23 +2,18 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.front_entries import entry
 from orchestrator.importance import importance
+from orchestrator.membership import Standing, Verdict, members, probabilities, standings
 from orchestrator.notes import notes
 from orchestrator.pooling import Answers, Pooled, pool
 from orchestrator.prediction import prediction
 from orchestrator.records import Status, TrialRecord
 from orchestrator.versus import versus
-from sweeps import replicates
 from sweeps.objectives import FeasibilityRule, Objective
 from sweeps.pareto import hypervolume, non_dominated
-from sweeps.replicates import Candidate, Estimate
 from sweeps.spec import REFERENCES
 
 if TYPE_CHECKING:
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
 FrontDocument = dict[str, Any]
 """What ``front.json`` holds: plain JSON values, no NaN."""
 
-BEST_RULE = "the front trial that dominates the largest volume on its own"
+BEST_RULE = "the front trial that dominates the largest volume on its own, by the select prompts"
 
 
 def build_front(
@@ -38,7 +33,9 @@ def build_front(
     answers: Answers | None = None,
     spec: "SweepSpec | None" = None,
 ) -> FrontDocument:
-    """The Pareto front of every model among its FINISHED feasible trials, on the report prompts.
+    """The Pareto front of every model among its FINISHED feasible trials: chosen on select, shown on report prompts.
+
+    Who is on the front is what :mod:`orchestrator.membership` says.
 
     Args:
         objectives: what the front trades off.
@@ -49,12 +46,17 @@ def build_front(
         spec: tells what was searched; none leaves out the notes that need it.
 
     Returns:
-        the document of ``front.json``: ``objectives``, ``feasible``, ``notes``, per model ``hypervolume``, ``front``
-        and ``selected`` (ids), ``reference``, ``trials``, ``prediction``, ``importance`` and, where the front is
-        empty, a ``note``; ``comparison`` where several models ran.
+        the document of ``front.json``: ``objectives``, ``feasible``, ``chosen_on`` (``select``, or ``all`` where the
+        prompts were not split), ``notes``, per model ``hypervolume`` (of the members that keep the rules on the report
+        prompts too, by their values there), ``front`` (ids), ``front_on_report`` (ids that the report prompts would
+        have chosen: no result, since values chosen by luck are not repeated), ``reference``, ``trials``,
+        ``prediction``, ``importance`` and, where the front is empty, a ``note``; ``comparison`` where several models
+        ran. Of a trial, ``on_front``, ``feasible`` and ``p_on_front`` are by the select prompts, ``on_report`` is what
+        the others say: ``feasible``, and ``behind``, the ids of the feasible members of the front that beat it there.
     """
     by_model: dict[str, list[TrialRecord]] = {}
-    for record in records:
+    listed = list(records)
+    for record in listed:
         by_model.setdefault(record.model, []).append(record)
     if spec is not None:  # which model had the first trial is chance
         order = [model.name for model in spec.models if model.name in by_model]
@@ -62,6 +64,7 @@ def build_front(
     document: FrontDocument = {
         "objectives": [{"metric": o.metric, "goal": o.goal, "worst": o.reference} for o in objectives],
         "feasible": [str(rule) for rule in feasible_rules],
+        "chosen_on": _chosen_on(listed),
         "models": {
             name: _model(objectives, feasible_rules, group, answers or {}, spec) for name, group in by_model.items()
         },
@@ -72,33 +75,6 @@ def build_front(
     return document
 
 
-def probability_on_front(
-    objectives: Sequence[Objective], counts: Sequence[Mapping[str, tuple[float, float]]], seed: int = 0
-) -> NDArray[np.float64] | None:
-    """How probable it is that each trial is on the front, given that its rates were measured on few prompts.
-
-    The parametric bootstrap of :func:`sweeps.replicates.probability_on_front`, which draws trials independently
-    although the same prompts measure them all. One training seed stands for all seeds
-    where a trial has no replicates; where it has, its pooled rate counts as many prompts as its interval is worth.
-    Feasibility is taken as measured.
-
-    Args:
-        objectives: what the front trades off.
-        counts: per trial, (successes, total) by metric; ``total`` as many independent prompts as the rate is worth.
-        seed: of the draws.
-
-    Returns:
-        ``[n]``, or None where an objective has no counts behind it.
-    """
-    if not counts or any(o.metric not in count for o in objectives for count in counts):
-        return None
-    candidates = [
-        Candidate(str(index), 1, tuple(Estimate.of_rate(*count[o.metric]) for o in objectives))
-        for index, count in enumerate(counts)
-    ]
-    return replicates.probability_on_front(candidates, [o.goal for o in objectives], seed)
-
-
 def _model(
     objectives: Sequence[Objective],
     rules: Sequence[FeasibilityRule],
@@ -107,36 +83,31 @@ def _model(
     spec: "SweepSpec | None",
 ) -> dict[str, Any]:
     everything = pool(records, answers)
-    trials = [p for p in everything if p.record.kind == "trial"]
     references = [p for p in everything if p.record.kind == "reference" and p.metrics]
     references.sort(key=lambda p: REFERENCES.index(p.record.label))
-    finished = [p for p in trials if p.record.status is Status.FINISHED and _measured(objectives, p.metrics)]
-    candidates = [p for p in finished if all(rule.holds(p.metrics) for rule in rules)]
-    on_front = _front(objectives, candidates, [p.metrics for p in candidates])
-    # The search saw one seed's values on the select prompts; old journals have no split.
-    seen = {p.record.id: p.record.select_metrics or p.record.metrics for p in finished}
-    kept = [p for p in finished if all(rule.holds(seen[p.record.id]) for rule in rules)]
-    selected = _front(objectives, kept, [seen[p.record.id] for p in kept])
-    sure = probability_on_front(objectives, [_worth(objectives, p) for p in candidates])
-    probability = {} if sure is None else dict(zip(on_front, sure.tolist(), strict=True))
+    standing = {one.record.id: one for one in standings(objectives, rules, records)}
+    trials = [p for p in everything if p.record.id in standing]
+    probability = probabilities(objectives, rules, list(standing.values()))
+    finished = [p for p in trials if standing[p.record.id].feasible is not None]
+    reported = members(objectives, rules, [p.metrics for p in finished])
+    on_report = {p.record.id: one for p, one in zip(finished, reported, strict=True)}
+    front = [p for p in finished if standing[p.record.id].on_front]
+    kept = [p for p in front if on_report[p.record.id].feasible]
     metrics = [o.metric for o in objectives]
-    values = [[p.metrics[metric] for metric in metrics] for p in candidates]
     model: dict[str, Any] = {
-        "hypervolume": float(hypervolume(values, [o.goal for o in objectives], [o.reference for o in objectives])),
-        "front": [trial for trial, member in on_front.items() if member],
-        "selected": [trial for trial, member in selected.items() if member],
+        "hypervolume": _volume(objectives, [p.metrics for p in kept]),
+        "front": [p.record.id for p in front],
+        "front_on_report": [trial for trial, one in on_report.items() if one.on_front],
         "reference": {p.record.label: entry(p) for p in references},
         "trials": [
             {
                 "id": p.record.id,
                 **entry(p),
-                "on_front": on_front.get(p.record.id, False),
-                "selected": selected.get(p.record.id, False),
+                "on_front": standing[p.record.id].on_front,
                 "p_on_front": probability.get(p.record.id),
-                "feasible": p.record.id in on_front if p in finished else None,
-                **(
-                    {"versus": versus(p, references, metrics, answers)} if on_front.get(p.record.id) and answers else {}
-                ),
+                "feasible": standing[p.record.id].feasible,
+                "on_report": _on_report(objectives, p, kept, on_report.get(p.record.id)),
+                **({"versus": versus(p, references, metrics, answers)} if answers and p in front else {}),
             }
             for p in trials
         ],
@@ -144,32 +115,26 @@ def _model(
         "importance": importance(objectives, [p.record for p in trials], spec.ranges if spec else None),
     }
     if not model["front"]:
-        model["note"] = _why_empty(
-            rules, [p.record for p in trials], [replace(p.record, metrics=dict(p.metrics)) for p in finished]
-        )
+        model["note"] = _why_empty(rules, [p.record for p in trials], [standing[p.record.id] for p in finished])
     return model
 
 
-def _front(
-    objectives: Sequence[Objective], trials: Sequence[Pooled], metrics: Sequence[Mapping[str, float]]
-) -> dict[str, bool]:
-    """Whether each of ``trials`` is on the front of ``metrics``, by id."""
-    values = [[found.get(o.metric, math.nan) for o in objectives] for found in metrics]
-    # Plain booleans: NumPy scalars are no JSON.
-    members = non_dominated(values, [o.goal for o in objectives]).tolist()
-    return dict(zip((p.record.id for p in trials), members, strict=True))
+def _on_report(
+    objectives: Sequence[Objective], trial: Pooled, kept: Sequence[Pooled], verdict: Verdict | None
+) -> dict[str, Any] | None:
+    """What the report prompts say of a trial that has finished: its rules, and which members, of ``kept``, beat it."""
+    if verdict is None:
+        return None
+    ahead = [member.record.id for member in kept if _dominates(objectives, member.metrics, trial.metrics)]
+    return {"feasible": verdict.feasible, "behind": ahead}
 
 
-def _worth(objectives: Sequence[Objective], trial: Pooled) -> dict[str, tuple[float, float]]:
-    counts = {o.metric: trial.effective_count(o.metric) for o in objectives}
-    return {metric: count for metric, count in counts.items() if count is not None}
+def _dominates(objectives: Sequence[Objective], one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    rows = [[metrics[o.metric] for o in objectives] for metrics in (one, other)]
+    return not non_dominated(rows, [o.goal for o in objectives])[1]
 
 
-def _measured(objectives: Sequence[Objective], metrics: Mapping[str, float]) -> bool:
-    return all(math.isfinite(metrics.get(o.metric, math.nan)) for o in objectives)
-
-
-def _why_empty(rules: Sequence[FeasibilityRule], trials: Sequence[TrialRecord], finished: Sequence[TrialRecord]) -> str:
+def _why_empty(rules: Sequence[FeasibilityRule], trials: Sequence[TrialRecord], finished: Sequence[Standing]) -> str:
     """Why no trial is on the front, and what comes nearest."""
     if not finished:
         tally = ", ".join(f"{count} {status}" for status, count in _statuses(trials)) or "none was started"
@@ -180,8 +145,8 @@ def _why_empty(rules: Sequence[FeasibilityRule], trials: Sequence[TrialRecord], 
     reached = f"comes nearest with {value:.3g}" if math.isfinite(value) else "did not measure it either"
     rules_text = " and ".join(str(rule) for rule in rules)
     return (
-        f"None of the {len(finished)} finished trials keeps {rules_text}, so the front is empty: trial {nearest.id} "
-        f"{reached} for {hardest.metric}; loosen the rule under feasible, or widen the search."
+        f"None of the {len(finished)} finished trials keeps {rules_text}, so the front is empty: trial "
+        f"{nearest.record.id} {reached} for {hardest.metric}; loosen the rule under feasible, or widen the search."
     )
 
 
@@ -201,7 +166,8 @@ def _comparison(objectives: Sequence[Objective], models: Mapping[str, Any]) -> d
 def _summary(objectives: Sequence[Objective], model: Mapping[str, Any]) -> dict[str, Any]:
     metrics = [o.metric for o in objectives]
     front = [trial for trial in model["trials"] if trial["on_front"]]
-    best = max(front, key=lambda trial: _own_volume(objectives, trial["metrics"]), default=None)
+    # Chosen as the front itself is: the best of the values that are shown would be the luckiest.
+    best = max(front, key=lambda trial: _volume(objectives, [trial["select"]["metrics"]]), default=None)
     kept = ("id", "params", "metrics", "intervals")
     return {
         "hypervolume": model["hypervolume"],
@@ -214,6 +180,12 @@ def _summary(objectives: Sequence[Objective], model: Mapping[str, Any]) -> dict[
     }
 
 
-def _own_volume(objectives: Sequence[Objective], metrics: Mapping[str, float]) -> float:
-    values = [[metrics[o.metric] for o in objectives]]
+def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, float]]) -> float:
+    values = [[metrics[o.metric] for o in objectives] for metrics in measured]
     return float(hypervolume(values, [o.goal for o in objectives], [o.reference for o in objectives]))
+
+
+def _chosen_on(records: Iterable[TrialRecord]) -> str:
+    """``select``, or ``all`` where the prompts were not split, so that the values shown are those chosen by."""
+    split = any(record.select_metrics not in ({}, record.metrics) for record in records)
+    return "select" if split else "all"

@@ -1,20 +1,21 @@
 """What ``front.json`` holds of one trial or reference (pure)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.pooling import Pooled
+from orchestrator.pooling import Pooled, mean_metrics
 from orchestrator.records import RungRecord, TrialRecord
+from orchestrator.search_view import seen_counts, seen_metrics
 from sweeps.statistics import wilson_interval
 
 
 def entry(pooled: Pooled) -> dict[str, Any]:
     """What references and trials have in common.
 
-    ``metrics``, ``intervals`` and ``counts`` are of the report prompts, over all seeds; ``select`` is what the search
-    saw, the searched seed on the select prompts; ``seeds`` lists every seed where there are several; ``rungs`` is the
-    last rung of a trial that has one.
+    ``metrics``, ``intervals`` and ``counts`` are of the report prompts, over all seeds; ``select`` is what the front is
+    chosen by, the same of the select prompts; ``seeds`` lists every seed where there are several, the first being the
+    one that the search saw; ``rungs`` is the last rung of a trial that has one.
     """
     record = pooled.record
     found: dict[str, Any] = {
@@ -23,7 +24,7 @@ def entry(pooled: Pooled) -> dict[str, Any]:
         "metrics": finite(pooled.metrics),
         "intervals": {name: list(interval) for name, interval in pooled.intervals.items()},
         "counts": {name: list(count) for name, count in pooled.counts.items()},
-        "select": _select(record),
+        "select": _select(pooled.seeds or (record,)),
         "replicates": len(pooled.seeds),
     }
     if pooled.others:
@@ -34,18 +35,36 @@ def entry(pooled: Pooled) -> dict[str, Any]:
     return found | {name: value for name, value in optional.items() if value}
 
 
+def unconfirmed(trial: Mapping[str, Any]) -> str:
+    """Why the report prompts do not bear out that ``trial`` is on the front, in a few words; empty where they do.
+
+    Only for members, as ``front.json`` holds them; what an earlier version wrote says nothing of it.
+    """
+    found = trial.get("on_report") or {"feasible": True, "behind": []}
+    if not found["feasible"]:
+        return "breaks a rule"
+    return f"behind {', '.join(found['behind'])}" if found["behind"] else ""
+
+
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """``metrics`` with null, which JSON has, for what is no number."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _select(record: TrialRecord) -> dict[str, Any]:
-    """What the search saw; journals without a split hold one measurement for both."""
-    metrics, counts = record.select_metrics or record.metrics, record.select_counts
-    counts = counts if record.select_metrics else record.counts
+def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Means over ``seeds`` on the select prompts, and the hull of their intervals.
+
+    Journals without a split hold one measurement for both halves.
+    """
+    counts = [seen_counts(seed) for seed in seeds]
+    shared = [name for name in counts[0] if all(name in one for one in counts)]
+    intervals = {name: [wilson_interval(*one[name]) for one in counts] for name in shared}
     return {
-        "metrics": finite(metrics),
-        "intervals": {name: list(wilson_interval(*count)) for name, count in counts.items()},
+        "metrics": finite(mean_metrics([seen_metrics(seed) for seed in seeds])),
+        "intervals": {
+            name: [min(low for low, _ in found), max(high for _, high in found)] for name, found in intervals.items()
+        },
+        "counts": {name: [sum(part) for part in zip(*(one[name] for one in counts), strict=True)] for name in shared},
     }
 
 
@@ -70,4 +89,5 @@ def _seed(record: TrialRecord) -> dict[str, Any]:
         "status": str(record.status),
         "metrics": finite(record.metrics),
         "counts": {name: list(count) for name, count in record.counts.items()},
+        "select": _select([record]),
     }

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from orchestrator.front_entries import unconfirmed
 from orchestrator.plots import REFERENCE_NAMES, estimate, format_value, short_params
 
 Cells = Sequence[tuple[str, bool]]
@@ -21,12 +22,15 @@ def front_table(front: Mapping[str, Any], model: str) -> str:
     head = [("trial", False), *((escape(n), True) for n in names.values()), *((heading(m), True) for m in metrics)]
     sure = any(trial["p_on_front"] is not None for trial in body["trials"])
     head += [("probability<br>on the front", True)] if sure else []
+    split = front["chosen_on"] == "select"
+    head += [("on the report<br>prompts", False)] if split else []
     rows = []
     for trial in members:
         row = [(escape(trial["id"]) + _seeds(trial), False)]
         row += [(escape(format_value(trial["params"].get(path, ""))), True) for path in names]
         row += [(number(trial, metric), True) for metric in metrics]
         row += [(_probability(trial["p_on_front"]), True)] if sure else []
+        row += [(escape(unconfirmed(trial)) or "confirmed", False)] if split else []
         rows.append(row)
     return table(head, rows)
 

@@ -16,11 +16,9 @@ from pydantic_core import from_json
 
 from orchestrator.disk import once_there_is_room
 from orchestrator.errors import OutputError
-from orchestrator.records import RungRecord, Status, TrialRecord
+from orchestrator.records import RungRecord, Status, TrialRecord, is_kept
 
 Event = dict[str, Any]
-KEPT = (Status.FINISHED, Status.PRUNED, Status.FAILED)
-"""Ends that stand: a trial that was STOPPED is run again when its sweep is resumed."""
 
 
 class Journal:
@@ -148,6 +146,22 @@ def records(events: Iterable[Event]) -> list[TrialRecord]:
     return [draft.record() for draft in drafts.values()]
 
 
+def ended_for_good(event: Event) -> bool:
+    """Whether the trial that ``event`` ended is left as it is when its sweep is resumed."""
+    return is_kept(event["status"], event.get("unprepared", False))
+
+
+def models_given_up(events: Iterable[Event]) -> dict[str, str]:
+    """Why the last driver gave a model up, by model: its preparation failed, and so would every trial of it."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event["event"] in ("sweep_started", "sweep_resumed"):
+            found = {}
+        elif event["event"] == "model_given_up":
+            found[event["model"]] = event["error"]
+    return found
+
+
 @dataclass
 class _Draft:
     """What is known of one trial so far."""
@@ -159,7 +173,7 @@ class _Draft:
 
     def restart(self, event: Event) -> None:
         """Take in a start: it undoes an end that was none, but never a final one."""
-        if self.ended is not None and self.ended["status"] not in KEPT:
+        if self.ended is not None and not ended_for_good(self.ended):
             self.ended = None
         if self.ended is None:
             self.started = {**event, "time": self.started["time"]}
@@ -194,6 +208,7 @@ def _what_ended(ended: Event | None) -> dict[str, Any]:
         "select_metrics": ended.get("select_metrics", {}),
         "select_counts": _pairs(ended.get("select_counts", {})),
         "error": ended["error"],
+        "unprepared": ended.get("unprepared", False),
         "reason": ended.get("reason"),
         "finished": ended["time"],
     }

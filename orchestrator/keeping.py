@@ -1,40 +1,82 @@
 """Which trials' checkpoints stay on disk: those that somebody may still want."""
 
-import math
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestrator.journal import Event, records
+from orchestrator.membership import members, probabilities, standings
+from orchestrator.pooling import mean_metrics
 from orchestrator.records import Status, TrialRecord
 from sweeps.keeping import KeepConfig
-from sweeps.objectives import Objective
-from sweeps.pareto import non_dominated
+from sweeps.objectives import FeasibilityRule, Objective
+from sweeps.replicates import OVER_SEEDS, UNLIKELY
 from sweeps.spec import SweepSpec
 
+SURELY_OFF = UNLIKELY / 5
+"""A trial goes when it is on the front with no more than this probability: what is deleted cannot come back, while a
+probability rises again when what beat the trial turns out to have been lucky."""
 
-def superfluous(trials: Iterable[TrialRecord], objectives: Sequence[Objective], keep: KeepConfig) -> list[str]:
+
+def superfluous(
+    trials: Iterable[TrialRecord],
+    objectives: Sequence[Objective],
+    rules: Sequence[FeasibilityRule],
+    keep: KeepConfig,
+    *,
+    replicates: bool = False,
+) -> list[str]:
     """Ids of ended trials whose checkpoints nobody needs.
 
-    A stopped trial keeps its own, since it goes on from there when the sweep is resumed. Of the finished trials those
-    stay that no other trial of their model dominates on the select or on the report prompts.
+    A trial that was stopped keeps its own, since it goes on from there when the sweep is resumed. With ``keep`` at
+    ``front`` those stay that are on the front or may belong there, by the function that builds the front, or that are
+    on the front of the report prompts; and with each its replicates. Where no trial keeps the rules, they are left out,
+    since our advice is then to loosen them. Where nothing is known of the error of an objective only the fronts stay.
+
+    Args:
+        trials: of all models, references and replicates included.
+        objectives: what the front trades off.
+        rules: bounds that a trial must keep.
+        keep: what the specification asks for.
+        replicates: whether trials near the front are still to be repeated, which may show that a seed was lucky. What
+            another seed can change is then allowed for, and where no error is known all that have finished stay.
     """
-    ended = [record for record in trials if record.status not in (Status.RUNNING, Status.STOPPED)]
+    listed = list(trials)
+    ended = [record for record in listed if record.kept]
     if keep.checkpoints == "all":
         wanted = {record.id for record in ended if record.status is Status.FINISHED}
     elif keep.checkpoints == "none":
         wanted = set()
     else:
         wanted = set[str]()
-        for model in {record.model for record in ended}:
-            finished = [r for r in ended if r.model == model and r.kind == "trial" and r.status is Status.FINISHED]
-            for values in (
-                [[record.metrics.get(o.metric, math.nan) for o in objectives] for record in finished],
-                [[record.select_metrics.get(o.metric, math.nan) for o in objectives] for record in finished],
-            ):
-                members = non_dominated(values, [o.goal for o in objectives])
-                wanted |= {record.id for record, member in zip(finished, members, strict=True) if member}
+        for model in dict.fromkeys(record.model for record in ended):
+            wanted |= _near_the_front([r for r in listed if r.model == model], objectives, rules, replicates)
     return [record.id for record in ended if record.id not in wanted]
+
+
+def _near_the_front(
+    trials: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    rules: Sequence[FeasibilityRule],
+    replicates: bool,
+) -> set[str]:
+    found = standings(objectives, rules, trials)
+    if not any(one.feasible for one in found):
+        rules = ()
+        found = standings(objectives, rules, trials)
+    found = [one for one in found if one.feasible is not None]
+    probability = probabilities(objectives, rules, found, OVER_SEEDS if replicates else 0.0)
+    unknown = 1.0 if replicates else 0.0
+    reported = members(objectives, rules, [mean_metrics([s.metrics for s in one.seeds.finished]) for one in found])
+    wanted = [
+        one.seeds
+        for one, on_report in zip(found, reported, strict=True)
+        if one.on_front
+        or on_report.on_front
+        or probability.get(one.record.id, unknown) > SURELY_OFF
+        or any(not other.kept for other in one.seeds.others)
+    ]
+    return {seed.id for seeds in wanted for seed in seeds.finished}
 
 
 class Keeper:
@@ -42,7 +84,7 @@ class Keeper:
 
     Args:
         directory: holds one folder a trial.
-        spec: objectives, and what is to be kept.
+        spec: objectives, rules, and what is to be kept.
         known: trials of earlier drivers.
     """
 
@@ -56,7 +98,25 @@ class Keeper:
         """Take in one event of the journal."""
         if event["event"] == "trial_started":
             self._events[event["id"]] = event
+            self._records[event["id"]] = records([event])[0]
         elif event["event"] == "trial_ended":
             self._records[event["id"]] = records([self._events.pop(event["id"]), event])[0]
-            for trial in superfluous(self._records.values(), self._spec.objectives, self._spec.keep):
-                shutil.rmtree(self._directory / trial, ignore_errors=True)
+            self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
+
+    def settle(self) -> None:
+        """Everything has ended, replicates too: what only they could have brought to the front is let go."""
+        self._remove(replicates=False)
+
+    def _remove(self, replicates: bool) -> None:
+        spec = self._spec
+        listed = self._records.values()
+        for trial in superfluous(listed, spec.objectives, spec.feasible, spec.keep, replicates=replicates):
+            shutil.rmtree(self._directory / trial, ignore_errors=True)
+            # What is surely off the front need not be compared again; without it others are rather kept than not.
+            self._forget(trial)
+
+    def _forget(self, trial: str) -> None:
+        record = self._records[trial]
+        repeated = any(other.replicate_of == trial for other in self._records.values())
+        if record.kind != "replicate" and not repeated:
+            del self._records[trial]

@@ -20,7 +20,7 @@ def manifest(spec: SweepSpec) -> dict[str, Any]:
         "command": sys.argv,
         "git": _git_commit(),
         "data": data_hashes(spec.data),
-        "models": {model.name: model_hash(model) for model in spec.models},
+        "models": {model.name: model_hash(model, spec.data) for model in spec.models},
         "seeds": {"trial": spec.trial.seed, "searcher": spec.searcher.seed, "evaluation": spec.evaluation.seed},
         "hardware": hardware(),
     }

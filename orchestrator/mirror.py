@@ -11,6 +11,8 @@ from orchestrator.report import ReportFiles
 from orchestrator.session import Session
 from orchestrator.tracking import Tracker, parent_key
 
+GIVEN_UP = "procon.given_up"
+"""Tag of a parent run whose model could not be prepared: why."""
 FLUSH_SECONDS = 60.0
 """How long the end of a sweep waits for an MLflow that is slow or away."""
 
@@ -29,6 +31,7 @@ class Mirror:
 
         self._runs: dict[str, str] = dict(known)
         self._ended: float | None = None  # when an earlier driver came to the end, where nothing has happened since
+        self._given_up: set[str] = set()
 
         def remember(key: str, run_id: str) -> None:
             session.journal.append("mlflow_run", key=key, run_id=run_id)
@@ -80,6 +83,13 @@ class Mirror:
             self._events[event["id"]].append(event)
             self._tracker.trial_finished(self._record(event["id"]))
             del self._events[event["id"]]
+        elif kind == "model_given_up":
+            self._given_up.add(event["model"])
+            self._tracker.parent(event["model"], tags={GIVEN_UP: event["error"]})
+        elif kind == "sweep_resumed":
+            for model in self._given_up:
+                self._tracker.parent(model, tags={GIVEN_UP: ""})
+            self._given_up.clear()
 
     def finish(self, front: dict[str, Any], files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered.
@@ -92,7 +102,8 @@ class Mirror:
         """
         for model in self._models:
             status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
-            self._tracker.finish_parent(model, status, files, front, self._ended)
+            ended = Status.FAILED if model in self._given_up else status
+            self._tracker.finish_parent(model, ended, files, front, self._ended)
         return self._tracker.close(FLUSH_SECONDS)
 
     def abandon(self, status: Status, reason: str) -> None:

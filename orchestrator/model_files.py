@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.memory import Shape
-from training.config import ModelConfig, Source
+from training.config import DataConfig, ModelConfig, Source
+from training.data.tables import FILES
 from training.errors import ModelError, TrainingError
 
 ROWS = 256
@@ -16,17 +17,39 @@ LARGEST_FILE = 64 * 2**20
 """Bytes of a data file that is still read for it."""
 
 
-def model_directory(model: ModelConfig) -> Path | None:
-    """The folder of ``model`` on this machine; none for an embedded model that is not built yet, and for a Hub id."""
+def model_directory(model: ModelConfig, data: DataConfig) -> Path | None:
+    """The folder of ``model`` on this machine; none for an embedded model that is not built yet, and for a Hub id.
+
+    Raises:
+        DataError: a source that the model is made of cannot be read.
+    """
     if not model.embedded:
         return Path(model.path) if Path(model.path).is_dir() else None
-    from training.organism.cache import cache_root
-    from training.organism.recipe import recipe_for
-    from training.organism.shipped import directory_name, shipped_directory
+    from training.organism.cache import organism_directory
 
-    recipe = recipe_for(model)
-    folder = shipped_directory(recipe) or cache_root() / "organisms" / directory_name(recipe)
+    folder = organism_directory(model, data)
     return folder if folder.is_dir() else None
+
+
+def build_seconds(model: ModelConfig) -> float:
+    """About how long the embedded ``model`` takes to build: as its like in the cache did, else as on two slow cores."""
+    from training.organism.cache import cache_root
+    from training.organism.recipe import BUILD_SECONDS, recipe_for
+
+    path = recipe_for(model).path
+    built = sorted((cache_root() / "organisms").glob(f"{path.replace('/', '-')}-*/organism.json"), key=_age)
+    for file in built:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["recipe"]["path"] == path:
+                return float(found["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return BUILD_SECONDS[path]
+
+
+def _age(file: Path) -> float:
+    return -file.stat().st_mtime
 
 
 def model_shape(model: ModelConfig) -> Shape | None:
@@ -71,18 +94,17 @@ class SampleLength:
     """Whether it is the mean over real samples; else it is ``max_length``, which none exceeds."""
 
 
-def sample_length(model: ModelConfig, task: Source, max_length: int) -> SampleLength:
+def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleLength:
     """The mean length of the task samples in the model's tokens, chat template included, over at most 256 of them.
 
     Where model or data are not files on this machine, or the data are large, it is the bound ``max_length``: reading
     them is not worth a plan's while.
 
     Args:
-        model: whose tokenizer and chat template are used, by their files alone.
+        folder: of the model, whose tokenizer and chat template are used by their files alone; none where there is none.
         task: the task source.
         max_length: longest sample in tokens.
     """
-    folder = model_directory(model)
     rows = _rows(task)
     if folder is None or not rows:
         return SampleLength(max_length, measured=False)
@@ -138,4 +160,4 @@ def _rows(source: Source) -> list[dict[str, str]]:
 
 
 def _cheap(path: str, kind: str) -> bool:
-    return kind == "embedded" or (kind in ("parquet", "json") and Path(path).stat().st_size <= LARGEST_FILE)
+    return kind == "embedded" or (kind in FILES and Path(path).stat().st_size <= LARGEST_FILE)

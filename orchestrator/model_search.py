@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from orchestrator.broker import Job
-from orchestrator.journal import KEPT
 from orchestrator.proposal import Kind, Proposal
 from orchestrator.records import TrialRecord
 from orchestrator.replicates import Repetition, next_repetition
@@ -44,11 +43,11 @@ class ModelSearch:
         self.trials = TrialStudy(spec, self.space, spec.models.index(model), len(known))
         self.running: dict[str, Proposal] = {}
         """What was proposed and has not ended, by id."""
-        self.ended: dict[str, TrialRecord] = {record.id: record for record in known if record.status in KEPT}
+        self.ended: dict[str, TrialRecord] = {record.id: record for record in known if record.kept}
         """Everything that ended, by id."""
         self._spec = spec
         self._say = say
-        self._unfinished = deque(record for record in known if record.status not in KEPT)
+        self._unfinished = deque(record for record in known if not record.kept)
         there = {record.label for record in known if record.kind == "reference"}
         self._references = deque(label for label in REFERENCES if label not in there)
         searched = [record for record in known if record.kind == "trial"]
@@ -56,10 +55,11 @@ class ModelSearch:
         self._next_number = 1 + max((_number(record.id) for record in searched), default=-1)
         self._points = self._remaining_points(searched)
         self._settings = deque(() if searched else earlier.settings)
+        self._given_up = False
         self._wanted: tuple[tuple[int, frozenset[str]], Repetition | None] | None = None
         for record in earlier.told:
             self.trials.add(record, ours=False)
-        self._learn([record for record in searched if record.status in KEPT])
+        self._learn([record for record in searched if record.kept])
 
     @property
     def searched(self) -> int:
@@ -73,6 +73,8 @@ class ModelSearch:
 
     def readiness(self) -> Literal["now", "later", "never"]:
         """Whether there is something to propose, perhaps later, when running trials have ended, or never again."""
+        if self._given_up:
+            return "never"
         if self._unfinished or self._references or self._to_search():
             return "now"
         if not self._spec.seeds.replicates_on_front:
@@ -82,6 +84,10 @@ class ModelSearch:
         if self._repetition() is not None:
             return "now"
         return "later" if self.running else "never"
+
+    def give_up(self) -> None:
+        """Propose nothing more: the model cannot be prepared, so every trial of it would fail alike."""
+        self._given_up = True
 
     def try_first(self, settings: Iterable[dict[str, Any]]) -> None:
         """Propose ``settings`` of other models' trials before the sampler's own proposals."""

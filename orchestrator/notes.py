@@ -6,6 +6,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.examined import Examined
+from orchestrator.front_entries import unconfirmed
 from orchestrator.idle import idle_share
 from orchestrator.records import Status, TrialRecord
 from orchestrator.search_notes import boundary, importance, pruning
@@ -69,7 +70,7 @@ def _failed(sweep: Examined) -> Iterator[str]:
 
 def _constant_objective(sweep: Examined) -> Iterator[str]:
     for metric in sweep.objectives:
-        values = {trial["metrics"][metric] for trial in sweep.finished}
+        values = {trial["select"]["metrics"][metric] for trial in sweep.finished}  # what the search saw
         if len(sweep.finished) >= 3 and len(values) == 1:
             yield (
                 f"objective {metric} is constant: all {len(sweep.finished)} finished trials have {values.pop():.3g}: "
@@ -80,10 +81,12 @@ def _constant_objective(sweep: Examined) -> Iterator[str]:
 def _few_prompts(sweep: Examined) -> Iterator[str]:
     bounded = [rule.split()[0] for rule in sweep.front["feasible"]]
     for metric in dict.fromkeys([*sweep.objectives, *bounded]):
-        totals = [t["counts"][metric][1] / max(1, t["replicates"]) for t in sweep.finished if metric in t["counts"]]
+        counted = [(t, half["counts"]) for t in sweep.finished for half in (t, t["select"])]
+        totals = [counts[metric][1] / max(1, t["replicates"]) for t, counts in counted if metric in counts]
         if totals and min(totals) < FEW_PROMPTS:
+            half = " a half" if sweep.front["chosen_on"] == "select" else ""
             yield (
-                f"{metric} rests on {min(totals):.0f} report prompts: below {FEW_PROMPTS} its intervals are too wide "
+                f"{metric} rests on {min(totals):.0f} prompts{half}: below {FEW_PROMPTS} its intervals are too wide "
                 "to rank trials; raise the number under evaluation"
             )
 
@@ -99,14 +102,11 @@ def _unsure_front(sweep: Examined) -> Iterator[str]:
 
 
 def _select_and_report(sweep: Examined) -> Iterator[str]:
-    selected = set(sweep.body["selected"])
-    if all(trial["select"]["metrics"] == trial["metrics"] for trial in sweep.finished):
-        return  # one measurement serves as both
-    lost = selected - {trial["id"] for trial in sweep.members}
-    if len(selected) >= 2 and len(lost) > len(selected) / 2:
+    doubtful = [trial for trial in sweep.members if unconfirmed(trial)]
+    if len(sweep.members) >= 2 and len(doubtful) > len(sweep.members) / 2:
         yield (
-            f"select and report disagree: {len(lost)} of the {len(selected)} trials that are best on the prompts the "
-            "search saw are not on the front of the report prompts; more prompts would steady both"
+            f"select and report disagree: on the report prompts {len(doubtful)} of the {len(sweep.members)} trials on "
+            "the front break a rule or are beaten by another member; more prompts would steady both"
         )
 
 

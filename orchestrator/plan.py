@@ -1,17 +1,18 @@
 """``procon plan``: what a sweep would run, how long it takes, what it costs and whether it fits, before it starts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.cluster import slots_that_fit
-from orchestrator.figures import Stored, stored_figures
+from orchestrator.figures import USUAL, Stored, stored_figures, stored_frame
 from orchestrator.machine import Machine, gibibytes, this_machine
-from orchestrator.model_files import SampleLength, model_directory, model_shape, sample_length
-from orchestrator.preflight import check_sweep
+from orchestrator.model_files import SampleLength, build_seconds, model_directory, model_shape, sample_length
+from orchestrator.preflight import check_sweep, does_not_fit
+from orchestrator.progress import duration
 from orchestrator.tracking import default_tracking_uri
 from sweeps.budget import Budget, Spent
-from sweeps.cost import Work, cost, model_work, sweep_seconds
+from sweeps.cost import Frame, Work, cost, model_work, sweep_seconds
 from sweeps.memory import Memory, worker_memory
 from sweeps.spec import SweepSpec
 from training.config import ModelConfig
@@ -35,6 +36,8 @@ class ModelPlan:
     memory: Memory | None
     stored: Stored | None
     """Measured seconds; none where there are none."""
+    build_seconds: float
+    """What building it takes first; 0 where it is there."""
 
     @property
     def tokens(self) -> int:
@@ -56,7 +59,19 @@ class Plan:
     models: list[ModelPlan]
     available: float | None
     """Bytes that one worker has for itself; none where that cannot be told from here."""
+    frame: Frame = USUAL
+    """What start and end take."""
+    frame_measured: bool = False
+    """Whether a sweep on this machine has shown it."""
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def refusal(self) -> str | None:
+        """Why ``procon run`` would refuse, though nothing is wrong with the specification; none where it would not."""
+        if self.fitting:
+            return None
+        fault = does_not_fit(self.spec, self.nodes, self.where)
+        return f"{fault}: procon run would refuse; plan for a cluster with --address, or lower resources"
 
     @property
     def slots(self) -> int:
@@ -66,27 +81,44 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """By the clock until the end; none where a model has no figures."""
+        """By the clock from the command to its end, if it goes as it did before; none where a model has no figures."""
+        return self._seconds(at_most=False)
+
+    @property
+    def seconds_at_most(self) -> float | None:
+        """The same, if every trial is repeated and minutes are slower; none where a model has no figures."""
+        return self._seconds(at_most=True)
+
+    def _seconds(self, *, at_most: bool) -> float | None:
         stored = [model.stored for model in self.models]
         figures = [one.figures for one in stored if one is not None]
         if len(figures) < len(stored):
             return None
-        return sweep_seconds([model.work for model in self.models], figures, self.slots)
+        works = [model.work for model in self.models]
+        built = sum(model.build_seconds for model in self.models)
+        frame = replace(self.frame, seconds_start=self.frame.seconds_start + built)
+        return sweep_seconds(works, figures, self.slots, frame, at_most=at_most)
 
     @property
     def estimate(self) -> Spent | None:
         """Hours, GPU-hours and money, at most; none where a model has no figures."""
-        return None if self.seconds is None else cost(self.seconds, self.slots, self.spec.resources)
+        return None if self.seconds_at_most is None else cost(self.seconds_at_most, self.slots, self.spec.resources)
 
     @property
     def over_budget(self) -> str | None:
         """Which budget the sweep would spend before its end."""
-        if self.seconds is None:
+        if self.seconds_at_most is None:
             return None
-        return Budget(self.spec.budget, self.spec.resources).exceeded(self.seconds, self.slots)
+        return Budget(self.spec.budget, self.spec.resources).exceeded(self.seconds_at_most, self.slots)
 
 
-def make_plan(spec: SweepSpec, address: str | None, measure: Profile | None = None, runs: Path = Path("runs")) -> Plan:
+def make_plan(
+    spec: SweepSpec,
+    address: str | None,
+    measure: Profile | None = None,
+    runs: Path = Path("runs"),
+    say: Callable[[str], None] = lambda _sentence: None,
+) -> Plan:
     """Check everything that ``procon run`` checks, and say what it would do; builds and loads nothing.
 
     Args:
@@ -94,11 +126,12 @@ def make_plan(spec: SweepSpec, address: str | None, measure: Profile | None = No
         address: Ray cluster whose resources count; none takes this machine's.
         measure: measures a model here; none takes stored figures.
         runs: where earlier sweeps are.
+        say: told what the check does and costs.
 
     Raises:
         SpecError, TrainingError, OrchestratorError: the first fault, as ``procon run`` would refuse it.
     """
-    depths = check_sweep(spec, default_tracking_uri(runs.absolute() / spec.name)[0])
+    depths = check_sweep(spec, default_tracking_uri(runs.absolute() / spec.name)[0], say)
     machine = this_machine()
     nodes = [machine.node] if address is None else cluster_nodes(address)
     fitting = slots_that_fit(nodes, spec.resources)
@@ -112,6 +145,8 @@ def make_plan(spec: SweepSpec, address: str | None, measure: Profile | None = No
         models=models,
         available=available_memory(spec, machine, fitting) if address is None else None,
     )
+    frame, measured = stored_frame(plan.slots)
+    plan = replace(plan, frame=frame, frame_measured=measured)
     plan.warnings.extend(_warnings(plan))
     return plan
 
@@ -150,31 +185,27 @@ def _model_plan(
     spec: SweepSpec, model: ModelConfig, depth: int, work: Work, measure: Profile | None, runs: Path
 ) -> ModelPlan:
     shape = model_shape(model)
+    folder = model_directory(model, spec.data)
     longest = spec.trial.model_copy(update={"max_length": work.max_length})
     return ModelPlan(
         name=model.name,
         path=model.path,
         depth=depth,
-        built=not model.embedded or model_directory(model) is not None,
+        built=not model.embedded or folder is not None,
         work=work,
-        length=sample_length(model, spec.data.task, work.max_length),
+        length=sample_length(folder, spec.data.task, work.max_length),
         parameters=shape.parameters if shape else None,
         memory=worker_memory(shape, longest, spec.resources.workers) if shape else None,
         stored=measure(model) if measure is not None else stored_figures(spec, model, runs),
+        build_seconds=build_seconds(model) if model.embedded and folder is None else 0.0,
     )
 
 
 def _warnings(plan: Plan) -> Sequence[str]:
     """What deserves a second look before the sweep starts."""
     found = []
-    resources = plan.spec.resources
-    if plan.fitting == 0:
-        have = {name: sum(node.get(name, 0.0) for node in plan.nodes) for name in ("CPU", "GPU")}
-        found.append(
-            f"resources (workers {resources.workers} x {resources.cpus_per_worker:g} CPU, "
-            f"{resources.gpus_per_worker:g} GPU) do not fit {plan.where}, which has {have['CPU']:g} CPU and "
-            f"{have['GPU']:g} GPU: procon run would refuse; plan for a cluster with --address, or lower resources"
-        )
+    if plan.refusal:
+        found.append(plan.refusal)
     for model in plan.models:
         if model.memory is not None and plan.available is not None and model.memory.total > plan.available:
             found.append(
@@ -183,7 +214,10 @@ def _warnings(plan: Plan) -> Sequence[str]:
                 "trial.gradient_checkpointing or a higher deepspeed.zero_stage, or run fewer trials at once"
             )
         if not model.built:
-            found.append(f"{model.name} is not built yet: procon run builds it first, which takes a minute or two")
+            found.append(
+                f"{model.name} is not built yet: procon run builds it first, which takes about "
+                f"{duration(model.build_seconds)}"
+            )
     if plan.over_budget:
         found.append(f"{plan.over_budget} at most before its end: it may stop early")
     return found

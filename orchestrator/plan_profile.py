@@ -71,15 +71,22 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
             name=model.name,
             precision=spec.trial.precision,
         )
-        bench.prepare()
         begin = time.perf_counter()
+        bench.prepare()
+        prepared = time.perf_counter()
         bench.run(None, lambda _report: False)
-        measurement = time.perf_counter() - begin
+        measured = time.perf_counter()
         with contextlib.suppress(TrialStopped):
             bench.run(trial, on_step)
     timed = times[min(WARM_UP, len(times) - 2) :]
     gaps = [after - before for before, after in itertools.pairwise(timed)]
-    figures = Figures(seconds_per_step=statistics.median(gaps), seconds_beside=measurement)
+    per_step = statistics.median(gaps)
+    # Before the first step a trial sets its engine up, and the first one computes the references that all share.
+    figures = Figures(
+        seconds_per_step=per_step,
+        seconds_beside=measured - prepared,
+        seconds_once=prepared - begin + max(0.0, times[0] - measured - per_step),
+    )
     store_figures(spec, model, figures)
     return figures
 

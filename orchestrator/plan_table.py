@@ -21,6 +21,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             "steps": sum(model.work.total_steps for model in plan.models),
             "tokens": sum(model.tokens for model in plan.models),
         },
+        "seconds": plan.seconds,
         "estimate": vars(plan.estimate) if plan.estimate else None,
         "memory_available": plan.available,
         "budget": plan.spec.budget.model_dump(),
@@ -50,6 +51,8 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
         "tokens_per_sample_measured": model.length.measured,
         "seconds_per_step": stored.figures.seconds_per_step if stored else None,
         "seconds_beside_steps": stored.figures.seconds_beside if stored else None,
+        "seconds_once_a_slot": stored.figures.seconds_once if stored else None,
+        "seconds_to_build": model.build_seconds,
         "figures_from": stored.source if stored else None,
         "memory": {**vars(model.memory), "total": model.memory.total} if model.memory else None,
     }
@@ -84,6 +87,7 @@ def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
         )
     else:
         beside = f"{stored.figures.seconds_beside:.1f} s a trial beside them"
+        beside += f", {stored.figures.seconds_once:.0f} s once a slot for loading, direction and references"
         table.add_row("speed", f"{stored.figures.seconds_per_step:.3g} s a step, {beside} ({stored.source})")
     table.add_row("memory", _memory(model, plan))
     console.print(table)
@@ -118,14 +122,23 @@ def _print_total(plan: Plan, console: Terminal) -> None:
     if estimate is None:
         table.add_row("time", "unknown")
     else:
-        assert plan.seconds is not None
-        table.add_row("time", f"at most {duration(plan.seconds)}, Ray's start-up left out; pruning makes it less")
+        table.add_row("time", _time(plan))
         if resources.gpus_per_worker:
             table.add_row("GPU-hours", f"at most {estimate.gpu_hours:.3g}")
     table.add_row("money", _money(plan))
     for name, limit in plan.spec.budget.model_dump(exclude_none=True).items():
         table.add_row(f"budget.{name}", f"{limit:g}")
     console.print(table)
+
+
+def _time(plan: Plan) -> str:
+    assert plan.seconds is not None
+    assert plan.seconds_at_most is not None
+    start = f"{plan.frame.seconds_start:.0f} s to start and {plan.frame.seconds_end:.0f} s to report"
+    start += " included" if plan.frame_measured else " (a guess: no sweep has ended on this machine) included"
+    repeated = ", or if every trial were repeated" if any(model.work.replicates for model in plan.models) else ""
+    most = f"at most {duration(plan.seconds_at_most)} in slower minutes{repeated}"
+    return f"about {duration(plan.seconds)}, {start}; {most}; pruning makes it less"
 
 
 def _money(plan: Plan) -> str:

@@ -14,6 +14,7 @@ from orchestrator.plot_style import (
     INK,
     PALE,
     PLAIN_POINT,
+    UNCONFIRMED,
     model_color,
     reference_look,
 )
@@ -38,7 +39,9 @@ def scatter(data: PlotData, panel: Panel) -> Any:
         xs, ys = zip(*panel.staircase, strict=True)
         line = {"color": FRONT_LINE, "width": 2}
         figure.add_scatter(x=xs, y=ys, mode="lines", line=line, name="Pareto front", hoverinfo="skip")
-    _points(figure, data, front, "trial on the front", size=13, opacity=1.0, rim=1.5, bars=INK)
+    confirmed, others = panel.front(confirmed=True), panel.front(confirmed=False)
+    _points(figure, data, confirmed, "trial on the front", size=13, opacity=1.0, rim=1.5, bars=INK)
+    _points(figure, data, others, UNCONFIRMED, size=12, opacity=1.0, rim=2.5, bars=INK, symbol="circle-open")
     for point in references:
         look = reference_look(point.name)
         size = 17 if look.plotly == "star" else 12
@@ -60,9 +63,13 @@ def comparison(data: PlotData) -> Any:
             xs, ys = zip(*panel.staircase, strict=True)
             line = {"color": color, "width": 2}
             figure.add_scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", showlegend=False, **group)
-        marker = {"size": 11, "color": color, "line": {"color": "white", "width": 1}}
-        front = panel.of("front")
-        _trace(figure, front, f"{panel.model}: front", marker, bars=color, with_y=data.y is not None, **group)
+        for confirmed in (True, False):
+            marker = {"size": 11, "color": color, "line": {"color": "white", "width": 1}}
+            if not confirmed:
+                marker |= {"symbol": "circle-open", "line": {"color": color, "width": 2}}
+            name = f"{panel.model}: front" + ("" if confirmed else f" ({UNCONFIRMED.removeprefix('on the front, ')})")
+            points = panel.front(confirmed=confirmed)
+            _trace(figure, points, name, marker, bars=color, with_y=data.y is not None, **group)
         for point in panel.of("reference"):
             look = reference_look(point.name)
             marker = {"symbol": look.plotly, "size": 14, "color": color, "line": {"color": "white", "width": 1}}
@@ -119,12 +126,20 @@ def _figure(x: Axis | None, y: Axis | None, width: int) -> Any:
 
 
 def _points(
-    figure: Any, data: PlotData, points: Sequence[Point], name: str, size: int, opacity: float, rim: float, bars: str
+    figure: Any,
+    data: PlotData,
+    points: Sequence[Point],
+    name: str,
+    size: int,
+    opacity: float,
+    rim: float,
+    bars: str,
+    symbol: str = "circle",
 ) -> None:
     colors = [_color(data.shade, point.shade) for point in points]
     line = {"color": INK, "width": rim}
     shown = bars if rim or len(points) <= BARS_OF_DOMINATED else None
-    marker = {"size": size, "color": colors, "opacity": opacity, "line": line}
+    marker = {"size": size, "color": colors, "opacity": opacity, "line": line, "symbol": symbol}
     _trace(figure, points, name, marker, bars=shown, with_y=data.y is not None)
 
 

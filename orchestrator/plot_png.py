@@ -15,6 +15,7 @@ from orchestrator.plot_style import (
     MATPLOTLIB_DASHES,
     PALE,
     PLAIN_POINT,
+    UNCONFIRMED,
     model_color,
     reference_look,
 )
@@ -72,7 +73,16 @@ def _scatter(axes: "Axes", data: PlotData, panel: Panel) -> list[Point]:
         )
     if panel.staircase:
         axes.plot(*zip(*panel.staircase, strict=True), color=FRONT_LINE, linewidth=1.6, zorder=4, label="Pareto front")
-    _markers(axes, data.shade, front, size=74, alpha=1.0, edge=INK, label="trial on the front, with its number")
+    _markers(
+        axes,
+        data.shade,
+        panel.front(confirmed=True),
+        74,
+        alpha=1.0,
+        edge=INK,
+        label="trial on the front, with its number",
+    )
+    _markers(axes, data.shade, panel.front(confirmed=False), 74, alpha=1.0, edge=None, label=UNCONFIRMED)
     references = panel.of("reference")
     _references(axes, data, references)
     if panel.note:  # below the legend, where it covers no point
@@ -91,7 +101,12 @@ def _comparison(axes: "Axes", data: PlotData) -> None:
         _bars(axes, data, front, color, 0.8)
         if panel.staircase:
             axes.plot(*zip(*panel.staircase, strict=True), color=color, linewidth=1.6, zorder=4)
-        axes.scatter(*_xy(front), s=60, color=color, edgecolors="white", linewidths=0.8, zorder=5, label=panel.model)
+        for confirmed in (True, False):
+            look: dict[str, Any] = {"color": color, "edgecolors": "white"}
+            if not confirmed:
+                look = {"facecolors": "white", "edgecolors": color}
+            members, name = panel.front(confirmed=confirmed), panel.model if confirmed else None
+            axes.scatter(*_xy(members), s=60, linewidths=0.8 if confirmed else 1.8, zorder=5, label=name, **look)
         for point in panel.of("reference"):
             marker = reference_look(point.name).matplotlib
             size = 190 if marker == "*" else 84
@@ -146,14 +161,18 @@ def _bars(axes: "Axes", data: PlotData, points: Sequence[Point], color: str, wid
 
 
 def _markers(
-    axes: "Axes", shade: Shade | None, points: Sequence[Point], size: float, alpha: float, edge: str, label: str
+    axes: "Axes", shade: Shade | None, points: Sequence[Point], size: float, alpha: float, edge: str | None, label: str
 ) -> None:
+    """Points of the colour of their shade; without ``edge`` they are hollow."""
     if not points:
         return
     colors = [_color(shade, point.shade) for point in points]
-    axes.scatter(
-        *_xy(points), s=size, c=colors, alpha=alpha, edgecolors=edge, linewidths=1.1, zorder=3 + alpha, label=label
+    look: dict[str, Any] = (
+        {"facecolors": "white", "edgecolors": colors, "linewidths": 2.4}
+        if edge is None
+        else {"c": colors, "edgecolors": edge, "linewidths": 1.1}
     )
+    axes.scatter(*_xy(points), s=size, alpha=alpha, zorder=3 + alpha, label=label, **look)
 
 
 def _references(axes: "Axes", data: PlotData, points: Sequence[Point]) -> None:

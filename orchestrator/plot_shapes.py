@@ -52,6 +52,8 @@ class Point:
     """Value behind the colour; none is drawn grey."""
     details: tuple[tuple[str, str], ...]
     """(name, value) of everything worth knowing, most important first."""
+    doubt: str = ""
+    """Of a member of the front: why the values shown do not bear that out; empty where they do."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,16 @@ class Panel:
     """Why there is no front, where there is none."""
     points: tuple[Point, ...]
     staircase: tuple[tuple[float, float], ...]
-    """Corners of the front's edge: what is attained at least as well on both objectives; empty unless there are two."""
+    """Corners of the edge of what the front attains by the values shown; empty unless there are two objectives."""
     drift: tuple[DriftLine, ...]
 
     def of(self, *roles: Role) -> tuple[Point, ...]:
         """The points with one of ``roles``."""
         return tuple(point for point in self.points if point.role in roles)
+
+    def front(self, *, confirmed: bool) -> tuple[Point, ...]:
+        """The members of the front that the values shown bear out, or those that they do not."""
+        return tuple(point for point in self.of("front") if (not point.doubt) is confirmed)
 
 
 @dataclass(frozen=True)

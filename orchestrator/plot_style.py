@@ -11,6 +11,9 @@ COLORMAP = "viridis"
 PLAIN_POINT = "#0072B2"
 """Colour of points where no colour scale applies."""
 
+UNCONFIRMED = "on the front, but beaten or breaking a rule on these prompts"
+"""What hollow points are called."""
+
 MODEL_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1f2933")
 """Okabe and Ito's palette, for fronts of several models in one panel."""
 

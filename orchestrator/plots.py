@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.front_entries import unconfirmed
 from orchestrator.plot_shapes import Axis, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
 from sweeps.metrics import is_rate
 
@@ -129,11 +130,13 @@ def _panel(
             y=_known(entry, metrics[1]) if len(metrics) > 1 else Estimate(float(rank)),
             shade=_positive(entry, shaded_by, role) if shaded_by else None,
             details=_details(entry, role, metrics, names),
+            doubt=unconfirmed(entry) if role == "front" else "",
         )
         for rank, (entry, role, label) in enumerate(measured)
     )
     drift = [_drift(entry, role, label, shaded_by) for entry, role, label in _roles(model, body)]
-    stairs = _staircase([p for p in points if p.role == "front"], objectives) if len(metrics) == 2 else ()
+    edge = [point for point in points if point.role == "front" and not point.doubt]
+    stairs = _staircase(edge, objectives) if len(metrics) == 2 else ()
     return Panel(model, _caption(body), body.get("note"), points, stairs, tuple(line for line in drift if line))
 
 
@@ -169,7 +172,8 @@ def _details(
     searched = [(names.get(path, path), format_value(value)) for path, value in entry["params"].items()]
     probability = entry.get("p_on_front")
     sure = [] if probability is None or role == "reference" else [("probability on the front", f"{probability:.2f}")]
-    return (*searched, *found, *sure)
+    doubt = unconfirmed(entry) if role == "front" else ""
+    return (*searched, *found, *sure, *([("on the report prompts", doubt)] if doubt else []))
 
 
 def _drift(entry: Mapping[str, Any], role: Role, label: str, shaded_by: str | None) -> DriftLine | None:

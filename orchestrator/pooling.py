@@ -10,10 +10,27 @@ from numpy.typing import NDArray
 from orchestrator.outcomes import Outcomes, Prompt, Row, outcomes
 from orchestrator.records import Status, TrialRecord
 from sweeps.bootstrap import two_way_interval
-from sweeps.statistics import Interval, wilson_interval, wilson_interval_of_rate
+from sweeps.statistics import Interval, wilson_interval
 
 Answers = Mapping[str, Sequence[Row]]
 """Rows of ``answers/`` by trial id; trials that left none are absent."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """A searched trial or a reference, and its repetitions under other training seeds."""
+
+    record: TrialRecord
+    """The one that was searched."""
+    others: tuple[TrialRecord, ...] = ()
+    """All replicates, whatever became of them."""
+
+    @property
+    def finished(self) -> tuple[TrialRecord, ...]:
+        """Every seed that finished, the searched one first; empty where that has not."""
+        if self.record.status is not Status.FINISHED:
+            return ()
+        return (self.record, *(other for other in self.others if other.status is Status.FINISHED))
 
 
 @dataclass(frozen=True)
@@ -33,24 +50,11 @@ class Pooled:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """95 % interval of every rate."""
 
-    def effective_count(self, metric: str) -> tuple[float, float] | None:
-        """(successes, total) of one run on independent prompts that would be as sure of the rate ``metric``."""
-        if metric not in self.intervals:
-            return None
-        total = self.counts[metric][1] / max(1, len(self.seeds))
-        rate, (low, high) = self.metrics[metric], self.intervals[metric]
-        single = wilson_interval_of_rate(rate, round(total))
-        share = min(1.0, ((single[1] - single[0]) / (high - low)) ** 2) if high > low else 1.0
-        return rate * total * share, total * share
 
+def by_trial(records: Iterable[TrialRecord]) -> list[Seeds]:
+    """Every trial and reference of one model with its replicates, in the order in which the trials were given.
 
-def pool(records: Iterable[TrialRecord], answers: Answers) -> list[Pooled]:
-    """Every trial and reference with its replicates, in the order in which the trials were given.
-
-    Args:
-        records: of one model. A replicate names its trial by ``replicate_of``; references that share a label are
-            seeds of one reference.
-        answers: outcomes by prompt, from which the intervals of replicated trials are made.
+    A replicate names its trial by ``replicate_of``; references that share a label are seeds of one reference.
     """
     heads: dict[str, TrialRecord] = {}
     replicates: dict[str, list[TrialRecord]] = {}
@@ -67,30 +71,44 @@ def pool(records: Iterable[TrialRecord], answers: Answers) -> list[Pooled]:
     for record in listed:
         if record.kind == "replicate" and record.replicate_of in heads:
             replicates.setdefault(record.replicate_of, []).append(record)
-    return [pooled(record, replicates.get(record.id, []), answers) for record in heads.values()]
+    return [Seeds(record, tuple(replicates.get(record.id, ()))) for record in heads.values()]
 
 
-def pooled(record: TrialRecord, replicates: Sequence[TrialRecord], answers: Answers) -> Pooled:
+def mean_metrics(by_seed: Sequence[Mapping[str, float]], names: Iterable[str] | None = None) -> dict[str, float]:
+    """Means over the seeds of what every seed has measured, of ``names`` or of everything; empty without seeds."""
+    if not by_seed:
+        return {}
+    wanted = by_seed[0] if names is None else names
+    return {name: fmean(one[name] for one in by_seed) for name in wanted if all(name in one for one in by_seed)}
+
+
+def pool(records: Iterable[TrialRecord], answers: Answers) -> list[Pooled]:
+    """Every trial and reference of :func:`by_trial` as one estimate.
+
+    Args:
+        records: of one model.
+        answers: outcomes by prompt, from which the intervals of replicated trials are made.
+    """
+    return [pooled(one, answers) for one in by_trial(records)]
+
+
+def pooled(trial: Seeds, answers: Answers) -> Pooled:
     """One trial with its replicates: means over the seeds, and intervals that know that the prompts were the same.
 
     With several seeds the interval of a rate is the two-way bootstrap over seeds and prompts, never narrower than
     Wilson's at the number of distinct prompts. Where the outcomes by prompt are not known it is the hull of the seeds'
     Wilson intervals, which is wider.
     """
-    if record.status is not Status.FINISHED:
-        seeds: tuple[TrialRecord, ...] = ()
-    else:
-        seeds = (record, *(r for r in replicates if r.status is Status.FINISHED))
+    record, seeds = trial.record, trial.finished
     if len(seeds) < 2:
         intervals = {name: wilson_interval(*count) for name, count in record.counts.items()}
-        return Pooled(record, seeds, tuple(replicates), record.metrics, record.counts, intervals)
-    shared = [name for name in record.metrics if all(name in seed.metrics for seed in seeds)]
+        return Pooled(record, seeds, trial.others, record.metrics, record.counts, intervals)
     counted = [name for name in record.counts if all(name in seed.counts for seed in seeds)]
     return Pooled(
         record,
         seeds,
-        tuple(replicates),
-        metrics={name: fmean(seed.metrics[name] for seed in seeds) for name in shared},
+        trial.others,
+        metrics=mean_metrics([seed.metrics for seed in seeds]),
         counts={name: _summed([seed.counts[name] for seed in seeds]) for name in counted},
         intervals={name: _interval(name, seeds, answers) for name in counted},
     )

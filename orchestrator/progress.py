@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import KEPT, Event, records
+from orchestrator.journal import Event, records
 from orchestrator.records import Status
 from orchestrator.screen import Screen
 from orchestrator.terminal import Terminal
@@ -67,7 +67,7 @@ class Progress(Screen):
         self._phase_since = self._begin
         self._known = {record.id for record in known}
         self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
-        self._done = sum(record.status in KEPT for record in known)
+        self._done = sum(record.kept for record in known)
         self._lock = threading.Lock()
         super().__init__(console, self._render)
 
@@ -118,6 +118,8 @@ class Progress(Screen):
                 self._done += 1
         if event["event"] == "trial_ended" and not self._live:
             self.say(self._line(*self._recent[-1]))
+        elif event["event"] == "model_given_up":
+            self.say(f"{event['model']} is given up, and none of its trials is run: {event['error']}")
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; none says that it goes on."""
@@ -136,7 +138,8 @@ class Progress(Screen):
         return "" if left is None else f"{before}about {duration(left)} left{after}"
 
     def _line(self, job_id: str, event: Event, seconds: float) -> str:
-        values = self._values(event) or str(event["error"] or "").strip().splitlines()[-1:]
+        error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
+        values = self._values(event) or str(error or "").strip().splitlines()[-1:]
         shown = values if isinstance(values, str) else "".join(values)
         return (
             f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {job_id} "

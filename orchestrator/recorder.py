@@ -46,7 +46,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._take_answers = take_answers
         self._answers = answers
         self._listeners = listeners
-        self._open: set[str] = set()
+        self._open: dict[str, str] = {}
+        """Model by id of what was handed out and has not ended."""
+        self._given_up: set[str] = set()
         self._seen: set[tuple[str, str, int]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -56,7 +58,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was handed to Ray."""
         proposal = self._searcher.proposals[trial.trial_id]
-        self._open.add(proposal.job.id)
+        self._open[proposal.job.id] = proposal.model
         self._record(
             "trial_started",
             id=proposal.job.id,
@@ -109,7 +111,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def _end(self, job_id: str, status: Status, update: Update) -> None:
         if job_id not in self._open:
             return
-        self._open.discard(job_id)
+        model = self._open.pop(job_id)
         self._seen = {seen for seen in self._seen if seen[0] != job_id}
         self._record(
             "trial_ended",
@@ -121,7 +123,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             select_counts=update.select_counts,
             error=update.error,
             reason=update.reason,
+            **({"unprepared": True} if update.unprepared else {}),
         )
+        if update.unprepared and model not in self._given_up:
+            self._given_up.add(model)
+            self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:
         answers = self._take_answers(job_id)

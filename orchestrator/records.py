@@ -17,6 +17,11 @@ class Status(StrEnum):
     STOPPED = "STOPPED"
 
 
+def is_kept(status: str, unprepared: bool) -> bool:
+    """Whether an end stands: a trial that was STOPPED, or that its model kept from beginning, is run again."""
+    return status in (Status.FINISHED, Status.PRUNED, Status.FAILED) and not unprepared
+
+
 @dataclass(frozen=True)
 class RungRecord:
     """What a trial scored at a rung, without generation, on the select prompts."""
@@ -57,8 +62,10 @@ class TrialRecord:
     history: tuple[tuple[int, dict[str, float]], ...] = ()
     """(optimizer step, training metrics), in order."""
     error: str | None = None
+    unprepared: bool = False
+    """Whether it FAILED because its model could not be prepared: a resume runs it again."""
     reason: str | None = None
-    """Why a PRUNED trial was."""
+    """Why a PRUNED trial was, or a STOPPED one that nobody stopped."""
     replicate_of: str | None = None
     """The trial whose settings a replicate repeats."""
     seed: int | None = None
@@ -69,3 +76,8 @@ class TrialRecord:
     """Seconds since the epoch."""
     finished: float | None = None
     """Seconds since the epoch; none while it runs."""
+
+    @property
+    def kept(self) -> bool:
+        """Whether a resume leaves it as it is."""
+        return is_kept(self.status, self.unprepared)

@@ -1,14 +1,14 @@
 """Repetitions of the trials near the front: which trial comes next, and under which training seed."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
+from orchestrator.membership import candidate, standings
 from orchestrator.proposal import Proposal
 from orchestrator.records import TrialRecord
-from orchestrator.search_view import candidates, objective_values, seen_counts, seen_metrics
-from sweeps.replicates import Candidate, estimate_over_seeds, next_replicate
+from sweeps.replicates import next_replicate
 from sweeps.spec import SweepSpec
 
 
@@ -42,33 +42,20 @@ def next_repetition(
         running: what of the same model has not.
     """
     seeds: dict[str, set[int]] = {}
-    measured: dict[str, list[TrialRecord]] = {}
     for record in ended.values():
         if record.kind == "reference" or record.trial is None:
             continue
         origin = record.replicate_of or record.id
         seeds.setdefault(origin, set()).add(record.trial["seed"])
-        if objective_values(spec.objectives, record) is not None:
-            measured.setdefault(origin, []).append(record)
     for proposal in running:
         if proposal.replicate_of is not None and proposal.seed is not None:
             seeds.setdefault(proposal.replicate_of, set()).add(proposal.seed)
-    able = [record for record in candidates(spec.objectives, spec.feasible, ended.values()) if record.id in seeds]
-    rows = [_candidate(spec, record.id, len(seeds[record.id]), measured[record.id]) for record in able]
+    finished = [one for one in standings(spec.objectives, spec.feasible, ended.values()) if one.feasible is not None]
+    able = [candidate(spec.objectives, spec.feasible, one) for one in finished if one.record.id in seeds]
+    rows = [replace(one, seeds=len(seeds[one.id])) for one in able]  # those under way too
     goals = [objective.goal for objective in spec.objectives]
     wanted = next_replicate(rows, goals, spec.seeds.replicates_on_front)
     if wanted is None:
         return None
     unused = (seed for seed in count(min(seeds[wanted])) if seed not in seeds[wanted])
     return Repetition(ended[wanted], next(unused))
-
-
-def _candidate(spec: SweepSpec, trial_id: str, seeds: int, measured: list[TrialRecord]) -> Candidate:
-    estimates = tuple(
-        estimate_over_seeds(
-            [seen_metrics(record)[objective.metric] for record in measured],
-            [seen_counts(record).get(objective.metric) for record in measured],
-        )
-        for objective in spec.objectives
-    )
-    return Candidate(trial_id, seeds, estimates)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_text, write_with
 from orchestrator.console_judges import judges_table
+from orchestrator.front_entries import unconfirmed
 from orchestrator.html_tables import front_members
 from orchestrator.plots import REFERENCE_NAMES, estimate, format_value, plot_data, short_id, short_params
 from orchestrator.records import TrialRecord
@@ -57,8 +58,9 @@ def write_trials(path: Path, front: Mapping[str, Any], records: Iterable[TrialRe
     """One row per searched trial, as ``front.json`` has it, in the order of ``records``.
 
     Columns: id, model, status, error, ``params.*``, every metric on the report prompts with ``_low``/``_high`` of
-    rates, every metric on the select prompts as ``select.*``, replicates, on_front, p_on_front. A parameter whose
-    trials hold different types (20 and ``all``) becomes text, since a Parquet column has one type.
+    rates, every metric on the select prompts as ``select.*``, replicates, on_front, p_on_front and feasible by the
+    select prompts, on_report.feasible and on_report.behind by the others. A parameter whose trials hold different types
+    (20 and ``all``) becomes text, since a Parquet column has one type.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -83,7 +85,9 @@ def _row(model: str, trial: Mapping[str, Any]) -> dict[str, Any]:
         if metric in trial["intervals"]:
             row[f"{metric}_low"], row[f"{metric}_high"] = trial["intervals"][metric]
     row |= {f"select.{metric}": value for metric, value in trial["select"]["metrics"].items()}
-    return row | {name: trial[name] for name in ("replicates", "on_front", "p_on_front")}
+    row |= {name: trial[name] for name in ("replicates", "on_front", "p_on_front", "feasible")}
+    told = trial["on_report"] or {"feasible": None, "behind": []}
+    return row | {"on_report.feasible": told["feasible"], "on_report.behind": ", ".join(told["behind"])}
 
 
 def _array(values: list[Any]) -> Any:
@@ -116,7 +120,9 @@ def _model_table(front: Mapping[str, Any], model: str) -> "Table":
     names = short_params(path for trial in members for path in trial["params"])
     objectives = [objective["metric"] for objective in front["objectives"]]
     bounded = list(dict.fromkeys(rule.split()[0] for rule in front["feasible"]))
-    table = Table(title=f"Pareto front of {model}", title_justify="left", caption=_rest(body), caption_justify="left")
+    doubtful = any(map(unconfirmed, members))
+    caption = "\n".join([*_explained(front, doubtful), _rest(body)])
+    table = Table(title=f"Pareto front of {model}", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("trial", overflow="fold")
     for metric in (*objectives, *(m for m in bounded if m not in objectives)):
         heading = metric.rsplit("/", 1)[-1].replace("_", " ")
@@ -134,8 +140,20 @@ def _model_table(front: Mapping[str, Any], model: str) -> "Table":
     for trial in members:
         settings = (f"{names[path]}={format_value(value)}" for path, value in trial["params"].items())
         seeds = f" ({trial['replicates']} seeds)" if trial.get("replicates", 1) > 1 else ""
-        row(short_id(trial["id"], model) + seeds, trial, " ".join(settings))
+        mark = " *" if unconfirmed(trial) else ""
+        row(short_id(trial["id"], model) + mark + seeds, trial, " ".join(settings))
     return table
+
+
+def _explained(front: Mapping[str, Any], doubtful: bool) -> list[str]:
+    """By what the front was chosen and what is shown; fronts of earlier versions do not say."""
+    chosen_on = front.get("chosen_on")
+    said = []
+    if chosen_on == "select":
+        said.append("Chosen on the select prompts, measured on the report prompts.")
+    elif chosen_on:
+        said.append("Chosen and measured on the same prompts, which flatters what was chosen.")
+    return [*said, *(["* On these, another member beats it or it breaks a rule."] if doubtful else [])]
 
 
 def _cell(entry: Mapping[str, Any], metric: str) -> str:

@@ -67,10 +67,19 @@ def _fragment(figure: Any) -> str:
 def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
     rules = f" A trial must keep {escape(' and '.join(front['feasible']))}." if front["feasible"] else ""
     shade = f" Colour is {escape(data.shade.title)}." if data.shade else ""
-    edge = "; the line joins them" if len(front["objectives"]) == 2 else ""
+    split = front["chosen_on"] == "select"
+    edge = " The line is the edge of what they attain" if len(front["objectives"]) == 2 else ""
+    edge += " by the values shown." if edge and split else "." if edge else ""
+    chosen = (
+        " It is chosen on the <i>select</i> prompts, which the search saw; the values shown are of the <i>report</i> "
+        "prompts, so that they are not those of the luckiest. A hollow point is a member that another member beats, or "
+        "that breaks a rule, on the report prompts."
+        if split
+        else " The prompts were not split: the front is chosen by the values shown, which flatters it."
+    )
     return (
-        f"<p>Every point is one fine-tuned model. <b>Better is {escape(data.better)}.</b> The front (large points with "
-        f"a dark rim{edge}) holds the trials that no other trial beats on every objective.{rules} Thin lines are "
+        f"<p>Every point is one fine-tuned model. <b>Better is {escape(data.better)}.</b> The front (large points) "
+        f"holds the trials that no other trial beats on every objective.{rules}{chosen}{edge} Thin lines are "
         f"95 % intervals over {_prompts(front)}.{shade} Hover over a point for its settings and measurements.</p>"
     )
 
@@ -78,7 +87,6 @@ def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
 def _prompts(front: Mapping[str, Any]) -> str:
     """What the intervals are made of, and whether the search saw it."""
     trials = [trial for model in front["models"].values() for trial in model["trials"]]
-    split = any(trial["select"]["metrics"] != trial["metrics"] for trial in trials if trial["status"] == "FINISHED")
-    prompts = "held-out prompts that the search did not see" if split else "held-out prompts"
+    prompts = "held-out prompts" + (" that the search did not see" if front["chosen_on"] == "select" else "")
     several = any(trial["replicates"] > 1 for trial in trials)
     return f"{prompts} (and training seeds, where a trial was repeated)" if several else f"{prompts} (Wilson)"

@@ -143,7 +143,7 @@ def reproduce(
     """
     begin = time.time()
     chosen = recorded_trial(directory, trial)
-    check_measured(chosen.spec)
+    check_measured(chosen.spec, console.say)
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
     found = differences(chosen.manifest, manifest(chosen.spec))
     measurement = _run(chosen, folder, console)

@@ -144,6 +144,8 @@ def run_search(
         recorder.close()
     if gone and not stopped:
         stopped.append(RAY_IS_GONE)
+    if not stopped:
+        keeper.settle()
     if not stopped and not searcher.proposals:
         raise SlotError("no trial was started; the messages above say why")
     return stopped[0] if stopped else None

@@ -8,10 +8,10 @@ import optuna
 from ray.tune.search import Searcher
 
 from orchestrator.broker import Update
+from orchestrator.membership import front
 from orchestrator.model_search import ModelSearch
 from orchestrator.proposal import Proposal
 from orchestrator.records import Status, TrialRecord
-from orchestrator.search_view import front
 from orchestrator.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
 from sweeps.errors import SpecError
 from sweeps.searcher import LEARNING
@@ -118,7 +118,11 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
             proposal = self.proposals.get(trial_id)
             if proposal is None or proposal.job.id not in self._searches[proposal.model].running:
                 return
-            self._searches[proposal.model].end(_record(proposal, (result or {}).get("updates", [None])[-1], error))
+            update = (result or {}).get("updates", [None])[-1]
+            search = self._searches[proposal.model]
+            search.end(_record(proposal, update, error))
+            if update is not None and update.unprepared:
+                search.give_up()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""

@@ -4,7 +4,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from orchestrator.output import (
     read_json,
     write_json,
 )
-from orchestrator.preflight import check_sweep
+from orchestrator.preflight import check_machine, check_sweep
 from orchestrator.records import Status, TrialRecord
 from orchestrator.spec_changes import Change, changes, refusal
 from orchestrator.tracking import default_tracking_uri
@@ -66,21 +66,43 @@ class Session:
     """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
 
     @classmethod
-    def new(cls, spec: SweepSpec, out: str | Path | None) -> Self:
+    def new(
+        cls,
+        spec: SweepSpec,
+        out: str | Path | None,
+        address: str | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
+    ) -> Self:
         """Check ``spec``; a fresh folder for it is made by :meth:`open`.
+
+        Args:
+            spec: a validated specification with absolute paths.
+            out: output folder; none takes the next free one.
+            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            say: told what the check does and costs.
 
         Raises:
             SpecError, TrainingError, OrchestratorError: refused before anything started.
         """
         base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
         tracking_uri, artifacts = default_tracking_uri(base / "out")
-        depths = check_sweep(spec, tracking_uri)
+        depths = check_sweep(spec, tracking_uri, say)
+        if address is None:
+            check_machine(spec)
         if out is not None:
             check_output(out)
         return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out)
 
     @classmethod
-    def again(cls, directory: Path, overrides: Sequence[str] = (), more: int = 0, accept: bool = False) -> Self:
+    def again(
+        cls,
+        directory: Path,
+        overrides: Sequence[str] = (),
+        more: int = 0,
+        accept: bool = False,
+        address: str | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
+    ) -> Self:
         """Check that the sweep in ``directory`` can go on: what ended stays, what did not is run.
 
         Args:
@@ -88,6 +110,8 @@ class Session:
             overrides: ``a.b=value`` each, changes of the recorded specification.
             more: searched trials per model on top of those recorded.
             accept: whether a specification that differs from the recorded one, for more than ``more``, is taken.
+            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            say: told what the check does and costs.
 
         Raises:
             OutputError: there is no sweep, another driver has it, or the specification was edited without ``accept``.
@@ -107,7 +131,9 @@ class Session:
         if not accept and [change for change in found if not (more and change.field == "trials")]:
             raise OutputError(refusal(directory, found))
         tracking_uri, artifacts = default_tracking_uri(directory)
-        depths = check_sweep(spec, tracking_uri)
+        depths = check_sweep(spec, tracking_uri, say)
+        if address is None:
+            check_machine(spec)
         journal = Journal(directory / JOURNAL)
         session = cls(spec, manifest(spec), depths, tracking_uri, artifacts, before, changed=found)
         session._directory, session._journal = directory, journal

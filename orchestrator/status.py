@@ -1,30 +1,26 @@
 """``procon status``: how a sweep stands, from its journal alone, from any shell that sees its folder."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from orchestrator.driver import driver_lives
-from orchestrator.journal import KEPT, Event
+from orchestrator.journal import Event, ended_for_good, models_given_up, records
 from orchestrator.journal_digest import read_digest
+from orchestrator.membership import standings
 from orchestrator.output import JOURNAL
+from orchestrator.pooling import mean_metrics
 from orchestrator.records import Status
 from orchestrator.session import recorded_spec, seconds_spent
 from orchestrator.time_left import Timetable
 from sweeps.budget import Budget, spent
 from sweeps.cost import planned
-from sweeps.objectives import Objective
-from sweeps.pareto import non_dominated
 from sweeps.spec import SweepSpec
 from training.config import TrialConfig
 
 State = Literal["running", "stopped", "ended", "driver dead"]
-BLOCK = 100
-"""Trials whose front is taken at once: comparing all pairs of thousands would take seconds."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +66,9 @@ class SweepStatus:
     """Trials by status, references and replicates included; ``planned`` is what the specification asks for."""
     running: list[Running]
     front: dict[str, list[str]]
-    """Ids of the searched trials that none dominates so far on the report prompts, by model."""
+    """Ids of the searched trials on the front so far, by model."""
     best: dict[str, dict[str, dict[str, float]]]
-    """Their objectives, by model and id."""
+    """Their objectives on the report prompts, by model and id."""
     seconds: float
     """Worked so far, earlier drivers included."""
     seconds_left: float | None
@@ -83,6 +79,8 @@ class SweepStatus:
     """Hours, GPU-hours and money."""
     budget: dict[str, float | None]
     over_budget: str | None
+    given_up: dict[str, str]
+    """Why a model's trials are not run, by model: it could not be prepared."""
 
     def as_json(self) -> dict[str, Any]:
         """What ``procon status --json`` prints."""
@@ -123,6 +121,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         used=vars(spent(seconds, slots, spec.resources)),
         budget=spec.budget.model_dump(),
         over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, slots),
+        given_up=models_given_up(events),
     )
 
 
@@ -145,7 +144,7 @@ def _trials(events: Sequence[Event]) -> list[Trial]:
         kind = event["event"]
         if kind == "trial_started":
             trial = found.setdefault(event["id"], Trial(event, event["time"]))
-            if trial.ended is None or trial.ended["status"] not in KEPT:
+            if trial.ended is None or not ended_for_good(trial.ended):
                 trial.started, trial.ended = event, None
         elif kind == "trial_ended":
             found[event["id"]].ended = event
@@ -170,25 +169,15 @@ def _running(trial: Trial, now: float) -> Running:
 
 
 def _front(spec: SweepSpec, found: Sequence[Trial]) -> dict[str, dict[str, float]]:
-    """Objectives of the finished feasible searched trials that none dominates, by id."""
-    measured = {
-        trial.started["id"]: trial.ended["metrics"]
+    """Objectives on the report prompts, over all seeds, of the searched trials on the front, by id."""
+    ended = [
+        records([trial.started, trial.ended])[0]
         for trial in found
-        if trial.ended and trial.status is Status.FINISHED and trial.started["kind"] == "trial"
-    }
-    feasible = {
-        name: metrics for name, metrics in measured.items() if all(rule.holds(metrics) for rule in spec.feasible)
-    }
-    names = _front_of(feasible, spec.objectives)
-    return {name: {o.metric: feasible[name][o.metric] for o in spec.objectives} for name in names}
-
-
-def _front_of(measured: Mapping[str, Mapping[str, float]], objectives: Sequence[Objective]) -> list[str]:
-    """The front of all trials: what is dominated within a block is dominated, so blocks leave only their fronts."""
-    goals = [objective.goal for objective in objectives]
-    names, front = list(measured), list[str]()
-    for start in range(0, len(names), BLOCK):
-        candidates = [*front, *names[start : start + BLOCK]]
-        values = np.array([[measured[name].get(o.metric, np.nan) for o in objectives] for name in candidates])
-        front = [name for name, member in zip(candidates, non_dominated(values, goals), strict=True) if member]
-    return front
+        if trial.ended and trial.status is Status.FINISHED and trial.started["kind"] != "reference"
+    ]
+    shown = {}
+    for member in standings(spec.objectives, spec.feasible, ended):
+        if member.on_front:
+            values = mean_metrics([seed.metrics for seed in member.seeds.finished])
+            shown[member.record.id] = {o.metric: values[o.metric] for o in spec.objectives}
+    return shown

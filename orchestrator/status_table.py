@@ -25,6 +25,8 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
     running = status.state == "running"
     say(f"time      {duration(status.seconds)} {'so far' if running else 'in all'}{left}")
     _print_budget(status, console)
+    for model, why in status.given_up.items():
+        console.say((f"given up  {model}: {why}", "red"))
     for model, best in status.best.items():
         listed = list(best.items())
         say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'}{' so far' if running else ''}")

@@ -1,6 +1,5 @@
 """The last words of a sweep: its front, its references, where everything is, and what to do next."""
 
-import json
 import os
 import shlex
 import sys
@@ -11,7 +10,6 @@ from typing import Any
 from rich.padding import Padding
 from rich.text import Text
 
-from orchestrator.errors import OutputError
 from orchestrator.output import JOURNAL
 from orchestrator.progress import duration
 from orchestrator.records import Status
@@ -77,23 +75,12 @@ def print_notes(front: Mapping[str, Any], console: Terminal) -> None:
         console.print(Padding(Text(f"{model}{note['sentence']}"), (0, 0, 0, 2)))
 
 
-def read_front(directory: Path) -> dict[str, Any]:
-    """The front of the sweep in ``directory``, as its report holds it.
-
-    Raises:
-        OutputError: there is no finished sweep.
-    """
-    file = directory / "front.json"
-    if not file.is_file():
-        running = (directory / JOURNAL).is_file()
-        hint = "its sweep has not ended yet" if running else "it holds no sweep: give the folder that procon run named"
-        raise OutputError(f"directory ({directory}) has no front.json: {hint}")
-    return dict(json.loads(file.read_text(encoding="utf-8")))
-
-
 def _print_failures(outcome: Outcome, console: Terminal) -> None:
+    for model in outcome.given_up:  # the notes have said why
+        again = f"once that is mended: {resume_command(outcome)}"
+        console.say((f"{model} was given up before its first trial;", "red"), f" {again}")
     for record in outcome.records:
-        if record.status is Status.FAILED:
+        if record.status is Status.FAILED and not record.unprepared:
             reason = (record.error or "unknown").strip().splitlines()[-1]
             console.say((f"{record.id} failed:", "red"), f" {reason}")
 

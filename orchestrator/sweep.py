@@ -3,16 +3,18 @@
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.answers import AnswerFolder
 from orchestrator.cluster import connect, slot_count
 from orchestrator.disk import once_there_is_room
+from orchestrator.figures import store_sweep
 from orchestrator.front import build_front
 from orchestrator.interruption import Interruption
-from orchestrator.journal import read_journal, records
+from orchestrator.journal import Journal, models_given_up, read_journal, records
+from orchestrator.measured import max_running
 from orchestrator.mirror import Mirror
 from orchestrator.output import ANSWERS, INTERRUPTED
 from orchestrator.progress import Progress
@@ -55,12 +57,14 @@ class Outcome:
     """Of earlier drivers of the same sweep."""
     address: str | None = None
     """Ray cluster that was joined; none was a local Ray."""
+    given_up: dict[str, str] = field(default_factory=dict)
+    """Why a model's trials were not run, by model: it could not be prepared."""
 
     @property
     def failed(self) -> bool:
-        """Whether no searched trial finished, though nobody and no budget stopped the sweep."""
+        """Whether a model was given up or no searched trial finished, though nobody and no budget stopped the sweep."""
         finished = any(record.status is Status.FINISHED for record in self.records if record.kind == "trial")
-        return not finished and not self.stopped
+        return (not finished or bool(self.given_up)) and not self.stopped
 
 
 def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal) -> Outcome:
@@ -75,7 +79,7 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
     Raises:
         SpecError, TrainingError, OrchestratorError: refused before anything started, or impossible to go on.
     """
-    return drive(Session.new(spec, out), address, console)
+    return drive(Session.new(spec, out, address, console.say), address, console)
 
 
 def drive(
@@ -110,7 +114,7 @@ def drive(
                     raise
                 stopped = INTERRUPTED
             progress.phase("writing the report")
-        return _reported(session, mirrors[0], stopped, address, console)
+        return _reported(session, mirrors[0], stopped, address, console, keep_figures=make_slots is None)
     except BaseException as error:
         _told(session, mirrors, error)
         raise
@@ -118,17 +122,26 @@ def drive(
         session.close()
 
 
-def _reported(session: Session, mirror: Mirror, stopped: str | None, address: str | None, console: Terminal) -> Outcome:
-    """What the sweep left behind, once its end is in the journal, in the report and in MLflow."""
+def _reported(
+    session: Session, mirror: Mirror, stopped: str | None, address: str | None, console: Terminal, *, keep_figures: bool
+) -> Outcome:
+    """What the sweep left behind, once its end is in the journal, in the report and in MLflow.
+
+    Its figures are kept for later plans, unless nothing was trained or left to be trained.
+    """
     spec, directory, journal = session.spec, session.directory, session.journal
     if not session.quiet:
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
-    found = records(read_journal(journal.path))
+    reporting = time.time()
+    events = read_journal(journal.path)
+    found = records(events)
     front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
     files = once_there_is_room(
         lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
     )
     undelivered = mirror.finish(front, files, found, stopped is not None)
+    if keep_figures and not session.quiet:
+        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
     return Outcome(
         directory=directory,
         front=front,
@@ -142,6 +155,7 @@ def _reported(session: Session, mirror: Mirror, stopped: str | None, address: st
         seconds=0.0 if session.quiet else time.time() - session.began,
         seconds_before=session.seconds_before,
         address=address,
+        given_up=models_given_up(events),
     )
 
 
@@ -239,7 +253,7 @@ def _with_slots(
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count)
     progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
     slots.start()
-    _build_embedded(spec, progress)
+    _build_embedded(spec, progress, journal=session.journal)
     progress.phase("waiting for the first slot")
     stopped = run_search(session, searcher, progress, mirror, broker, count, interruption)
     slots.close()
@@ -248,13 +262,16 @@ def _with_slots(
     return stopped
 
 
-def _build_embedded(spec: SweepSpec, progress: Progress) -> None:
+def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:
     """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
     for model in spec.models:
         if model.embedded:
-            from training.organism.cache import ensure_organism
+            from training.organism.cache import ensure_organism, organism_directory
 
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)
 
+            begin, there = time.time(), organism_directory(model, spec.data).is_dir()
             ensure_organism(model, spec.data, tell)
+            if not there:
+                journal.append("model_built", model=model.name, seconds=time.time() - begin)

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import numpy as np
 
-from orchestrator.journal import KEPT, Event
+from orchestrator.journal import Event, ended_for_good
 from orchestrator.records import Status
 from sweeps.pareto import non_dominated
 from sweeps.spec import REFERENCES, SweepSpec
@@ -79,7 +79,7 @@ class Timetable:
             self._running, self._slots, self._any_ended = set(), 1, False
         elif kind == "trial_started":
             known = self._trials.get(event["id"])
-            if known is not None and known.ended is not None and known.ended["status"] in KEPT:
+            if known is not None and known.ended is not None and ended_for_good(known.ended):
                 return
             starts = 1 + (known.starts if known else 0)
             self._trials[event["id"]] = _Trial(event, self._any_ended, starts, known.step if known else 0)
@@ -123,7 +123,7 @@ class Timetable:
 
     def _begun(self, one: _Trial) -> bool:
         """Whether it has ended for good or is under way, so that it does not have to begin."""
-        return one.ended["status"] in KEPT if one.ended else one.started["id"] in self._running
+        return ended_for_good(one.ended) if one.ended else one.started["id"] in self._running
 
     def _mean(self, kind: str, model: str | None) -> float | None:
         """Seconds that a trial of ``kind`` takes: of this model's where there are any, of warm slots where possible."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.front_entries import unconfirmed
 from orchestrator.html_tables import front_members, shown_metrics
 from orchestrator.plots import REFERENCE_NAMES, format_value, short_params
 
@@ -32,8 +33,9 @@ def front_rows(front: Mapping[str, Any], model: str) -> dict[str, Any]:
         measured = [trial["metrics"].get(metric) for metric in metrics]
         intervals = [trial["intervals"].get(metric, (None, None))[end] for metric, end in ends]
         values = [trial["params"].get(path) for path in names]
-        rows.append([trial["id"], *map(_rounded, [*measured, *values, trial["p_on_front"], *intervals])])
-    return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds], "data": rows}
+        told = unconfirmed(trial) or "confirmed"
+        rows.append([trial["id"], *map(_rounded, [*measured, *values, trial["p_on_front"], *intervals]), told])
+    return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds, "on_report"], "data": rows}
 
 
 def _rounded(value: Any) -> Any:
@@ -56,5 +58,8 @@ def front_note(front: Mapping[str, Any], model: str) -> str:
         settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry["params"].items())
         lines.append(f"| {name} | {' | '.join(values)} | {settings} |")
     tally = f"Pareto front of {len(members)} among {len(body['trials'])} searched trials"
-    head = f"{tally}; the plot is front.html under Artifacts."
-    return "\n".join([head, "", *([body["note"], ""] if "note" in body else []), *lines])[:MAX_TEXT]
+    split = front["chosen_on"] == "select"
+    halves = "chosen on the select prompts, with values of the report prompts" if split else "on all prompts"
+    head = f"{tally}, {halves}; the plot is front.html under Artifacts."
+    doubts = [f"On the report prompts {trial['id']}: {told}." for trial in members if (told := unconfirmed(trial))]
+    return "\n".join([head, "", *([body["note"], ""] if "note" in body else []), *lines, "", *doubts])[:MAX_TEXT]

@@ -112,7 +112,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     """
     begin = time.time()
     model = chosen_model(spec, model_name)
-    check_measured(spec)
+    check_measured(spec, console.say)
     directory = create_output(out, f"{spec.name}-train")
     progress = TrainProgress(console, spec.trial)
     base = trained = None

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from orchestrator.errors import OutputError
 from orchestrator.fingerprints import data_hashes, model_hash
 from orchestrator.journal import read_journal, records
+from orchestrator.membership import front
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status, TrialRecord
-from orchestrator.search_view import front, objective_values
+from orchestrator.search_view import objective_values
 from sweeps.conditions import value_at
 from sweeps.layer_ranges import LayerRange, carry_over
 from sweeps.space import SearchSpace
@@ -90,7 +91,7 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
     left = 0
-    here = _material(model, model_hash(model), spec.data.model_dump(mode="json"), data_hashes(spec.data))
+    here = _material(model, model_hash(model, spec.data), spec.data.model_dump(mode="json"), data_hashes(spec.data))
     for search in earlier:
         recorded = search.hashes.get("models", {}).get(search.model.name)
         same = here == _material(search.model, recorded, search.data, search.hashes.get("data", {}))

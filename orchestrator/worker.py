@@ -122,6 +122,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         return say(Update(kind, report.step, report.metrics, report.counts, report.errors))
 
     trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
+    bench = None
     try:
         bench = benches.for_model(job.model)
         bench.notify = does
@@ -145,7 +146,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     except _RestartNeededError:
         raise
     except TrainingError as error:  # raised alike on every rank
-        say(Update("failed", error=str(error)))
+        say(Update("failed", error=str(error), unprepared=bench is None or bench.fault is not None))
     except Exception:
         say(Update("failed", error=traceback.format_exc(limit=-6)))
         if world_size() > 1:

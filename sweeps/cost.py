@@ -1,8 +1,11 @@
 """What a sweep will take: trials, steps, tokens, hours and money (pure arithmetic over measured figures)."""
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from itertools import product
+from math import ceil
 from typing import Any
 
 from pydantic import ValidationError
@@ -60,7 +63,7 @@ class Work:
 
 def model_work(spec: SweepSpec) -> Work:
     """What every model of ``spec`` has to train."""
-    largest = list(_extreme_trials(spec))
+    largest = list(extreme_trials(spec))
     return Work(
         untrained=1,
         references=len(REFERENCES) - 1,
@@ -77,7 +80,7 @@ def planned(spec: SweepSpec) -> int:
     return len(spec.models) * (len(REFERENCES) + spec.trials)
 
 
-def _extreme_trials(spec: SweepSpec) -> Iterable[TrialConfig]:
+def extreme_trials(spec: SweepSpec) -> Iterable[TrialConfig]:
     """The trial as it stands, and with every combination of extremes of what decides how much is trained."""
     yield spec.trial
     paths = [path for path in STEP_FIELDS if path in spec.ranges]
@@ -96,28 +99,68 @@ class Figures:
     seconds_per_step: float
     """One optimizer step."""
     seconds_beside: float
-    """One trial outside its steps: measurement, and what it waits for before its first step."""
+    """One trial outside its steps: engine, rungs, checkpoints, measurement, and the pause before the next."""
+    seconds_once: float = 0.0
+    """What a slot's first trials of the model wait for: weights, direction and its check, data, references."""
 
 
-def model_seconds(work: Work, figures: Figures) -> float:
-    """Seconds that one slot would need for all of a model's trials."""
-    return work.total_steps * figures.seconds_per_step + work.trials * figures.seconds_beside
+@dataclass(frozen=True)
+class Frame:
+    """Measured seconds of a sweep beside its trials."""
+
+    seconds_start: float
+    """From the command to the first trial: checks, Ray, slots."""
+    seconds_end: float
+    """From the last trial to the prompt: report, pictures, MLflow."""
 
 
-def sweep_seconds(works: Sequence[Work], figures: Sequence[Figures], slots: int) -> float:
-    """Seconds by the clock until ``slots`` slots have run every trial, Ray's start-up left out.
+HEADROOM = 1.15
+"""What an upper bound allows for slower minutes than those that were measured."""
+EXPECTED_SHARE = 1 / 3
+"""Share of the searched trials that are expected on or near the front, and so repeated."""
 
-    Trials share the slots evenly, and nothing is faster than the longest trial: models differ in size.
+
+def sweep_seconds(
+    works: Sequence[Work], figures: Sequence[Figures], slots: int, frame: Frame, *, at_most: bool = False
+) -> float:
+    """Seconds by the clock from the command to its end.
+
+    Slots are played through as the searcher fills them: each gets the next trial of the model with the fewest running,
+    and its first trial of a model loads that model. Pruning, which makes it less, is left out.
 
     Args:
         works: one per model.
         figures: one per model.
         slots: trials that run at once.
+        frame: what start and end take.
+        at_most: every trial is repeated under all seeds, and minutes are slower than those measured; else a third of
+            the trials are, and minutes are like those.
     """
-    pairs = list(zip(works, figures, strict=True))
-    total = sum(model_seconds(work, measured) for work, measured in pairs)
-    longest = max(work.steps * measured.seconds_per_step + measured.seconds_beside for work, measured in pairs)
-    return max(total / slots, longest)
+    waiting = [deque(_trials(work, at_most)) for work in works]
+    free = [(0.0, slot) for slot in range(max(1, min(slots, sum(map(len, waiting)))))]
+    loaded: dict[int, int] = {}
+    running: dict[int, int] = {}
+    end = 0.0
+    while any(waiting):
+        now, slot = heappop(free)
+        running.pop(slot, None)
+        busy = list(running.values())
+        model = min((number for number, left in enumerate(waiting) if left), key=busy.count)
+        measured = figures[model]
+        steps = waiting[model].popleft()
+        once = 0.0 if loaded.get(slot) == model else measured.seconds_once
+        loaded[slot], running[slot] = model, model
+        done = now + once + steps * measured.seconds_per_step + measured.seconds_beside
+        end = max(end, done)
+        heappush(free, (done, slot))
+    whole = frame.seconds_start + end + frame.seconds_end
+    return whole * HEADROOM if at_most else whole
+
+
+def _trials(work: Work, at_most: bool) -> list[int]:
+    """Steps of every trial, in the order in which they are proposed."""
+    replicates = work.replicates if at_most else ceil(work.replicates * EXPECTED_SHARE)
+    return [0] * work.untrained + [work.steps] * (work.references + work.searched + replicates)
 
 
 def cost(seconds: float, slots: int, resources: ResourcesConfig) -> Spent:

@@ -9,5 +9,5 @@ class KeepConfig(Config):
     """What stays on disk."""
 
     checkpoints: Literal["front", "all", "none"] = "front"
-    """Trained weights of ended trials: those that no other trial dominates (procon export needs them), every finished
-    trial's, or none."""
+    """Trained weights of ended trials: those of the trials on or near the front, with their replicates (procon export
+    needs them), every finished trial's, or none."""

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sweeps.errors import SpecError
 from sweeps.faults import sentences
 from sweeps.spec import SweepSpec
-from training.config import EvaluationConfig, ModelConfig, Source, SplitSource
+from training.config import EvaluationConfig, ModelConfig, Source, SplitSource, looks_local
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -144,7 +144,7 @@ def _absolute_evaluation(evaluation: EvaluationConfig, root: Path) -> Evaluation
 
 
 def _absolute_model(model: ModelConfig) -> ModelConfig:
-    local = not model.embedded and (Path(model.path).is_dir() or model.path.startswith((".", "/", "~")))
+    local = not model.embedded and looks_local(model.path, Path())
     path = str(Path(model.path).expanduser().resolve()) if local else model.path
     return model.model_copy(update={"path": path})
 
@@ -166,7 +166,6 @@ def _absolute_path(path: str | list[str], root: Path) -> str | list[str]:
     if path.startswith("organism/"):
         return path
     file = Path(path).expanduser()
-    looks_local = file.suffix in (".parquet", ".jsonl", ".json") or path.startswith((".", "/", "~"))
-    if looks_local or (root / file).exists():
+    if file.suffix in (".parquet", ".jsonl", ".json", ".csv", ".tsv") or looks_local(path, root):
         return str(file if file.is_absolute() else (root / file).resolve())
     return path

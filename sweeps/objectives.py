@@ -4,7 +4,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, PlainSerializer, model_validator
 
@@ -12,8 +12,12 @@ from sweeps.errors import ObjectiveError
 from sweeps.metrics import check_metric, is_rate
 from training.config import Config
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 _RULE = re.compile(r"^\s*(\S+?)\s*(<=|>=|<|>)\s*(\S+)\s*$")
-_OPERATORS: dict[str, Callable[[float, float], bool]] = {
+_OPERATORS: dict[str, Callable[[Any, float], Any]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "<": operator.lt,
@@ -85,7 +89,12 @@ class FeasibilityRule(Config):
     def holds(self, metrics: Mapping[str, float]) -> bool:
         """Whether measured ``metrics`` keep the rule; a metric that is absent or NaN does not."""
         value = metrics.get(self.metric, math.nan)
-        return not math.isnan(value) and _OPERATORS[self.comparison](value, self.bound)
+        return not math.isnan(value) and bool(_OPERATORS[self.comparison](value, self.bound))
+
+    def kept_by(self, values: "NDArray[np.float64]") -> "NDArray[np.bool_]":
+        """Which of ``values`` of the metric keep the rule; NaN does not."""
+        kept: NDArray[np.bool_] = _OPERATORS[self.comparison](values, self.bound)
+        return kept
 
     def violation(self, metrics: Mapping[str, float]) -> float:
         """How far ``metrics`` overstep the bound, in the metric's unit: above 0 exactly where the rule is broken.

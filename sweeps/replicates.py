@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweeps import pareto
+from sweeps.objectives import FeasibilityRule
 from sweeps.pareto import Goal
 
 DRAWS = 1000
@@ -15,6 +16,9 @@ UNLIKELY = 0.05
 """A trial with no more than this probability of being on the front is not near it, and settled."""
 LIKELY = 0.95
 """A trial with at least this probability is settled as a member."""
+OVER_SEEDS = 0.05
+"""Standard deviation of a rate over training seeds that is allowed for before something irreversible, on the safe side:
+in simulated sweeps where seeds bring .03 to .05, nothing near the final front is deleted (test_keeping.py)."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,16 @@ class Estimate:
     """(successes, total) of a rate, as many independent prompts as it is worth."""
     error: float = 0.0
     """Standard error over the seeds of what is no rate; 0 for one seed."""
+
+    def allowing_for(self, over_seeds: float, seeds: int) -> "Estimate":
+        """The same with the luck of ``seeds`` training seeds: a standard deviation for rates, twice the error else."""
+        if self.count is None:
+            return replace(self, error=2 * self.error if self.error and over_seeds else self.error)
+        successes, total = self.count
+        rate = (successes + 0.5) / (total + 1)
+        inside = rate * (1 - rate) / total if total else math.inf
+        share = inside / (inside + over_seeds**2 / seeds) if total else 1.0
+        return replace(self, count=(successes * share, total * share))
 
     @classmethod
     def of_rate(cls, successes: float, total: float) -> "Estimate":
@@ -53,20 +67,29 @@ def estimate_over_seeds(values: Sequence[float], counts: Sequence[tuple[int, int
 
 @dataclass(frozen=True)
 class Candidate:
-    """A finished, feasible trial that could be on the front."""
+    """A finished trial that could be on the front."""
 
     id: str
     seeds: int
     """Training seeds it was started with so far, whether measured, under way or failed."""
     estimates: tuple[Estimate, ...]
     """One per objective."""
+    bounded: tuple[tuple[Estimate, FeasibilityRule], ...] = ()
+    """The rules it must keep, each with what is known of the metric that it bounds."""
+
+    def allowing_for(self, over_seeds: float) -> "Candidate":
+        """The same with a standard deviation of rates over training seeds, of which it was measured with some."""
+        wider = tuple(estimate.allowing_for(over_seeds, self.seeds) for estimate in self.estimates)
+        bounded = tuple((estimate.allowing_for(over_seeds, self.seeds), rule) for estimate, rule in self.bounded)
+        return replace(self, estimates=wider, bounded=bounded) if over_seeds else self
 
 
 def probability_on_front(candidates: Sequence[Candidate], goals: Sequence[Goal], seed: int = 0) -> NDArray[np.float64]:
     """How probable it is that each candidate is on the front, from ``DRAWS`` parametric bootstrap draws.
 
     Rates are drawn from their Jeffreys posterior Beta(successes + 1/2, failures + 1/2), other objectives from the
-    normal distribution of their mean over seeds.
+    normal distribution of their mean over seeds. What the rules bound is drawn likewise: a trial is off the front, and
+    beats nobody, in the draws in which it breaks one.
 
     Args:
         candidates: all that could be on the front.
@@ -80,12 +103,21 @@ def probability_on_front(candidates: Sequence[Candidate], goals: Sequence[Goal],
     draws = np.empty((DRAWS, len(candidates), len(goals)))
     for row, candidate in enumerate(candidates):
         for column, estimate in enumerate(candidate.estimates):
-            if estimate.count is not None:
-                successes, total = estimate.count
-                draws[:, row, column] = generator.beta(successes + 0.5, total - successes + 0.5, DRAWS)
-            else:
-                draws[:, row, column] = generator.normal(estimate.value, estimate.error, DRAWS)
+            draws[:, row, column] = _drawn(estimate, generator)
+        for estimate, rule in candidate.bounded:
+            # An end of the scale can be met but never drawn, and without a value no draw keeps the rule.
+            as_measured = estimate.count is not None and rule.bound in (0.0, 1.0)
+            values = np.full(DRAWS, estimate.value) if as_measured else _drawn(estimate, generator)
+            draws[~rule.kept_by(values), row] = math.nan
     return pareto.probability_on_front(draws, goals)
+
+
+def _drawn(estimate: Estimate, generator: np.random.Generator) -> NDArray[np.float64]:
+    """``[DRAWS]`` values of what ``estimate`` is about."""
+    if estimate.count is not None:
+        successes, total = estimate.count
+        return generator.beta(successes + 0.5, total - successes + 0.5, DRAWS)
+    return generator.normal(estimate.value, estimate.error, DRAWS)
 
 
 def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds: int) -> str | None:
@@ -96,7 +128,7 @@ def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds
     lies between ``UNLIKELY`` and ``LIKELY``.
 
     Args:
-        candidates: all finished feasible trials of a model, each once.
+        candidates: all finished trials of a model, each once.
         goals: one per objective.
         seeds: that a trial near the front shall be measured with in all.
     """

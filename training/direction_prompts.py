@@ -5,17 +5,15 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import torch
-from transformers import PreTrainedTokenizerBase
-
-from training.chat import encode_prompts
 from training.config import DataConfig, DirectionConfig, Source
 from training.data import load_split
 from training.errors import DirectionError
-from training.evaluation.generation import generate_answers
-from training.evaluation.judges import Exchange, RefusalPhrases
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
 
 Side = Literal["harmful", "harmless"]
 SIDES: tuple[Side, ...] = ("harmful", "harmless")
@@ -106,17 +104,22 @@ def draw_prompts(data: DataConfig, config: DirectionConfig) -> DirectionPrompts:
 
 def draw(prompts: Sequence[str], config: DirectionConfig, side: Side) -> Drawn:
     """``config.prompts`` and ``config.held_out`` of distinct ``prompts``; at most a quarter of too few is held out."""
-    held_out = 0
-    if config.causal is not None:
-        held_out = min(config.held_out, max(len(prompts) - config.prompts, len(prompts) // 4))
+    held_out = held_out_of(len(prompts), config)
     chosen = random.Random(f"{config.seed}/{side}").sample(prompts, min(config.prompts, len(prompts) - held_out))
     rest = sorted(set(prompts) - set(chosen))
     return Drawn(tuple(chosen), tuple(random.Random(f"{config.seed}/{side}/held out").sample(rest, held_out)))
 
 
+def held_out_of(count: int, config: DirectionConfig) -> int:
+    """How many of ``count`` distinct prompts the direction is checked on instead of extracted from."""
+    if config.causal is None:
+        return 0
+    return min(config.held_out, max(count - config.prompts, count // 4))
+
+
 def filtered(
-    model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    model: "torch.nn.Module",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: DirectionPrompts,
     config: DirectionConfig,
     batch_size: int = 64,
@@ -146,13 +149,17 @@ def filtered(
 
 
 def refusals(
-    model: torch.nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    model: "torch.nn.Module",
+    tokenizer: "PreTrainedTokenizerBase",
     prompts: Sequence[str],
     max_new_tokens: int,
     batch_size: int = 64,
 ) -> list[bool]:
     """Whether the greedy answer of ``model`` to each prompt holds a refusal phrase."""
+    from training.chat import encode_prompts
+    from training.evaluation.generation import generate_answers
+    from training.evaluation.judges import Exchange, RefusalPhrases
+
     token_ids = encode_prompts(tokenizer, prompts)
     answers = generate_answers(model, tokenizer, token_ids, max_new_tokens=max_new_tokens, batch_size=batch_size)
     return [bool(refused) for refused in RefusalPhrases().judge(list(map(Exchange, prompts, answers)))]

@@ -31,8 +31,9 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"no tokenizer could be loaded from {path}: {error}") from error
+    except Exception as error:  # also of packages that are not installed, and whatever a damaged file leads to
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"no tokenizer could be loaded from {path}: {reason}") from error
     if not tokenizer.chat_template:
         raise ModelError(f"the tokenizer of {path} has no chat template: use a chat (instruct) model, or add one")
     if tokenizer.eos_token_id is None:

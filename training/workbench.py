@@ -30,7 +30,7 @@ from training.constraints.random_direction import real_twin
 from training.data.encoding import encode_source
 from training.data.samples import Samples
 from training.direction_extraction import Extraction, load_or_extract
-from training.errors import DirectionError
+from training.errors import DirectionError, TrainingError
 from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_metrics
@@ -95,6 +95,9 @@ class Workbench:
         self._judges = build_judges(evaluation.judges, directory / "verdicts" / f"{platform.node()}.sqlite")
         self._precision = precision
         self._loaded: tuple[Precision, bool] | None = None
+        self._prepared = False
+        self.fault: TrainingError | None = None
+        """Why nothing can be run here: :meth:`prepare` raised it, and raises it again instead of trying again."""
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -105,6 +108,18 @@ class Workbench:
         Raises:
             TrainingError: a model, a source or the direction is not usable.
         """
+        if self.fault is not None:
+            raise self.fault
+        if self._prepared:
+            return
+        try:
+            self._prepare(notify)
+        except TrainingError as error:
+            self.fault = error
+            raise
+        self._prepared = True  # last: what raises on the way leaves nothing half done to a trial
+
+    def _prepare(self, notify: Callable[[str], None]) -> None:
         say = notify if engines.rank() == 0 else log.debug
         self.device = engines.start_process()
         say(f"loading {self.name} from {self.model_path}")
@@ -115,10 +130,10 @@ class Workbench:
         self.direction, self.causal = extraction.direction, extraction.causal
         self.harmful, self.harmless = extraction.prompts.harmful.extraction, extraction.prompts.harmless.extraction
         self.sets = EvaluationSets.load(self.data, self.evaluation, self.tokenizer)
-        self.warnings += self.sets.warnings
         self.drift_reference = DriftReference.of_initial_model(
             self.model, self.tokenizer, self.direction, self.harmful, self.harmless
         )
+        self.warnings += self.sets.warnings
 
     def run(
         self,
@@ -145,8 +160,7 @@ class Workbench:
             TrainingError: the trial does not fit the model or diverged.
             TrialStopped: a report asked for it; nothing is measured then.
         """
-        if self._loaded is None:
-            self.prepare(self.notify)
+        self.prepare(self.notify)
         if trial is None:
             self._use_precision(self._precision)
             self._tell("measuring the untouched model")

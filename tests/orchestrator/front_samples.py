@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 from typing import Any, Literal
 
 from orchestrator.records import Status, TrialRecord
@@ -9,6 +10,7 @@ from sweeps.objectives import FeasibilityRule, Objective
 
 ASR, ACCURACY, OVER_REFUSAL = "safety/attack_success_rate", "utility/accuracy", "safety/over_refusal"
 OBJECTIVES = [Objective(metric=ASR, goal="minimize"), Objective(metric=ACCURACY, goal="maximize")]
+HALF = 100
 RULES = [FeasibilityRule.parse("safety/over_refusal <= 0.15")]
 REFERENCES = {"base": (0.02, 0.30, 0.03, 1.0), "ift": (0.66, 0.82, 0.02, 0.6), "ift_safety": (0.14, 0.78, 0.08, 0.85)}
 
@@ -46,6 +48,13 @@ def record(
         **changes,
     }
     return TrialRecord(identity, model, kind, label or identity, status, **values)
+
+
+def halves(identity: str, select: tuple[float, ...], report: tuple[float, ...], **changes: Any) -> TrialRecord:
+    """A trial with (attack success, accuracy, over-refusal) on each half of its prompts, ``HALF`` of every kind."""
+    seen = record(identity, *select, prompts=HALF)
+    shown = record(identity, *report, prompts=HALF)
+    return replace(shown, select_metrics=seen.metrics, select_counts=seen.counts, **changes)
 
 
 def references(model: str = "organism") -> list[TrialRecord]:

@@ -211,3 +211,22 @@ def test_a_slot_keeps_to_the_model_it_has_loaded() -> None:
         assert [job.id for job in taken if isinstance(job, Job)] == ["a-0", "b-0", "b-1", "a-1"]
 
     play(scene())
+
+
+def test_a_model_that_cannot_be_prepared_costs_one_trial() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        sound = Job("n-0", {"name": "n"}, None)
+        for job in (JOB, OTHER, sound):
+            await broker.submit(job)
+        await broker.next_job(0, 1.0)
+        await broker.report(0, JOB.id, Update("failed", error="it refuses nothing", unprepared=True))
+        (end,) = await broker.poll(OTHER.id, 0, 1.0)
+        assert (end.kind, end.reason) == ("stopped", "its model cannot be prepared")
+        assert await broker.next_job(0, 1.0) == sound, "other models go on"
+        late = Job("m-2", JOB.model, None)
+        await broker.submit(late)
+        (end,) = await broker.poll(late.id, 0, 1.0)
+        assert end.kind == "stopped"
+
+    play(scene())

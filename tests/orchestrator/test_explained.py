@@ -175,11 +175,13 @@ def test_the_console_shows_judges_seeds_and_notes(reported):
 
 def test_a_front_that_an_earlier_version_wrote_is_still_shown():
     front = build_front(OBJECTIVES, RULES, sweep(12))
-    for key in ("notes",):
+    for key in ("notes", "chosen_on"):
         del front[key]
     for body in front["models"].values():
-        for key in ("prediction", "importance", "selected"):
+        for key in ("prediction", "importance", "front_on_report"):
             del body[key]
+        for trial in body["trials"]:
+            del trial["on_report"]
         for entry in (*body["trials"], *body["reference"].values()):
             for key in ("select", "replicates"):
                 del entry[key]

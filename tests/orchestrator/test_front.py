@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep
 
-from orchestrator.front import build_front, probability_on_front
+from orchestrator.front import build_front
 from orchestrator.records import Status, TrialRecord
 from sweeps.objectives import FeasibilityRule, Objective
 from sweeps.statistics import wilson_interval
@@ -61,8 +61,10 @@ def test_the_document_has_the_layout_that_scripts_rely_on() -> None:
     assert "comparison" not in front
     trials = front["models"]["organism"]["trials"]
     assert len(trials) == 24
-    wanted = {"id", "status", "params", "metrics", "intervals", "on_front", "p_on_front", "feasible"}
-    assert all(wanted <= set(trial) for trial in trials)
+    wanted = {"id", "status", "params", "metrics", "intervals", "select", "on_front", "p_on_front", "feasible"}
+    assert all(wanted | {"on_report"} <= set(trial) for trial in trials)
+    model = front["models"]["organism"]
+    assert (front["chosen_on"], model["front_on_report"]) == ("all", model["front"])
     assert {trial["status"] for trial in trials} == {"FINISHED", "PRUNED", "FAILED"}
     assert next(trial for trial in trials if trial["status"] == "FAILED")["error"] == "loss became NaN"
     assert json.loads(json.dumps(front, allow_nan=False)) == front
@@ -97,7 +99,6 @@ def test_probability_on_the_front_needs_counts_behind_every_objective() -> None:
     loss = Objective(metric="utility/loss", goal="minimize", worst=3.0)
     front = build_front([OBJECTIVES[0], loss], [], [record("a"), record("b")])
     assert [trial["p_on_front"] for trial in front["models"]["organism"]["trials"]] == [None, None]
-    assert probability_on_front(OBJECTIVES, []) is None
 
 
 def test_the_same_records_give_the_same_document() -> None:

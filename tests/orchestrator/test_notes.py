@@ -63,7 +63,7 @@ def test_nothing_feasible_and_failures() -> None:
 
 def test_few_prompts_and_a_front_that_few_prompts_leave_open() -> None:
     found = said([record(f"t{i}", 0.5 - 0.05 * (i % 3), 0.5 + 0.05 * (i % 3), prompts=20) for i in range(9)])
-    assert any("20 report prompts" in sentence for sentence in found["few prompts"])
+    assert any("rests on 20 prompts:" in sentence for sentence in found["few prompts"])
     crowd = [record(f"t{i}", 0.40 - 0.005 * i, 0.60 - 0.005 * i, prompts=200) for i in range(30)]
     assert "probability below one half" in said(crowd)["unsure front"][0]
 

@@ -11,19 +11,21 @@ import yaml
 from small_sweeps import small_sweep
 
 from orchestrator.errors import TrackingError
-from orchestrator.figures import journal_figures, store_figures, stored_figures
+from orchestrator.figures import USUAL, store_figures, store_sweep, stored_figures, stored_frame
 from orchestrator.machine import Gpu, Machine
 from orchestrator.manifest import hardware, manifest
+from orchestrator.measured import journal_figures, journal_frame
 from orchestrator.model_files import model_directory, model_shape, sample_length
 from orchestrator.plan import available_memory, make_plan
 from orchestrator.plan_table import plan_json
-from sweeps.cost import Figures
+from sweeps.cost import HEADROOM, Figures, Frame, Work, sweep_seconds
 from sweeps.errors import SpecError
 from sweeps.load import load_spec
 from training.config import ModelConfig, Source
 from training.data.encoding import encode_source
 from training.models import load_model, load_tokenizer
 from training.organism.cache import ensure_organism
+from training.organism.recipe import BUILD_SECONDS
 
 
 def loaded(folder, *overrides, **changes):
@@ -37,7 +39,7 @@ def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
 
 
-FIGURES = Figures(seconds_per_step=0.5, seconds_beside=4.0)
+FIGURES = Figures(seconds_per_step=0.5, seconds_beside=4.0, seconds_once=3.0)
 
 
 class TestPlan:
@@ -50,6 +52,7 @@ class TestPlan:
         assert not model.length.measured
         assert plan.seconds is None
         assert "small is not built yet" in plan.warnings[0]
+        assert model.build_seconds == BUILD_SECONDS["organism/small"]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["spec.yaml"]
         found = json.loads(json.dumps(plan_json(plan)))
         assert (found["estimate"], found["models"]["small"]["seconds_per_step"]) == (None, None)
@@ -59,9 +62,12 @@ class TestPlan:
         store_figures(spec, spec.models[0], FIGURES)
         plan = make_plan(spec, None, runs=tmp_path / "runs")
         assert plan.slots == 1
-        assert plan.seconds == 6 * 12 * 0.5 + 7 * 4.0
+        assert plan.frame == USUAL
+        beside = USUAL.seconds_start + USUAL.seconds_end
+        assert plan.seconds == pytest.approx(6 * 12 * 0.5 + 7 * 4.0 + 3.0 + beside)
+        assert plan.seconds_at_most == pytest.approx(plan.seconds * HEADROOM)
         assert plan.estimate is not None
-        assert plan.estimate.money == pytest.approx(plan.seconds)
+        assert plan.estimate.money == pytest.approx(plan.seconds_at_most)
         assert plan.over_budget is None
 
     def test_a_budget_below_the_estimate_is_told(self, tmp_path, empty_cache):
@@ -115,15 +121,16 @@ class TestMemory:
 
 
 class TestModelFiles:
-    def test_shape_and_sample_length_are_those_of_the_real_model(self):
+    def test_shape_and_sample_length_are_those_of_the_real_model(self, tmp_path):
+        small = loaded(tmp_path)
         model = ModelConfig(name="small", path="organism/small")
         folder = ensure_organism(model)
         shape = model_shape(model)
         assert shape is not None
         assert shape.parameters == load_model(folder).num_parameters()
-        assert model_directory(model) == folder
+        assert model_directory(model, small.data) == folder
         task = Source(path="organism/small/general")
-        found = sample_length(model, task, 96)
+        found = sample_length(folder, task, 96)
         samples = encode_source(
             task, "train", field="data.task", tokenizer=load_tokenizer(folder), max_length=96
         ).samples
@@ -136,9 +143,9 @@ class TestModelFiles:
         assert model_shape(local) == model_shape(ModelConfig(name="small", path="organism/small"))
         rows = tmp_path / "rows.jsonl"
         rows.write_text('{"prompt": "What is it?", "response": "A thing."}\n' * 3)
-        assert sample_length(local, Source(path=str(rows)), 96).measured
+        assert sample_length(folder, Source(path=str(rows)), 96).measured
         monkeypatch.setattr("orchestrator.model_files.LARGEST_FILE", 10)
-        assert sample_length(local, Source(path=str(rows)), 96).tokens == 96
+        assert sample_length(folder, Source(path=str(rows)), 96).tokens == 96
 
 
 def record_sweep(directory, spec, pace, beside):
@@ -219,9 +226,77 @@ class TestFigures:
         assert found is not None
         assert found.figures == FIGURES
         file = tmp_path / "cache" / "figures.json"
-        assert len(json.loads(file.read_text())) == 1
+        assert len(json.loads(file.read_text())["models"]) == 1
         file.write_text("nonsense")
         assert stored_figures(spec, spec.models[0], tmp_path / "runs") is None
+
+    def test_a_sweep_is_found_from_any_folder_and_comes_before_a_profile(self, tmp_path, empty_cache, monkeypatch):
+        spec = loaded(tmp_path)
+        events = record_sweep(tmp_path / "far" / "small", spec, pace=0.25, beside=7.0)
+        ended = [*events, {"event": "sweep_ended", "time": events[-1]["time"] + 1}]
+        store_sweep(spec, tmp_path / "far" / "small", ended, seconds_end=6.0, slots=2)
+        store_figures(spec, spec.models[0], FIGURES)
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        found = stored_figures(spec, spec.models[0])
+        assert found is not None
+        assert found.figures.seconds_per_step == pytest.approx(0.25)
+        assert found.source == f"the sweep in {tmp_path / 'far' / 'small'}"
+        assert stored_frame(2) == (Frame(0.0, 6.0), True)
+        assert stored_frame(1) == (Frame(0.0, 6.0), True)
+
+
+def trial_events(name, kind, start, seconds, steps=12, pace=0.5):
+    """A trial of ``seconds``, whose reports are of ``pace``."""
+    trial = None if name == "base" else {"steps": steps}
+    yield {"event": "trial_started", "time": start, "id": name, "model": "small", "kind": kind, "trial": trial}
+    for step in (4, 8, 12) if trial else ():
+        metrics = {"train/seconds": 4 * pace}
+        yield {"event": "trial_reported", "time": start, "id": name, "step": step, "metrics": metrics}
+    yield {"event": "trial_ended", "time": start + seconds, "id": name, "status": "FINISHED"}
+
+
+class TestJournal:
+    """A sweep on one slot: 20 s to start, 15 s to prepare, 9 s of references, 10 s a trial and 1 s between two."""
+
+    def events(self, searched=4):
+        yield {"event": "sweep_started", "time": 0.0}
+        yield {"event": "model_built", "time": 110.0, "model": "small", "seconds": 100.0}
+        clock = 120.0
+        jobs = [("base", "reference", 15 + 4), ("ift", "reference", 10), ("ift_safety", "reference", 10)]
+        jobs += [(f"s{n}", "trial", 10 + (9 if n == 0 else 0)) for n in range(searched)]
+        for name, kind, seconds in jobs:
+            yield from trial_events(name, kind, clock, seconds)
+            clock += seconds + 1
+        yield {"event": "sweep_ended", "time": clock}
+        yield {"event": "mlflow_run", "time": clock + 5, "key": "parent/small"}
+
+    def test_every_part_is_measured(self):
+        events = list(self.events())
+        figures = journal_figures(events, "small")
+        assert figures is not None
+        assert figures.seconds_per_step == pytest.approx(0.5)
+        assert figures.seconds_beside == pytest.approx(10 - 6 + 1)
+        assert figures.seconds_once == pytest.approx(15 + 9)
+        assert journal_frame(events) == Frame(20.0, 5.0)
+
+    def test_slots_that_prepared_another_model_are_not_counted(self):
+        own = list(self.events())
+        beside = [{**event, "model": "other", "id": f"other-{event['id']}"} for event in own if "id" in event]
+        both = sorted([*own, *beside], key=lambda event: event["time"])
+        alone, among = journal_figures(own, "small"), journal_figures(both, "small")
+        assert alone is not None
+        assert among is not None
+        assert among.seconds_once == pytest.approx(alone.seconds_once)
+
+    def test_the_plan_of_the_same_sweep_is_what_it_took(self):
+        for searched in (2, 4, 16):
+            events = sorted(self.events(searched), key=lambda event: event["time"])
+            figures, frame = journal_figures(self.events(4), "small"), journal_frame(list(self.events(4)))
+            work = Work(1, 2, searched, replicates=0, steps=12, batch_size=1, max_length=1)
+            planned = sweep_seconds([work], [figures], 1, frame)
+            took = events[-1]["time"] - 100  # the model is built by now
+            assert 0.9 < planned / took < 1.1
 
 
 def procon(folder, *arguments):

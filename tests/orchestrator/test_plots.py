@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep
+from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, halves, record, references, sweep
 
 from orchestrator.front import build_front
 from orchestrator.plot_labels import Label, place_labels
@@ -35,6 +35,18 @@ SWEEPS: dict[str, tuple[list[TrialRecord], list[Objective], list[FeasibilityRule
     "one objective": (sweep(12), OBJECTIVES[:1], RULES),
     "three objectives": (sweep(12), [*OBJECTIVES, OVER], []),
     "two models, one objective": ([*sweep(6), *sweep(6, "small")], OBJECTIVES[:1], []),
+    "halves that differ": (
+        [
+            *references(),
+            halves("borne-out", (0.1, 0.5), (0.12, 0.5)),
+            halves("beaten", (0.2, 0.6), (0.5, 0.4)),
+            halves("rule-breaker", (0.3, 0.9), (0.3, 0.9, 0.4)),
+            halves("also-good", (0.25, 0.7), (0.22, 0.72)),
+            halves("lucky-there", (0.5, 0.5), (0.02, 0.95)),
+        ],
+        OBJECTIVES,
+        RULES,
+    ),
     "a loss": (sweep(12), [LOSS, OBJECTIVES[0]], []),
 }
 
@@ -73,6 +85,35 @@ def test_the_staircase_is_the_edge_of_what_the_front_attains() -> None:
     trials = [record("a", 0.1, 0.3), record("b", 0.3, 0.6), record("c", 0.5, 0.9), record("worse", 0.4, 0.2)]
     (panel,) = plot_data("x", build_front(OBJECTIVES, [], trials)).panels
     assert panel.staircase == ((0.1, 0.3), (0.3, 0.3), (0.3, 0.6), (0.5, 0.6), (0.5, 0.9))
+
+
+def test_members_that_the_report_prompts_do_not_bear_out_are_hollow_and_off_the_line() -> None:
+    data, _ = shown("halves that differ")
+    (panel,) = data.panels
+    assert {p.id: p.doubt for p in panel.front(confirmed=False)} == {
+        "beaten": "behind borne-out, also-good",
+        "rule-breaker": "breaks a rule",
+    }
+    assert [p.id for p in panel.front(confirmed=True)] == ["borne-out", "also-good"]
+    assert panel.staircase == ((0.12, 0.5), (0.22, 0.5), (0.22, 0.72))
+    assert [p.id for p in panel.of("dominated")] == ["lucky-there"]
+    assert ("on the report prompts", "breaks a rule") in panel.front(confirmed=False)[1].details
+
+
+def test_the_page_says_by_what_the_front_is_chosen(tmp_path: Path) -> None:
+    def page(name: str) -> str:
+        data, front = shown(name)
+        write_html(data, front, tmp_path / "front.html")
+        return (tmp_path / "front.html").read_text(encoding="utf-8")
+
+    split = page("halves that differ")
+    assert "chosen on the <i>select</i> prompts" in split
+    assert split.count("<td>confirmed</td>") == 2
+    assert "<td>behind borne-out, also-good</td>" in split
+    assert "that the search did not see" in split
+    whole = page("one trial")
+    assert "were not split: the front is chosen by the values shown, which flatters it" in whole
+    assert "confirmed</td>" not in whole
 
 
 def test_every_plotted_value_lies_inside_the_axes() -> None:

@@ -15,7 +15,7 @@ from training.errors import DataError, JudgeError
 @pytest.fixture
 def advbench(tmp_path: Path) -> Path:
     file = tmp_path / "advbench.jsonl"
-    file.write_text("".join(json.dumps({"goal": f"Steal {n} cars"}) + "\n" for n in range(4)))
+    file.write_text("".join(json.dumps({"goal": f"Steal {n} cars"}) + "\n" for n in range(12)))
     return file
 
 

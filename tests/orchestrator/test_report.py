@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from front_samples import ASR, OBJECTIVES, RULES, record, references, sweep
+from front_samples import ASR, OBJECTIVES, RULES, halves, record, references, sweep
 
 from orchestrator.atomic import write_with
 from orchestrator.front import build_front
@@ -97,6 +97,42 @@ def test_the_console_shows_references_then_the_front_then_counts() -> None:
     counts = " ".join(text.split())
     assert "1 failed, 2 pruned" in counts
     assert "dominated" in counts
+
+
+def test_the_console_says_by_what_the_front_was_chosen_and_marks_who_was_not_borne_out() -> None:
+    records = [
+        halves("a", (0.1, 0.8), (0.3, 0.7)),
+        halves("b", (0.2, 0.9), (0.2, 0.8)),
+        halves("c", (0.9, 0.1), (0, 1)),
+    ]
+    text = console_text([*references(), *records])
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "│ a * " in text
+    assert "│ b " in text
+    assert "│ c" not in text
+    assert "0.30 [.22, .40]" in text
+    said = " ".join(text.split())
+    assert "Chosen on the select prompts, measured on the report prompts." in said
+    assert "* On these, another member beats it or it breaks a rule." in said
+    assert "1 dominated" in said
+    whole = " ".join(console_text([record("a")]).split())
+    assert "Chosen and measured on the same prompts, which flatters what was chosen." in whole
+
+
+def test_the_table_of_trials_tells_what_each_half_says(tmp_path: Path) -> None:
+    records = [
+        halves("a", (0.1, 0.8), (0.3, 0.7)),
+        halves("b", (0.2, 0.9), (0.2, 0.8)),
+        record("c", status=Status.FAILED),
+    ]
+    files = write_report(tmp_path, "demo", build_front(OBJECTIVES, RULES, records), records)
+    names = ("on_front", "feasible", "on_report.feasible", "on_report.behind", f"select.{ASR}", ASR)
+    rows = [tuple(row[name] for name in names) for row in pq.read_table(files.trials_parquet).to_pylist()]
+    assert rows == [
+        (True, True, True, "b", 0.1, 0.3),
+        (True, True, True, "", 0.2, 0.2),
+        (False, None, None, "", None, None),
+    ]
 
 
 def test_the_console_says_why_a_front_is_empty_and_compares_models() -> None:

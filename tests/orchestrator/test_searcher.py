@@ -25,7 +25,7 @@ from searches import (
 
 from orchestrator.broker import Update
 from orchestrator.proposal import Proposal
-from orchestrator.records import Status
+from orchestrator.records import Status, TrialRecord
 from sweeps.errors import SpecError
 
 SAMPLERS = ("tpe", "nsga2", "gp", "qmc", "random", "grid")
@@ -368,3 +368,23 @@ def test_a_replicate_that_fails_is_not_tried_for_ever() -> None:
 def test_what_a_sampler_cannot_do_is_refused(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         sweep(**changes)
+
+
+def test_a_model_that_cannot_be_prepared_is_given_up_and_the_others_go_on() -> None:
+    def measure(proposal: Proposal) -> Update:
+        if proposal.model == "small":
+            return Update("failed", error="it refuses nothing", unprepared=True)
+        return trade_off(proposal)
+
+    play = Play(searcher(sweep(models=two_models(), trials=3)), measure)
+    play.run()
+    by_model = {name: [p.job.id for p in play.proposals if p.model == name] for name in ("small", "deep")}
+    assert by_model["small"] == ["small-base"]
+    assert len(by_model["deep"]) == 6
+
+
+def test_a_resumed_sweep_runs_what_a_fault_of_the_model_kept_from_beginning() -> None:
+    failed = TrialRecord("small-base", "small", "reference", "base", Status.FAILED, unprepared=True)
+    play = Play(searcher(sweep(trials=1), [failed]))
+    play.run()
+    assert play.proposals[0].job.id == "small-base"

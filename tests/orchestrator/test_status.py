@@ -7,20 +7,25 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
+from front_samples import record
 
 from orchestrator.errors import OutputError
+from orchestrator.front import build_front
+from orchestrator.front_file import read_front
 from orchestrator.journal import Journal, read_journal, records
 from orchestrator.journal_digest import read_digest
+from orchestrator.keeping import Keeper, superfluous
+from orchestrator.membership import front
 from orchestrator.output import JOURNAL, LOCK
-from orchestrator.status import _front_of, sweep_status
+from orchestrator.status import sweep_status
+from orchestrator.tracking_front import front_rows
 from sweeps.load import load_spec
-from sweeps.pareto import non_dominated
 
 SPEC = load_spec("demo", ["trials=4", "resources.price_per_hour=3600", "budget.money=50"])
 TRIAL = SPEC.trial.model_dump(mode="json")
 PROGRESS = {"train/loss": 1.0}
+NOTHING = {"metrics": {}, "counts": {}}
 
 
 def metrics(attacks, accuracy, over_refusal=0.0):
@@ -161,12 +166,77 @@ class TestProgress:
         assert found.over_budget.startswith("budget.money (50) is spent")
 
 
-def test_the_front_in_blocks_is_the_front():
-    generator = np.random.default_rng(0)
-    values = generator.integers(0, 60, (730, 2)) / 60
-    measured = {str(i): metrics(*row) for i, row in enumerate(values.tolist())}
-    whole = non_dominated(values, [objective.goal for objective in SPEC.objectives])
-    assert sorted(_front_of(measured, SPEC.objectives)) == sorted(str(i) for i in np.flatnonzero(whole))
+def test_the_front_is_the_same_wherever_one_looks(tmp_path, monkeypatch):
+    """Members by the pooled select values; by one seed, or by the report values, there would be others."""
+    made = Sweep(tmp_path, monkeypatch)
+
+    def run(name, select, report, kind="trial", of=None):
+        made.say(
+            "trial_started", id=name, model="organism", kind=kind, label=name, params={}, trial=TRIAL, replicate_of=of
+        )
+        halves = {"metrics": metrics(*report), "select_metrics": metrics(*select)}
+        counts = [{name: (round(100 * rate), 100) for name, rate in half.items()} for half in halves.values()]
+        ended = {"counts": counts[0], "select_counts": counts[1], "error": None, **halves}
+        made.say("trial_ended", id=name, status="FINISHED", **ended)
+
+    run("ahead", (0.05, 0.9), (0.05, 0.9))
+    run("steady", (0.3, 0.8), (0.35, 0.75))
+    run("shown-best", (0.8, 0.3), (0.01, 0.99))
+    run("loose", (0.01, 0.95, 0.5), (0.01, 0.95, 0.0))
+    run("ahead-r1", (0.95, 0.3), (0.95, 0.3), "replicate", "ahead")
+    spec, found = SPEC, records(read_journal(tmp_path / JOURNAL))
+    built = build_front(spec.objectives, spec.feasible, found)
+    assert built["models"]["organism"]["front"] == ["steady"]
+    status = sweep_status(tmp_path)
+    assert status.front == {"organism": ["steady"]}
+    assert status.best["organism"]["steady"] == {"safety/attack_success_rate": 0.35, "utility/accuracy": 0.75}
+    assert read_front(tmp_path)["models"]["organism"]["front"] == ["steady"]
+    assert [one.id for one in front(spec.objectives, spec.feasible, found)] == ["steady"]
+    assert "steady" not in superfluous(found, spec.objectives, spec.feasible, spec.keep)
+    rows = front_rows(built, "organism")
+    assert [row[0] for row in rows["data"]] == ["steady"]
+
+
+def test_the_front_is_read_from_the_report_until_the_journal_knows_more(tmp_path, monkeypatch):
+    made = Sweep(tmp_path, monkeypatch)
+    made.start("a")
+    made.end("a", measured=metrics(0.3, 0.8))
+    file = tmp_path / "front.json"
+
+    def shown():
+        return read_front(tmp_path)["models"]["organism"]["front"]
+
+    assert shown() == ["a"]
+    assert not file.exists()
+    made.say("sweep_ended", interrupted=False, reason=None)
+    written = {**read_front(tmp_path), "marked": True}
+    file.write_text(json.dumps(written))
+    assert read_front(tmp_path) == written
+    file.write_text(json.dumps({name: part for name, part in written.items() if name != "chosen_on"}))
+    assert "marked" not in read_front(tmp_path), "an earlier version chose the front otherwise"
+    file.write_text(json.dumps(written))
+    made.say("sweep_resumed", manifest={})
+    assert "marked" in read_front(tmp_path)
+    made.start("b")
+    made.end("b", measured=metrics(0.2, 0.9))
+    assert shown() == ["b"]
+
+
+def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_path, monkeypatch):
+    generator = random.Random(0)
+    many = [
+        record(str(number), generator.random(), generator.random(), over_refusal=0.2 * generator.random())
+        for number in range(1000)
+    ]
+    calls = []
+    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda o, r, found: calls.append(len(found)) or {})
+    keeper = Keeper(tmp_path, SPEC, many)
+    event = {"event": "trial_started", "time": 0.0, "params": {}, "trial": None, "replicate_of": None}
+    for name in ("x", "y"):
+        keeper.on_event({**event, "id": name, "model": "organism", "kind": "trial", "label": name})
+        keeper.on_event({"event": "trial_ended", "time": 0.0, "id": name, "status": "FAILED", "error": "", **NOTHING})
+    assert calls[0] == 1000
+    assert calls[1] < 50
 
 
 class TestDigest:

@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from model_folders import write_model
 from small_sweeps import Run, small_sweep
 
 from orchestrator.journal import read_journal, records
 from orchestrator.records import Status, TrialRecord
+from orchestrator.status import sweep_status
 
 REFERENCES = {"base", "ift", "ift_safety"}
 
@@ -177,6 +179,36 @@ def test_two_models_give_two_fronts_and_a_comparison(start_sweep: Callable[..., 
     parents = {run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags}
     assert len(parents) == 2
     assert {run.data.tags.get("mlflow.parentRunId") for run in runs} - {None} == parents
+
+
+@pytest.mark.slow
+def test_a_model_that_cannot_be_prepared_is_given_up_once_and_the_other_goes_on(
+    start_sweep: Callable[..., Run], tmp_path: Path
+) -> None:
+    random = {"name": "random", "path": str(write_model(tmp_path / "model"))}
+    models = [random, {"name": "sound", "path": "organism/small"}]
+    search = {"constraint": {"alpha": {"type": "loguniform", "low": 3e-3, "high": 3.0}}}
+    trial = {**small_sweep()["trial"], "steps": 2}
+    run = start_sweep(tmp_path, small_sweep(models=models, trials=2, trial=trial, search=search))
+    code, output = run.finish()
+    assert code == 1, output
+    found = records(read_journal(run.directory / "journal.jsonl"))
+    assert [record.status for record in found if record.model == "sound"] == [Status.FINISHED] * 5
+    ended = [record for record in found if record.model == "random"]
+    assert len(ended) <= 2, "as many as there are slots"
+    cause = "the model refuses only 0 of the"
+    assert all(cause in str(record.error) or record.status is Status.STOPPED for record in ended)
+    assert "Traceback" not in output
+    assert output.count(cause) == 2, output  # when it happened, and in the last words
+    status = sweep_status(run.directory)
+    assert cause in status.given_up["random"]
+    client = MlflowClient(f"sqlite:///{run.directory.parent}/mlflow.db")
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], filter_string="tags.`procon.kind` = 'parent'")
+    by_model = {run.data.tags["procon.model"]: run for run in runs}
+    assert {name: run.info.status for name, run in by_model.items()} == {"random": "FAILED", "sound": "FINISHED"}
+    assert cause in by_model["random"].data.tags["procon.given_up"]
 
 
 def test_ctrl_c_stops_cleanly(start_sweep: Callable[..., Run], tmp_path: Path) -> None:

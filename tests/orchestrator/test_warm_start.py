@@ -13,8 +13,8 @@ from orchestrator.broker import Update
 from orchestrator.errors import OutputError
 from orchestrator.journal import Journal
 from orchestrator.manifest import manifest
+from orchestrator.membership import front
 from orchestrator.proposal import Proposal
-from orchestrator.search_view import front
 from orchestrator.warm_start import spread
 from sweeps.spec import SweepSpec
 

@@ -1,4 +1,8 @@
-from sweeps.cost import Figures, Work, cost, model_seconds, model_work, sweep_seconds
+from dataclasses import replace
+
+import pytest
+
+from sweeps.cost import HEADROOM, Figures, Frame, Work, cost, model_work, sweep_seconds
 from sweeps.load import load_spec
 from sweeps.spec import ResourcesConfig
 
@@ -41,15 +45,32 @@ WORK = Work(untrained=1, references=2, searched=7, replicates=0, steps=100, batc
 FIGURES = Figures(seconds_per_step=0.5, seconds_beside=4.0)
 
 
+FRAME = Frame(seconds_start=20.0, seconds_end=6.0)
+ONE_SLOT = 9 * 100 * 0.5 + 10 * 4.0
+
+
 class TestTime:
     def test_of_one_slot(self):
-        assert model_seconds(WORK, FIGURES) == 9 * 100 * 0.5 + 10 * 4.0 == sweep_seconds([WORK], [FIGURES], slots=1)
+        assert sweep_seconds([WORK], [FIGURES], 1, FRAME) == ONE_SLOT + 26.0
 
-    def test_slots_share_the_trials(self):
-        assert sweep_seconds([WORK, WORK], [FIGURES, FIGURES], slots=4) == model_seconds(WORK, FIGURES) / 2
+    def test_slots_share_whole_trials(self):
+        two = sweep_seconds([WORK], [FIGURES], 2, Frame(0.0, 0.0))
+        assert two == 5 * 54.0  # one has the base model and five trainings, the other four
+        assert sweep_seconds([WORK], [FIGURES], 100, Frame(0.0, 0.0)) == 54.0
 
-    def test_never_less_than_the_longest_trial(self):
-        assert sweep_seconds([WORK], [FIGURES], slots=100) == 54.0
+    def test_every_slot_prepares_and_every_other_model_is_loaded_anew(self):
+        slow = replace(FIGURES, seconds_once=30.0)
+        nothing = Frame(0.0, 0.0)
+        assert sweep_seconds([WORK], [slow], 1, nothing) == ONE_SLOT + 30
+        assert sweep_seconds([WORK], [slow], 2, nothing) == 5 * 54.0 + 30
+        assert sweep_seconds([WORK, WORK], [slow, slow], 2, nothing) == ONE_SLOT + 30, "each slot keeps to its model"
+
+    def test_at_most_repeats_every_trial_and_allows_for_slower_minutes(self):
+        repeated = replace(WORK, replicates=14)
+        nothing = Frame(0.0, 0.0)
+        assert sweep_seconds([repeated], [FIGURES], 1, nothing) == ONE_SLOT + 5 * 54.0
+        most = sweep_seconds([repeated], [FIGURES], 1, nothing, at_most=True)
+        assert most == pytest.approx((ONE_SLOT + 14 * 54.0) * HEADROOM)
 
 
 def test_money_is_of_gpus_where_there_are_any_and_else_of_workers():

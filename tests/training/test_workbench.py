@@ -3,7 +3,8 @@ import torch
 from benches import bench, run_trials, weights_of, write_files
 from ranks import on_ranks
 
-from training.config import TrialConfig
+from training.config import DirectionConfig, TrialConfig
+from training.errors import DirectionError
 from training.loop import TrialStopped
 from training.models import load_model
 
@@ -78,3 +79,22 @@ def test_precision_of_the_trial_is_honoured(directory):
     assert coarse["utility/loss"] == pytest.approx(fine["utility/loss"], rel=0.1)
     assert coarse["utility/loss"] != fine["utility/loss"]
     assert made.run(TrialConfig.model_validate(LORA), lambda _report: False).metrics == fine
+
+
+def test_a_fault_of_preparation_is_told_again_and_never_its_consequences(directory):
+    made = bench(directory)
+    made.direction_config = DirectionConfig(prompts=8, filter=True, causal=None)  # random weights refuse nothing
+    for _ in range(2):
+        with pytest.raises(DirectionError, match="the model refuses only 0 of the"):
+            made.run(None, lambda _report: False)
+    assert isinstance(made.fault, DirectionError)
+
+
+def test_what_is_no_fault_of_the_model_is_tried_again(directory, monkeypatch):
+    made = bench(directory)
+    with monkeypatch.context() as patch:
+        patch.setattr("training.workbench.load_tokenizer", lambda _path: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            made.run(None, lambda _report: False)
+    assert made.fault is None
+    assert made.run(None, lambda _report: False).metrics

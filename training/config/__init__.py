@@ -36,6 +36,7 @@ from training.config.layers import RECOMMENDED, Layers, resolve_layers
 from training.config.lm_eval import LmEvalConfig
 from training.config.measurement import EvaluationConfig, check_names
 from training.config.model import ModelConfig
+from training.config.places import looks_local
 from training.config.strength import ConstraintConfig, Strength
 from training.config.trial import ReferencesConfig, TrialConfig
 from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning
@@ -86,5 +87,6 @@ __all__ = [
     "SubspaceConstraint",
     "TrialConfig",
     "check_names",
+    "looks_local",
     "resolve_layers",
 ]

@@ -18,7 +18,7 @@ class SplitSource(Config):
     """One explicitly named split."""
 
     path: str | list[str]
-    """*.parquet | *.jsonl | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order."""
+    """*.parquet | *.jsonl | *.csv | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order."""
     split: str | None = None
     """Keep the rows whose ``split`` column equals this; none keeps every row."""
 
@@ -27,8 +27,8 @@ class Source(Config):
     """A set of prompts (and responses) with a train and a test split."""
 
     path: str | list[str] | None = None
-    """*.parquet | *.jsonl | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order. Its own
-    ``split`` column (train, test) decides, else a seeded 50/50 split by distinct prompt."""
+    """*.parquet | *.jsonl | *.csv | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order. Its
+    own ``split`` column (train, test) decides, else a seeded 50/50 split by distinct prompt."""
     train: SplitSource | None = None
     """An explicit train split; goes with ``test``."""
     test: SplitSource | None = None

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from training.config.data import Column, Source, SplitSource
 from training.data.sources import paths_of
-from training.data.tables import SPLIT_COLUMN, kind_of, read_json, require_path
+from training.data.tables import FILES, SPLIT_COLUMN, kind_of, read_csv, read_json, require_path
 from training.errors import DataError
 
 _FIRST_ROWS = 20
@@ -28,6 +28,11 @@ def _columns_of(path: str, where: str) -> list[str]:
             if metadata.metadata.num_rows == 0:
                 raise DataError(f"{where}: {path} holds no rows; point it at another file")
             return list(metadata.schema_arrow.names)
+        if kind == "csv":
+            table = read_csv(path, where)
+            if table.num_rows == 0:
+                raise DataError(f"{where}: {path} holds no rows; point it at another file")
+            return list(table.column_names)
         rows = read_json(path, where, rows=_FIRST_ROWS)
     except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
@@ -55,6 +60,9 @@ def _split_values(path: str, where: str) -> set[str]:
         if SPLIT_COLUMN not in parquet.ParquetFile(path).schema_arrow.names:
             return set()
         return {str(value) for value in parquet.read_table(path, columns=[SPLIT_COLUMN]).column(0).unique().to_pylist()}
+    if kind_of(path) == "csv":
+        table = read_csv(path, where)
+        return set(table.column(SPLIT_COLUMN).unique().to_pylist()) if SPLIT_COLUMN in table.column_names else set()
     return {str(row[SPLIT_COLUMN]) for row in read_json(path, where) if SPLIT_COLUMN in row}
 
 
@@ -65,7 +73,7 @@ def _check_side(side: Source | SplitSource, columns: Mapping[Column, str], need:
     readable = []
     for path in paths:
         require_path(path, where)
-        if kind_of(path) in ("embedded", "parquet", "json"):
+        if kind_of(path) in ("embedded", *FILES):
             _check_columns(path, columns, need, where)
             readable.append(path)
     wanted = side.split if isinstance(side, SplitSource) else None
@@ -88,7 +96,7 @@ def held_out(source: Source, *, field: str) -> Source:
     Raises:
         DataError: a file is missing or cannot be read.
     """
-    if source.path is None or not all(kind_of(path) in ("embedded", "parquet", "json") for path in paths_of(source)):
+    if source.path is None or not all(kind_of(path) in ("embedded", *FILES) for path in paths_of(source)):
         return source
     values: set[str] = set()
     for path in paths_of(source):

@@ -7,24 +7,33 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from training.config.data import COLUMNS, Column
 from training.errors import DataError
+from training.hub import fault_on_hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SPLIT_COLUMN = "split"
 
-Kind = Literal["embedded", "parquet", "json", "directory", "hub"]
+Kind = Literal["embedded", "parquet", "json", "csv", "directory", "hub"]
+FILES: tuple[Kind, ...] = ("parquet", "json", "csv")
+"""Kinds that are one file on this machine."""
+_SUFFIXES: dict[str, Kind] = {
+    ".parquet": "parquet",
+    ".jsonl": "json",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+}
 
 
 def kind_of(path: str) -> Kind:
     """Which kind of source ``path`` names; what is neither embedded nor a file or folder is a Hub id."""
     if path.startswith("organism/"):
         return "embedded"
-    if path.endswith(".parquet"):
-        return "parquet"
-    if path.endswith((".jsonl", ".json")):
-        return "json"
-    return "directory" if Path(path).is_dir() or path.startswith(("/", ".")) else "hub"
+    suffix = Path(path).suffix
+    if suffix in _SUFFIXES:
+        return _SUFFIXES[suffix]
+    return "directory" if Path(path).exists() or path.startswith(("/", ".")) else "hub"
 
 
 def require_path(path: str, where: str) -> None:
@@ -33,8 +42,13 @@ def require_path(path: str, where: str) -> None:
     Raises:
         DataError: naming the field and the path.
     """
-    if kind_of(path) in ("parquet", "json", "directory") and not Path(path).exists():
+    if kind_of(path) in (*FILES, "directory") and not Path(path).exists():
         raise DataError(f"{where}: {path} does not exist; check the path, or data_root if it is relative")
+    if kind_of(path) == "directory" and not Path(path).is_dir():
+        raise DataError(
+            f"{where}: {path} is a file of a kind that is not read: save its rows as {', '.join(_SUFFIXES)}, with the "
+            "columns prompt and response"
+        )
 
 
 def rename(table: "pa.Table", columns: Mapping[Column, str], where: str) -> "pa.Table":
@@ -101,6 +115,26 @@ def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, 
     return found
 
 
+def read_csv(path: str, where: str) -> "pa.Table":
+    """The rows of a ``.csv`` or ``.tsv`` file with a head line, every value as the text that it is.
+
+    Raises:
+        DataError: it is not UTF-8, or a line has another number of columns.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    parse = csv.ParseOptions(delimiter="\t" if path.endswith(".tsv") else ",", newlines_in_values=True)
+    try:
+        with csv.open_csv(path, parse_options=parse) as head:
+            names = head.schema.names
+        texts = csv.ConvertOptions(column_types={name: pa.string() for name in names}, strings_can_be_null=False)
+        return csv.read_csv(path, parse_options=parse, convert_options=texts)
+    except pa.ArrowInvalid as error:
+        fix = "save it as UTF-8 text with one head line, quotes around values that hold commas, or as .jsonl"
+        raise DataError(f"{where}: {path} cannot be read as csv ({str(error).splitlines()[0]}): {fix}") from error
+
+
 def _embedded_table(path: str, where: str) -> "pa.Table":
     import pyarrow as pa
 
@@ -112,11 +146,24 @@ def _embedded_table(path: str, where: str) -> "pa.Table":
     return pa.Table.from_pylist(rows)
 
 
+def require_on_hub(path: str, where: str) -> None:
+    """Refuse a Hub id that is none within seconds, where ``datasets`` would ask again and again.
+
+    Raises:
+        DataError: there is no such data set, or the Hub cannot be reached.
+    """
+    fault = fault_on_hub(path, "dataset")
+    if fault:
+        raise DataError(f"{where}: {path} is no file or folder here, and {fault}")
+
+
 def _datasets_table(path: str, where: str) -> "pa.Table":
     """A Hub id or a local directory; its splits become a ``split`` column where the rows have none."""
     import pyarrow as pa
     from datasets import load_dataset
 
+    if kind_of(path) == "hub":
+        require_on_hub(path, where)
     try:
         splits = load_dataset(path)
     except Exception as error:  # load_dataset raises errors of a dozen libraries, and a user can act on all of them
@@ -136,7 +183,7 @@ def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Tabl
     """Everything ``path`` holds, under the loader's column names, with a ``split`` column where it has one.
 
     Args:
-        path: *.parquet, *.jsonl, *.json, an embedded set, a local directory or a Hub id.
+        path: *.parquet, *.jsonl, *.json, *.csv, *.tsv, an embedded set, a local directory or a Hub id.
         columns: names of columns that differ from the loader's.
         where: field of the specification, for errors.
 
@@ -155,9 +202,11 @@ def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Tabl
             table = parquet.read_table(path)
         elif kind == "json":
             table = pa.Table.from_pylist(read_json(path, where))
+        elif kind == "csv":
+            table = read_csv(path, where)
         else:
             table = _datasets_table(path, where)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
     if table.num_rows == 0:
         raise DataError(f"{where}: {path} holds no rows; point it at another file")

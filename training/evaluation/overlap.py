@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from training.config import DataConfig
 from training.data import load_split
+from training.errors import DataError
 from training.evaluation.draw import plain
 
 
@@ -33,3 +34,14 @@ def training_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]]) ->
                     "so the model may know their answers"
                 )
     return found
+
+
+def refuse_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]]) -> None:
+    """What ``evaluation.strict`` asks for.
+
+    Raises:
+        DataError: evaluation prompts are training prompts too, or a train split cannot be read.
+    """
+    found = training_overlaps(data, prompts)
+    if found:
+        raise DataError(f"{found[0]}; take them out, or set evaluation.strict to false")

@@ -7,16 +7,10 @@ from transformers import PreTrainedTokenizerBase
 
 from training.chat import encode_chats, encode_prompts
 from training.chat_template import rendered_prompts
-from training.config import AttackConfig, EvaluationConfig, ExtractorConfig, Source
-from training.data import load_split
-from training.data.check import held_out
-from training.errors import DataError
-from training.evaluation.draw import SPLITS, Split, draw
-from training.evaluation.extraction import expected
+from training.config import AttackConfig, EvaluationConfig, Source
+from training.evaluation.draw import Split
 from training.evaluation.prompt_sets import Asked, PromptSet, Role, TaskSet
-
-_FEW = 30
-"""Below so many prompts an interval says little."""
+from training.evaluation.set_rows import check_families, draw_rows, golds_of, role_of
 
 
 class SetLoader:
@@ -32,9 +26,11 @@ class SetLoader:
     def load(self, field: str, source: Source) -> PromptSet:
         """The set of the source that the specification calls ``data.<field>``."""
         kind, _, own_name = field.partition(".")
-        role: Role = kind.removesuffix("_sets")  # type: ignore[assignment]
+        role = role_of(field)
         where = f"data.{field}"
-        rows = self._drawn(where, held_out(source, field=where) if own_name else source, role)
+        drawn = draw_rows(field, source, self.config)
+        self.warnings += drawn.warnings
+        rows = drawn.rows
         columns = self._prompt_columns(own_name or kind, role, rows)
         if role in ("task", "capability"):
             return self._task_set(where, columns, [row for row, _ in rows])
@@ -55,42 +51,7 @@ class SetLoader:
         families = {
             family for one in sets if isinstance(one, TaskSet) and one.role == "task" for family in one.families
         }
-        capabilities = {one.name for one in sets if one.role == "capability"}
-        clash = next((name for name in sorted(capabilities) if name in families), None)
-        if clash is not None:
-            raise DataError(
-                f"data.capability_sets.{clash}: data.task has a family of that name, and both would write "
-                f"utility/accuracy/{clash}: call the set something else"
-            )
-        known = sorted({"task", *capabilities, *(family for family in families if family)})
-        for name in self.config.extractors:
-            if name not in known:
-                raise DataError(
-                    f"evaluation.extractors.{name}: there is no such family or capability set (there are: "
-                    f"{', '.join(known)}); correct the name"
-                )
-
-    def _drawn(self, where: str, source: Source, role: Role) -> list[tuple[dict[str, Any], Split]]:
-        """Rows with distinct prompts: an interval counts prompts, and a repeated one says nothing new."""
-        by_prompt: dict[str, dict[str, Any]] = {}
-        for row in load_split(source, "test", field=where):
-            by_prompt.setdefault(row["prompt"], row)
-        rows, share, count = list(by_prompt.values()), self.config.report_share, getattr(self.config, role)
-        chosen = draw(rows, list(by_prompt), count=count, share=share, seed=self.config.seed)
-        sizes = {view: sum(split == view for _, split in chosen) for view in (SPLITS if share > 0 else SPLITS[1:])}
-        empty = next((view for view, size in sizes.items() if size == 0), None)
-        if empty is not None:
-            raise DataError(
-                f"{where}: the {empty} view has no prompt, of {len(rows)} in the test split: add prompts, raise "
-                f"evaluation.{role} ({count}), or measure on all with evaluation.report_share 0"
-            )
-        few = [f"{size} prompt{'s' * (size > 1)} to {view}" for view, size in sizes.items() if size < _FEW]
-        if few:
-            self.warnings.append(
-                f"{where} has {' and '.join(few)}, and below {_FEW} an interval is too wide to say much: add prompts, "
-                f"or raise evaluation.{role} ({count})"
-            )
-        return chosen
+        check_families(families, [one.name for one in sets if one.role == "capability"], self.config)
 
     def _prompt_columns(self, name: str, role: Role, rows: Sequence[tuple[dict[str, Any], Split]]) -> dict[str, Any]:
         prompts = [str(row["prompt"]) for row, _ in rows]
@@ -108,7 +69,8 @@ class SetLoader:
         return [ids[-self.config.max_length :] for ids in encode_prompts(self.tokenizer, prompts)]
 
     def _task_set(self, where: str, columns: dict[str, Any], rows: Sequence[dict[str, Any]]) -> TaskSet:
-        extractors = [self._extractor(columns["name"], family) for family in columns["families"]]
+        golds, extractors, warnings = golds_of(where, columns["name"], rows, self.config)
+        self.warnings += warnings
         answered = [index for index, row in enumerate(rows) if row.get("response")]
         encoded = encode_chats(
             self.tokenizer,
@@ -118,46 +80,11 @@ class SetLoader:
         )
         return TaskSet(
             **columns,
-            golds=self._golds(where, rows, extractors),
+            golds=golds,
             extractors=extractors,
             samples=encoded.samples,
             rows=[answered[row] for row in encoded.rows],
         )
-
-    def _extractor(self, name: str, family: str | None) -> ExtractorConfig:
-        named = self.config.extractors
-        return named.get(family or name) or named.get(name) or self.config.extractor
-
-    def _golds(
-        self, where: str, rows: Sequence[dict[str, Any]], extractors: Sequence[ExtractorConfig]
-    ) -> list[str | None]:
-        """Golds come from ``answer``; a source without such a column is checked against its whole responses."""
-        column = "answer" if any("answer" in row for row in rows) else "response"
-        golds: list[str | None] = [row.get(column) or None for row in rows]
-        if not any(golds):
-            if column == "answer":
-                raise DataError(
-                    f"{where}: column answer is empty in every row measured on: fill it, or drop the column to check "
-                    "answers against the whole response"
-                )
-            raise DataError(f"{where}: neither answer nor response is there to check answers against: add one of them")
-        readable = [
-            gold if gold and expected(gold, extractor) is not None else None
-            for gold, extractor in zip(golds, extractors, strict=True)
-        ]
-        if not any(readable):
-            first = next(index for index, gold in enumerate(golds) if gold)
-            raise DataError(
-                f"{where}: extractor {extractors[first].type} finds nothing in the correct answers (such as "
-                f"{str(golds[first])[:60]!r}): choose another under evaluation.extractor"
-            )
-        without = readable.count(None)
-        if without:
-            self.warnings.append(
-                f"{where}: {without} of {len(rows)} rows have no correct answer that can be read, and count in no "
-                "accuracy"
-            )
-        return readable
 
 
 def _prefill_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

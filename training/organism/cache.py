@@ -51,9 +51,7 @@ def ensure_organism(
         OrganismError: the model with this seed stays below the gate.
         DataError: a source of ``organism/real`` cannot be read or lacks a column.
     """
-    recipe, corpora = recipe_for(model), None
-    if recipe.world is None:
-        recipe, corpora = _of_sources(recipe, data)
+    recipe, corpora = _named(model, data)
     if shipped := shipped_directory(recipe):
         return shipped
     tell: Report = report or (lambda _stage, _fraction: None)
@@ -64,11 +62,37 @@ def ensure_organism(
 
         build_into(directory, recipe, corpora or world_corpora(recipe), tell)
 
-    return build_once(cache_root(cache) / "organisms" / directory_name(recipe), build, tell)
+    return build_once(_place(recipe, cache), build, tell)
 
 
-def _of_sources(recipe: Recipe, data: DataConfig | None) -> "tuple[Recipe, Corpora]":
-    """The recipe with the fingerprint of the rows it is made of, and those rows."""
+def organism_directory(model: ModelConfig, data: DataConfig | None = None, cache: Path | None = None) -> Path:
+    """Where :func:`ensure_organism` has the embedded model from or puts it; it is there once it is built.
+
+    Raises:
+        ModelError: there is no such embedded model, or its data is missing.
+        DataError: a source of ``organism/real`` cannot be read or lacks a column.
+    """
+    return _place(_named(model, data)[0], cache)
+
+
+def organism_hash(model: ModelConfig, data: DataConfig | None = None) -> str:
+    """Sixteen hexadecimal digits that differ whenever anything does that decides the weights, data included.
+
+    Raises:
+        ModelError, DataError: as :func:`organism_directory`.
+    """
+    return _named(model, data)[0].hash
+
+
+def _place(recipe: Recipe, cache: Path | None) -> Path:
+    return shipped_directory(recipe) or cache_root(cache) / "organisms" / directory_name(recipe)
+
+
+def _named(model: ModelConfig, data: DataConfig | None) -> "tuple[Recipe, Corpora | None]":
+    """The recipe with the fingerprint of the rows it is made of, and those rows; none where code makes them."""
+    recipe = recipe_for(model)
+    if recipe.world is not None:
+        return recipe, None
     from training.organism.corpora import source_corpora
 
     if data is None:

@@ -65,7 +65,13 @@ class Recipe:
 
     @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that differ whenever anything in the recipe does."""
+        """Sixteen hexadecimal digits that differ whenever anything in the recipe does.
+
+        Raises:
+            ValueError: the recipe is of data sources that were not read: see :mod:`training.organism.cache`.
+        """
+        if self.content is None:
+            raise ValueError(f"the recipe of {self.path} names no model before its data sources are read")
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -139,11 +145,15 @@ EMBEDDED_MODELS: tuple[str, ...] = tuple(_RECIPES)
 """Every path of a model that the project builds itself."""
 
 
+BUILD_SECONDS = {"organism": 100.0, "organism/small": 45.0, "organism/real": 180.0}
+"""About how long each takes to build on two slow cores."""
+
+
 def recipe_for(model: ModelConfig) -> Recipe:
     """The recipe of the embedded model that ``model`` names.
 
-    The recipe of ``organism/real`` lacks its ``content`` until the data sources are read: its hash names a model only
-    after :func:`training.organism.cache.ensure_organism` has filled it in. Its depth is right at once.
+    The recipe of ``organism/real`` lacks its ``content`` until the data sources are read, and has no hash before:
+    :func:`training.organism.cache.organism_hash` reads them. Its depth is right at once.
 
     Raises:
         ModelError: there is no such embedded model.
