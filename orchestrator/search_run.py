@@ -74,12 +74,12 @@ def run_search(
             stopped.append(reason)
             progress.say(f"stopping ({reason}): running trials end at their next report, then the report is written")
             searcher.stop()
-            asked(broker.cancel_all.remote())
+            asked(broker.cancel_all)
 
-    def asked(call: Any) -> Any:
+    def asked(method: Any) -> Any:
         """What the broker answers; where it does not, Ray is gone, and nothing is left to wait for."""
         try:
-            return ray.get(call, timeout=ANSWER_SECONDS)
+            return ray.get(method.remote(), timeout=ANSWER_SECONDS)
         except Exception as error:  # Ray has no one exception for its own end
             busy = isinstance(error, ray.exceptions.GetTimeoutError) and answers_at(gcs)
             if gone or over or busy:
@@ -96,10 +96,10 @@ def run_search(
             return None
 
     def look() -> None:
-        for sentence in asked(broker.take_notes.remote()) or ():
+        for sentence in asked(broker.take_notes) or ():
             session.journal.append("note", text=sentence)
             progress.say(f"note: {sentence}")
-        progress.doing(asked(broker.take_doing.remote()) or {})
+        progress.doing(asked(broker.take_doing) or {})
         if searcher.exhausted:
             broker.drain.remote(len(searcher.proposals))
 
