@@ -99,14 +99,14 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
     """Milliseconds a trial, driver memory and MLflow's share with slots that train nothing."""
     import psutil
     from fake_slots import FakeSlots
-    from rich.console import Console
 
     from orchestrator.session import Session
     from orchestrator.sweep import drive
+    from orchestrator.terminal import Terminal
     from sweeps.load import load_spec
 
     spec = load_spec("demo", [f"trials={count}", "searcher.sampler=random"])
-    session = Session.new(spec, work / "many/out")
+    session = Session.new(spec, work / "many/out").open()
     process = psutil.Process()
     memory: dict[int, int] = {}
     ended = 0
@@ -122,7 +122,7 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
 
     session.journal.append = append  # type: ignore[method-assign]
     with contextlib.redirect_stdout(io.StringIO()):
-        drive(session, None, Console(file=io.StringIO()), FakeSlots)
+        drive(session, None, Terminal(file=io.StringIO()), FakeSlots)
     settled = min(100, count // 4)
     growth = (memory[len(memory)] - memory[settled]) / 2**20
     milliseconds = (times[-1] - times[settled - 1]) / (len(times) - settled) * 1e3
@@ -220,13 +220,14 @@ def main() -> None:
         if "journal" in options.parts:
             found |= long_journal(work)
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
-    from rich.console import Console
     from rich.table import Table
+
+    from orchestrator.terminal import Terminal
 
     table = Table("measured", "value")
     for name, value in found.items():
         table.add_row(name, f"{value:.3g}")
-    Console().print(table)
+    Terminal().print(table)
 
 
 if __name__ == "__main__":

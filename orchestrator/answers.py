@@ -1,11 +1,12 @@
 """The answers a sweep keeps, one Parquet file a trial: read for statistics, and found for people to read."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.atomic import write_with
 from orchestrator.errors import OutputError
 from orchestrator.output import ANSWERS
 from orchestrator.trial_ids import whole_id
@@ -83,6 +84,16 @@ def read_answers(directory: Path, trial: str, wanted: Wanted) -> list[dict[str, 
         advice = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names)}"
         raise OutputError(f"--set ({wanted.name}) is neither a prompt set nor an attack of trial {trial}: {advice}")
     return [dict(row) for row in rows if wanted.takes(row)]
+
+
+def write_answers(folder: Path, trial: str, answers: Sequence[Row]) -> None:
+    """Put the answers of ``trial`` where :func:`read_answers` finds them: the whole file at once or nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(exist_ok=True)
+    table = pa.Table.from_pylist([{"trial": trial, **answer} for answer in answers])
+    write_with(folder / f"{trial}.parquet", lambda path: pq.write_table(table, path))
 
 
 def _files(folder: Path) -> dict[str, Path]:

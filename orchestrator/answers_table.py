@@ -1,23 +1,26 @@
 """``procon answers``: the answers of a trial on the console, one below the other."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.outcomes import VERDICT
+from orchestrator.terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
 Row = Mapping[str, Any]
 WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
-def print_answers(rows: Sequence[Row], trial: str, console: "Console", limit: int) -> None:
+def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Terminal, limit: int) -> None:
     """Print the first ``limit`` of ``rows`` with their verdicts; hashes where no text was kept.
 
     Args:
         rows: of ``read_answers``.
+        directory: the sweep's folder.
         trial: whose they are.
         console: wraps long answers; colours say what the words say too.
         limit: the most to print; 0 prints all.
@@ -27,7 +30,7 @@ def print_answers(rows: Sequence[Row], trial: str, console: "Console", limit: in
 
     shown = rows[:limit] if limit else rows
     for row in shown:
-        console.print(_heading(row), highlight=False)
+        console.print(_heading(row))
         texts = [(name, row[name]) for name in ("prompt", "answer") if row.get(name) is not None]
         if not texts:
             console.print(Padding(Text(f"answer hash {row.get('answer_hash', 'unknown')}", "dim"), (0, 0, 0, 2)))
@@ -36,12 +39,13 @@ def print_answers(rows: Sequence[Row], trial: str, console: "Console", limit: in
     whole = str(rows[0].get("trial", trial)) if rows else trial
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else str(len(rows))
     more = " (--limit 0 shows all)" if len(shown) < len(rows) else ""
-    console.print(f"\n{count} answers of {whole}{more}", highlight=False)
+    console.print(f"\n{count} answers of {whole}{more}")
     if shown and all(row.get("answer") is None for row in shown):
-        console.print(
-            "Texts were not kept: of models that are not embedded they are only with evaluation.keep_answers: true; "
-            "hashes and verdicts stand for them.",
-            highlight=False,
+        where = shlex.quote(str(directory))
+        console.say(
+            "Texts were not kept: of your own models they are only where the spec says evaluation.keep_answers: true.\n"
+            f"This trial once more, with texts: procon reproduce {where} --trial {whole} --answers\n"
+            f"Trials to come with texts: procon resume {where} --set evaluation.keep_answers=true --accept"
         )
 
 

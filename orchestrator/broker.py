@@ -79,6 +79,7 @@ class Broker:
         self._ended: set[str] = set()
         self._notes: list[str] = []
         self._noted: set[str] = set()
+        self._doing: dict[str, str] = {}
         self._alive = set(range(slots))
         self._last: int | None = None
         self._closed = self._stopping = False
@@ -121,6 +122,15 @@ class Broker:
         """What slots noted since the last call."""
         notes, self._notes = self._notes, []
         return notes
+
+    async def does(self, job_id: str, what: str) -> None:
+        """Keep what a slot does for ``job_id`` before its first report, such as loading the model."""
+        self._doing[job_id] = what
+
+    async def take_doing(self) -> dict[str, str]:
+        """What slots began to do since the last call, by job."""
+        doing, self._doing = self._doing, {}
+        return doing
 
     async def cancel_all(self) -> None:
         """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""

@@ -22,10 +22,12 @@ app = typer.Typer(
 
 def _print_versions(wanted: bool) -> None:
     if wanted:
+        from orchestrator.terminal import Terminal
         from orchestrator.versions import versions
 
+        terminal = Terminal()
         for package, version in versions().items():
-            print(f"{package} {version or 'is not installed'}")
+            terminal.say(f"{package} {version or 'is not installed'}")
         raise typer.Exit
 
 
@@ -46,29 +48,29 @@ app.add_typer(organism, name="organism")
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check this machine: versions, GPUs, memory, disk, Ray, MLflow, cache, name clashes; exits with 1 on a fault."""
-    from rich.console import Console
-
     from orchestrator import machine_doctor
+    from orchestrator.terminal import Terminal
 
     checks = machine_doctor.examine()
     if as_json:
         print(json.dumps(machine_doctor.as_json(checks), indent=2))
     else:
-        console = Console()
-        machine_doctor.print_checks(checks, lambda line: console.print(line, highlight=False, soft_wrap=True))
+        machine_doctor.print_checks(checks, Terminal())
     if machine_doctor.worst(checks) == "fail":
         raise typer.Exit(1)
 
 
 def main() -> None:
     """Entry point: faults a person can mend are sentences with exit code 2, bugs are tracebacks."""
+    from orchestrator.terminal import complain, guard_logs
+
+    guard_logs()
     try:
         app()
     except Exception as error:
         if not _is_ours(error):
             raise
-        for line in str(error).splitlines():
-            print(f"procon: {line}", file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
 
 

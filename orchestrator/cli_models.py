@@ -1,7 +1,6 @@
 """Verbs about one model or one trial; :mod:`orchestrator.cli` puts them on the command line."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,22 +17,21 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Run the one trial of a spec's trial block, without search and without Ray: measure, train, measure, save."""
-    from rich.console import Console
-
+    from orchestrator.terminal import Terminal, complain
     from orchestrator.train_command import print_train_outcome, train_one
     from sweeps.load import load_spec
     from training.errors import DivergedError
 
     loaded = load_spec(spec, overrides or [])
     try:
-        outcome = train_one(loaded, model, out, Console(stderr=as_json))
+        outcome = train_one(loaded, model, out, Terminal(stderr=as_json))
     except DivergedError as error:
-        print(f"procon: FAILED: {error}", file=sys.stderr)
+        complain(f"FAILED: {error}")
         raise typer.Exit(1) from error
     if as_json:
         print(json.dumps(outcome.as_json(), indent=2))
     else:
-        print_train_outcome(outcome, Console())
+        print_train_outcome(outcome, Terminal())
     if outcome.interrupted:
         raise typer.Exit(130)
 
@@ -49,27 +47,29 @@ def direction(
     as_json: Json = False,
 ) -> None:
     """Extract the refusal direction, check what it causes, recommend layers; or draw its drift in a sweep."""
-    from rich.console import Console
-
     from orchestrator.direction_command import extract_one, print_direction
     from orchestrator.drift_command import draw_drift, is_sweep
+    from orchestrator.terminal import Terminal, complain
     from sweeps.load import load_spec
 
     if is_sweep(spec):
         if overrides or model:
             raise typer.BadParameter("--set and --model go with a specification, not with a sweep's folder")
         drawn = draw_drift(Path(spec), trial or [], out)
-        print(json.dumps(drawn.as_json(), indent=2) if as_json else f"The drift of the direction is in {drawn.picture}")
+        if as_json:
+            print(json.dumps(drawn.as_json(), indent=2))
+        else:
+            Terminal().say(f"The drift of the direction is in {drawn.picture}")
         return
     if trial:
         raise typer.BadParameter("--trial goes with a sweep's folder, not with a specification")
-    outcome = extract_one(load_spec(spec, overrides or []), model, out, Console(stderr=as_json))
+    outcome = extract_one(load_spec(spec, overrides or []), model, out, Terminal(stderr=as_json))
     if as_json:
         print(json.dumps(outcome.as_json(), indent=2))
     else:
-        print_direction(outcome, Console())
+        print_direction(outcome, Terminal())
     if not outcome.report.passes:
-        print(f"procon: FAILED: {outcome.model}: {outcome.report.sentence}", file=sys.stderr)
+        complain(f"FAILED: {outcome.model}: {outcome.report.sentence}")
         raise typer.Exit(1)
 
 
@@ -82,47 +82,47 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show real samples with what is trained on and constrained, and what the maximum length does to all of them."""
-    from rich.console import Console
-
     from orchestrator.inspect_samples import inspect as inspect_samples
     from orchestrator.inspect_table import print_inspection
     from orchestrator.preflight import check_specification
-    from orchestrator.screen import sayer
+    from orchestrator.terminal import Terminal
     from orchestrator.train_command import chosen_model
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
     chosen = chosen_model(loaded, model)
-    check_specification(loaded, sayer(Console(stderr=True)))
+    check_specification(loaded, Terminal(stderr=True).say)
     found = inspect_samples(loaded, chosen, samples=samples, split=split)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        print_inspection(found, Console())
+        print_inspection(found, Terminal())
 
 
 def reproduce(
     directory: Directory,
     trial: Trial,
     out: Annotated[Path | None, typer.Option(help="Output folder; left out: runs/<sweep>-<trial>-again.")] = None,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Keep the texts of its answers there, for procon answers.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run one trial of a sweep again and compare; exits with 1 where a rate leaves its recorded interval."""
-    from rich.console import Console
-
     from orchestrator.reproduce import print_reproduction
     from orchestrator.reproduce import reproduce as run_again
+    from orchestrator.terminal import Terminal, complain
     from training.errors import DivergedError
 
     try:
-        result = run_again(directory, trial, out, Console(stderr=as_json))
+        result = run_again(directory, trial, out, Terminal(stderr=as_json), answers=answers)
     except DivergedError as error:
-        print(f"procon: FAILED: {error}", file=sys.stderr)
+        complain(f"FAILED: {error}")
         raise typer.Exit(1) from error
     if as_json:
         print(json.dumps(result.as_json(), indent=2))
     else:
-        print_reproduction(result, Console())
+        print_reproduction(result, Terminal())
     if not result.within:
         raise typer.Exit(1)
 
@@ -136,9 +136,12 @@ def export(
 ) -> None:
     """Write the weights of a trial with a card of its measurements, for transformers and PEFT."""
     from orchestrator.export_command import export_trial
+    from orchestrator.terminal import Terminal
 
     written = export_trial(directory, trial, to, merged=merged)
     if as_json:
         print(json.dumps(written.as_json(), indent=2))
     else:
-        print(f"{written.trial} is in {written.directory} ({written.form}), with its measurements in README.md")
+        Terminal().say(
+            f"{written.trial} is in {written.directory} ({written.form}), with its measurements in README.md"
+        )

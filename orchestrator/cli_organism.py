@@ -24,14 +24,13 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Build an embedded model anew and compare it with the shipped one; exits with 1 where their rates differ."""
-    from rich.console import Console
-
     from orchestrator.organism_command import build_organism, print_rebuilt
+    from orchestrator.terminal import Terminal
 
-    result = build_organism(name, seed, to, Console(stderr=as_json))
+    result = build_organism(name, seed, to, Terminal(stderr=as_json))
     if as_json:
         print(json.dumps(result.as_json(), indent=2))
     else:
-        print_rebuilt(result, Console())
+        print_rebuilt(result, Terminal())
     if not result.agrees:
         raise typer.Exit(1)

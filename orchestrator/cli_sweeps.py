@@ -1,14 +1,13 @@
 """Verbs that run, steer and show whole sweeps; :mod:`orchestrator.cli` puts them on the command line."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from orchestrator.cli_options import Address, Directory, Json, Overrides, Spec
-from orchestrator.output import INTERRUPTED
+from orchestrator.output import INTERRUPTED, RAY_IS_GONE
 
 if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
@@ -22,13 +21,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a sweep: references, searched trials, Pareto front, report and MLflow runs."""
-    from rich.console import Console
-
     from orchestrator.sweep import run_sweep
+    from orchestrator.terminal import Terminal
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
-    _tell(run_sweep(loaded, out, address, Console(stderr=as_json)), as_json)
+    _tell(run_sweep(loaded, out, address, Terminal(stderr=as_json)), as_json)
 
 
 def resume(
@@ -43,14 +41,12 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on with a sweep that was stopped or killed: what ended stays, half-trained trials go on."""
-    from rich.console import Console
-
-    from orchestrator.screen import sayer
     from orchestrator.session import Session
     from orchestrator.sweep import drive
+    from orchestrator.terminal import Terminal
 
-    console = Console(stderr=as_json)
-    session = Session.again(directory, overrides or [], accept=accept, address=address, say=sayer(console))
+    console = Terminal(stderr=as_json)
+    session = Session.again(directory, overrides or [], accept=accept, address=address, say=console.say)
     _tell(drive(session, address, console), as_json)
 
 
@@ -66,31 +62,29 @@ def extend(
     as_json: Json = False,
 ) -> None:
     """Add trials to a sweep, with a search that knows all earlier ones."""
-    from rich.console import Console
-
-    from orchestrator.screen import sayer
     from orchestrator.session import Session
     from orchestrator.sweep import drive
+    from orchestrator.terminal import Terminal
 
-    console = Console(stderr=as_json)
-    say = sayer(console)
+    console = Terminal(stderr=as_json)
+    say = console.say
     session = Session.again(directory, overrides or [], more=trials, accept=accept, address=address, say=say)
     _tell(drive(session, address, console), as_json)
 
 
 def _tell(outcome: "Outcome", as_json: bool) -> None:
     """What a sweep ends with: its front, where everything is, and the exit code."""
-    from rich.console import Console
-
     from orchestrator.summary import print_outcome
+    from orchestrator.terminal import Terminal
 
     if as_json:
-        print(json.dumps({"directory": str(outcome.directory), "front": outcome.front}, indent=2))
+        told = {"directory": str(outcome.directory), "stopped": outcome.stopped, "front": outcome.front}
+        print(json.dumps(told, indent=2))
     else:
-        print_outcome(outcome, Console())
+        print_outcome(outcome, Terminal())
     if outcome.stopped == INTERRUPTED:
         raise typer.Exit(130)
-    if outcome.failed:
+    if outcome.failed or outcome.stopped == RAY_IS_GONE:
         raise typer.Exit(1)
 
 
@@ -100,11 +94,12 @@ def stop(
 ) -> None:
     """End a running sweep cleanly from another shell; procon resume goes on with it."""
     from orchestrator.stop_command import request_stop
+    from orchestrator.terminal import Terminal, complain
 
     if request_stop(directory, wait):
-        print(f"{directory} has stopped; go on with: procon resume {directory}")
+        Terminal().say(f"{directory} has stopped; go on with: procon resume {directory}")
     elif wait:
-        print(f"procon: {directory} was asked to stop and is still at it after {wait:g} s", file=sys.stderr)
+        complain(f"{directory} was asked to stop and is still at it after {wait:g} s")
         raise typer.Exit(1)
 
 
@@ -113,16 +108,15 @@ def front(
     as_json: Json = False,
 ) -> None:
     """Show the Pareto front of each sweep, so far where it has not ended."""
-    from rich.console import Console
-
     from orchestrator.front_file import read_front
     from orchestrator.summary import print_fronts
+    from orchestrator.terminal import Terminal
 
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_json:
         print(json.dumps(fronts, indent=2))
     else:
-        print_fronts(fronts, Console())
+        print_fronts(fronts, Terminal())
 
 
 def answers(
@@ -138,16 +132,15 @@ def answers(
     as_json: Json = False,
 ) -> None:
     """Read what a trial answered, with the verdicts on it."""
-    from rich.console import Console
-
     from orchestrator.answers import Wanted, read_answers
     from orchestrator.answers_table import print_answers
+    from orchestrator.terminal import Terminal
 
     found = read_answers(directory, trial, Wanted(name, refused, correct, split))
     if as_json:
         print(json.dumps(found[:limit] if limit else found, indent=2))
     else:
-        print_answers(found, trial, Console(), limit)
+        print_answers(found, directory, trial, Terminal(), limit)
 
 
 def plan(
@@ -165,11 +158,9 @@ def plan(
 
     Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
     """
-    from rich.console import Console
-
     from orchestrator.plan import make_plan
     from orchestrator.plan_table import plan_json, print_plan
-    from orchestrator.screen import sayer
+    from orchestrator.terminal import Terminal, complain
     from sweeps.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
@@ -177,26 +168,25 @@ def plan(
     if profile:
         from orchestrator.plan_profile import profiler
 
-        measure = profiler(loaded, Console(stderr=as_json))
-    found = make_plan(loaded, address, measure, say=sayer(Console(stderr=True)))
+        measure = profiler(loaded, Terminal(stderr=as_json))
+    found = make_plan(loaded, address, measure, say=Terminal(stderr=True).say)
     if as_json:
         print(json.dumps(plan_json(found), indent=2))
     else:
-        print_plan(found, Console())
+        print_plan(found, Terminal())
     if found.refusal:
-        print(f"procon: {found.refusal}", file=sys.stderr)
+        complain(found.refusal)
         raise typer.Exit(2)
 
 
 def status(directory: Directory, as_json: Json = False) -> None:
     """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
-    from rich.console import Console
-
     from orchestrator.status import sweep_status
     from orchestrator.status_table import print_status
+    from orchestrator.terminal import Terminal
 
     found = sweep_status(directory)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
-        print_status(found, Console())
+        print_status(found, Terminal())

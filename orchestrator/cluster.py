@@ -2,7 +2,10 @@
 
 import math
 import os
-from collections.abc import Sequence
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import ClusterError
@@ -13,6 +16,9 @@ OBJECT_STORE_BYTES = 200 * 2**20
 
 STARTS, TOO_SLOW = 3, "timed out during startup"
 """A local Ray gives its processes 30 s to come up, which a busy machine may exceed: how often we try."""
+
+KNOCK_SECONDS = 10.0
+"""How long the head of a cluster may take to accept a connection."""
 
 DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
@@ -54,6 +60,8 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     for name, value in (DRIVER_ENVIRONMENT | accelerator).items():
         if not (address and name == "RAY_AUTH_MODE"):
             os.environ.setdefault(name, value)
+    if address is not None:
+        _knock(address)
     import ray
 
     environment = WORKER_ENVIRONMENT | accelerator
@@ -65,20 +73,60 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
         local = {"include_dashboard": True, "dashboard_host": "127.0.0.1", "object_store_memory": OBJECT_STORE_BYTES}
     for left in reversed(range(STARTS)):
         try:
-            ray.init(
-                address=address or "local",
-                namespace=namespace,
-                runtime_env={"env_vars": environment},
-                log_to_driver=bool(os.environ.get("PROCON_WORKER_LOGS")),
-                logging_level="ERROR",
-                configure_logging=True,
-                **local,
-            )
+            with _shielded():
+                ray.init(
+                    address=address or "local",
+                    namespace=namespace,
+                    runtime_env={"env_vars": environment},
+                    log_to_driver=bool(os.environ.get("PROCON_WORKER_LOGS")),
+                    logging_level="ERROR",
+                    configure_logging=True,
+                    **local,
+                )
             return
         except Exception as error:  # Ray raises nothing more special where a local node does not come up
             if address is not None or not left or TOO_SLOW not in str(error):
                 raise _refusal(address, error) from error
             ray.shutdown()  # of what came up
+
+
+@contextmanager
+def _shielded() -> Iterator[None]:
+    """Keep SIGTERM from the processes that are started meanwhile, which inherit what is blocked here.
+
+    A batch system sends it to all processes of a sweep: Ray would end at once, and with it what could still be told.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def answers_at(gcs: str) -> bool:
+    """Whether Ray's own head still takes connections at ``gcs``, ``host:port``; one that is busy does."""
+    host, _, port = gcs.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody answers: Ray itself would go on trying for minutes.
+
+    Raises:
+        ClusterError: nothing takes a connection there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():  # auto, or what only Ray understands
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
+            return
+    except (OSError, OverflowError) as error:
+        raise _refusal(address, error) from error
 
 
 def _refusal(address: str | None, error: Exception) -> ClusterError:

@@ -34,7 +34,7 @@ def judges_table(front: Mapping[str, Any], model: str) -> "Table | None":
     for who, entry in entries:
         metrics = entry["metrics"]
         verdicts = (_verdicts(metrics.get(JUDGED + judge), metrics.get(UNKNOWN + judge)) for judge in judges)
-        agreement = ("-" if (value := metrics.get(name)) is None else f"{value:.2f}" for name in kappas)
+        agreement = ("-" if (value := metrics.get(name)) is None else f"{value:z.2f}" for name in kappas)
         table.add_row(who, *verdicts, *agreement)
     return table
 

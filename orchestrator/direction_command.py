@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.output import create_output
 from orchestrator.preflight import check_specification
-from orchestrator.screen import sayer
+from orchestrator.terminal import Terminal
 from orchestrator.train_command import chosen_model
 from sweeps.spec import SweepSpec
 from training.config import CausalConfig, ModelConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
     from training.causal import CausalReport, LayerCheck
@@ -55,9 +54,7 @@ class DirectionOutcome:
         }
 
 
-def extract_one(
-    spec: SweepSpec, model_name: str | None, out: str | Path | None, console: "Console"
-) -> DirectionOutcome:
+def extract_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, console: Terminal) -> DirectionOutcome:
     """Extract and check the direction of one model, and write it, its report and their picture.
 
     Args:
@@ -72,13 +69,9 @@ def extract_one(
     from orchestrator.plot_direction import write_direction_png
 
     model = chosen_model(spec, model_name)
-    check_specification(spec, sayer(console))
+    check_specification(spec, console.say)
     directory = create_output(out, f"{spec.name}-direction")
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-    extraction, seconds = _extracted(spec, model, directory, say)
+    extraction, seconds = _extracted(spec, model, directory, console.say)
     outcome = DirectionOutcome(directory, model.name, extraction, seconds)
     write_direction_png(outcome.report, model.name, directory / PICTURE)
     return outcome
@@ -123,12 +116,9 @@ def _extracted(
     return extraction, time.time() - begin
 
 
-def print_direction(outcome: DirectionOutcome, console: "Console") -> None:
+def print_direction(outcome: DirectionOutcome, console: Terminal) -> None:
     """The table of all layers, the verdict, and where everything is."""
-
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False, markup=False)
-
+    say = console.say
     report, direction = outcome.report, outcome.extraction.direction
     console.print(_table(outcome.model, report))
     for side in ("harmful", "harmless"):

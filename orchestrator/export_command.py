@@ -1,6 +1,9 @@
 """``procon export``: the chosen model of a sweep as a folder to use, with a card of what was measured on it."""
 
+import contextlib
+import io
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.atomic import write_text
 from orchestrator.errors import OutputError
+from orchestrator.journal import read_journal, records
 from orchestrator.model_card import model_card
-from orchestrator.output import CHECKPOINTS
+from orchestrator.output import CHECKPOINTS, JOURNAL
 from orchestrator.recorded_trial import RecordedTrial, recorded_trial
+from orchestrator.records import TrialRecord
+from sweeps.spec import REFERENCES
 from training.config import AdapterTuning, TrialConfig
 
 if TYPE_CHECKING:
@@ -54,7 +60,7 @@ def export_trial(directory: Path, trial: str, to: Path, *, merged: bool) -> Expo
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise OutputError(f"--to ({to}) exists and is not empty: choose another folder")
     form: Form = "adapter" if isinstance(chosen.trial.tuning, AdapterTuning) and not merged else "model"
-    card = model_card(chosen, form, _measured(chosen))
+    card = model_card(chosen, form, _measured(chosen), _measured_references(chosen))
     try:
         to.absolute().parent.mkdir(parents=True, exist_ok=True)
         _write(chosen, chosen.trial, checkpoint, to.absolute(), form)
@@ -84,13 +90,18 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
 
 
 def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
+    from training.engine import device_of_process
+
+    if device_of_process().type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess
     from training.export import export, trained_model_of
     from training.models import load_model, load_tokenizer
     from training.organism.cache import ensure_organism
 
     path = str(ensure_organism(chosen.model, chosen.spec.data)) if chosen.model.embedded else chosen.model.path
     model = load_model(path, trial.precision)
-    trained = trained_model_of(checkpoint, model)
+    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
+        trained = trained_model_of(checkpoint, model)
     if to.is_dir():
         shutil.rmtree(to)  # empty, as was seen before
     export(trained, load_tokenizer(path), to, form=form, precision=trial.precision if form == "model" else None)
@@ -105,6 +116,14 @@ def _measured(chosen: RecordedTrial) -> dict[str, Any] | None:
         return None
     entries = [*model["trials"], *({"id": chosen.record.id, **e} for e in _references(model, chosen))]
     return next((entry for entry in entries if entry["id"] == chosen.record.id), None)
+
+
+def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
+    """The untouched model and the plain trainings that this one is to be compared with, by label."""
+    everything = records(read_journal(chosen.directory / JOURNAL))
+    own = [record for record in everything if record.model == chosen.record.model and record.kind == "reference"]
+    measured = {record.label: record for record in own if record.metrics and record.id != chosen.record.id}
+    return {label: measured[label] for label in REFERENCES if label in measured}
 
 
 def _references(model: dict[str, Any], chosen: RecordedTrial) -> list[dict[str, Any]]:

@@ -12,11 +12,12 @@ _ENDS = 2**20
 
 def data_hashes(data: DataConfig) -> dict[str, str]:
     """SHA-256 of every local file the sweep reads, by path."""
-    paths = [path for source in data.sources.values() for path in _paths(source)]
+    paths = [path for source in data.sources.values() for path in paths_of(source)]
     return {path: _sha256(Path(path)) for path in dict.fromkeys(paths) if Path(path).is_file()}
 
 
-def _paths(source: Source) -> list[str]:
+def paths_of(source: Source) -> list[str]:
+    """Everything that a source reads: local paths, Hub ids, embedded sets."""
     parts = [source.path, source.train.path if source.train else None, source.test.path if source.test else None]
     return [path for part in parts if part is not None for path in ([part] if isinstance(part, str) else part)]
 

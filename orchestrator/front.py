@@ -58,6 +58,9 @@ def build_front(
     listed = list(records)
     for record in listed:
         by_model.setdefault(record.model, []).append(record)
+    if spec is not None:  # which model had the first trial is chance
+        order = [model.name for model in spec.models if model.name in by_model]
+        by_model = {name: by_model[name] for name in dict.fromkeys([*order, *by_model])}
     document: FrontDocument = {
         "objectives": [{"metric": o.metric, "goal": o.goal, "worst": o.reference} for o in objectives],
         "feasible": [str(rule) for rule in feasible_rules],

@@ -103,4 +103,4 @@ def _share(value: float | None) -> str:
 
 
 def _two(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+    return "" if value is None else f"{value:z.2f}"

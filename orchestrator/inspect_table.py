@@ -4,21 +4,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.inspect_samples import Inspection, ShownSample, Span
+from orchestrator.terminal import Terminal
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.text import Text
 
 _LEGEND = "prompt as it is, [trained on], {constrained}, [{both}]"
 
 
-def print_inspection(found: Inspection, console: "Console") -> None:
+def print_inspection(found: Inspection, console: Terminal) -> None:
     """Draw the samples in colour, or with brackets where there is none, and the table of all sources."""
     from rich.table import Table
 
-    def say(text: "str | Text") -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
+    say = console.say
     say(f"{found.model}, {found.split} split: {found.constraint}; a turn ends with {found.end_of_turn}")
     say(_legend() if _coloured(console) else f"Legend: {_LEGEND}")
     for sample in found.samples:
@@ -48,7 +46,7 @@ def _losses(found: Inspection) -> Iterator[str]:
             yield f"{one.source}: no sample is skipped or cut"
 
 
-def _coloured(console: "Console") -> bool:
+def _coloured(console: Terminal) -> bool:
     return console.is_terminal and not console.no_color
 
 

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from orchestrator.errors import TrackingError
 from orchestrator.machine import Machine, gibibytes, this_machine
+from orchestrator.terminal import Terminal
 from orchestrator.tracking_store import check_tracking, default_tracking_uri
 from training.organism.cache import cache_root
 
@@ -218,10 +219,10 @@ def _connects(host: str, port: str) -> bool:
         return False
 
 
-def print_checks(checks: list[Check], write: Callable[[str], object]) -> None:
+def print_checks(checks: list[Check], terminal: Terminal) -> None:
     """A line per check, and under it what to do."""
-    marks = {"ok": "[green]ok  [/]", "warn": "[yellow]warn[/]", "fail": "[red]FAIL[/]"}
+    marks = {"ok": ("ok  ", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
     for check in checks:
-        write(f"{marks[check.status]} {check.name:<16} {check.text}")
+        terminal.say(marks[check.status], f" {check.name:<16} {check.text}")
         if check.fix:
-            write(f"{'':22}{check.fix}")
+            terminal.say(f"{'':22}{check.fix}")

@@ -1,13 +1,15 @@
 """The journal's events as MLflow runs, while the sweep goes on."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from orchestrator.journal import Event, Journal, records
+from orchestrator.journal import Event, records
 from orchestrator.records import Status, TrialRecord
 from orchestrator.report import ReportFiles
+from orchestrator.session import Session
 from orchestrator.tracking import Tracker, parent_key
-from sweeps.spec import SweepSpec
 
 GIVEN_UP = "procon.given_up"
 """Tag of a parent run whose model could not be prepared: why."""
@@ -19,39 +21,30 @@ class Mirror:
     """Turns every journal event into what :class:`~orchestrator.tracking.Tracker` is told.
 
     Args:
-        spec: the sweep.
-        uri: MLflow tracking URI.
-        artifacts: where a new experiment keeps artifacts; none leaves it to the store.
-        journal: remembers run ids, so that a resumed sweep continues the same runs.
-        manifest: versions, commit and hardware, which tag the parent runs.
-        known: run ids that earlier drivers remembered.
+        session: an opened sweep, whose journal remembers run ids, so that a resumed sweep continues the same runs.
     """
 
-    def __init__(
-        self,
-        spec: SweepSpec,
-        uri: str,
-        artifacts: str | None,
-        journal: Journal,
-        manifest: dict[str, Any],
-        known: Mapping[str, str],
-    ) -> None:
+    def __init__(self, session: Session) -> None:
+        spec, known, manifest = session.spec, session.runs, session.manifest
         self._models = [model.name for model in spec.models]
         self._events: dict[str, list[Event]] = {}
 
         self._runs: dict[str, str] = dict(known)
+        self._ended: float | None = None  # when an earlier driver came to the end, where nothing has happened since
         self._given_up: set[str] = set()
 
         def remember(key: str, run_id: str) -> None:
-            journal.append("mlflow_run", key=key, run_id=run_id)
+            session.journal.append("mlflow_run", key=key, run_id=run_id)
             self._runs[key] = run_id
 
+        uri, artifacts = session.tracking_uri, session.artifacts
         self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=known)
         params = {**_flat(spec.trial.model_dump(mode="json"))}
         tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
         tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
         for model in spec.models:
-            self._tracker.parent(model.name, {"model.path": model.path, **params}, tags)
+            described = {"model.path": model.path, **params}
+            self._tracker.parent(model.name, described, tags, since=session.since, ended=session.quiet)
 
     @property
     def experiment_id(self) -> str | None:
@@ -76,6 +69,8 @@ class Mirror:
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal; returns at once."""
         kind = event["event"]
+        if kind.startswith(("sweep_", "trial_")):
+            self._ended = event["time"] if kind == "sweep_ended" and not event["interrupted"] else None
         if kind == "trial_started":
             self._events.setdefault(event["id"], []).append(event)
             self._tracker.trial_started(self._record(event["id"]))
@@ -96,15 +91,37 @@ class Mirror:
                 self._tracker.parent(model, tags={GIVEN_UP: ""})
             self._given_up.clear()
 
-    def finish(self, front: dict[str, Any], files: ReportFiles, status: str) -> int:
-        """Put the report on the parent runs and end them; how many events could not be delivered."""
+    def finish(self, front: dict[str, Any], files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
+        """Put the report on the parent runs and end them; how many events could not be delivered.
+
+        Args:
+            front: the document of ``build_front``.
+            files: of ``write_report``.
+            found: everything that is known of all trials.
+            stopped: whether the sweep ended before all was done.
+        """
         for model in self._models:
+            status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
             ended = Status.FAILED if model in self._given_up else status
-            self._tracker.finish_parent(model, ended, files, front)
+            self._tracker.finish_parent(model, ended, files, front, self._ended)
         return self._tracker.close(FLUSH_SECONDS)
+
+    def abandon(self, status: Status, reason: str) -> None:
+        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way."""
+        for trial in list(self._events):
+            self._tracker.trial_finished(replace(self._record(trial), status=Status.STOPPED, finished=time.time()))
+        for model in self._models:
+            self._tracker.end_parent(model, status, reason)
+        self._tracker.close(FLUSH_SECONDS)
 
     def _record(self, trial: str) -> TrialRecord:
         return records(self._events[trial])[0]
+
+
+def ending(found: Sequence[TrialRecord]) -> Status:
+    """How one model's part of a sweep ended that nobody stopped: FAILED where no searched trial came to a result."""
+    finished = any(record.status is Status.FINISHED for record in found if record.kind == "trial")
+    return Status.FINISHED if finished else Status.FAILED
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

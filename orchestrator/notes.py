@@ -117,14 +117,26 @@ def _judges(sweep: Examined) -> Iterator[str]:
         if name.startswith("judges/kappa/") and values and fmean(values) < LOW_KAPPA:
             first, second = name.removeprefix("judges/kappa/").split("/", 1)
             yield (
-                f"the judges {first} and {second} disagree (mean kappa {fmean(values):.2f}): read answers on which "
-                "they differ before trusting either (procon answers)"
+                f"the judges {first} and {second} disagree (mean kappa {fmean(values):z.2f}): "
+                f"{_read_answers(sweep)} before trusting either"
             )
         if name.startswith("safety/unknown/") and values and max(values) > MANY_UNKNOWN:
             yield (
                 f"the judge {name.removeprefix('safety/unknown/')} left up to {max(values):.0%} of the answers of a "
                 "trial without a verdict: its rates rest on the others"
             )
+
+
+def _read_answers(sweep: Examined) -> str:
+    """How to read answers on which judges differ, which takes more where their texts were not kept."""
+    models = {model.name: model for model in sweep.spec.models} if sweep.spec is not None else {}
+    model = models.get(sweep.model)
+    if model is None or sweep.spec is None or sweep.spec.evaluation.keeps_text(embedded=model.embedded):
+        return "read answers on which they differ (procon answers)"
+    return (
+        "read answers on which they differ, whose texts were not kept (evaluation.keep_answers: true keeps them; "
+        "procon reproduce --answers gives those of one trial)"
+    )
 
 
 def _coherence(sweep: Examined) -> Iterator[str]:

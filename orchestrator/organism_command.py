@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.errors import OrchestratorError
+from orchestrator.terminal import Terminal
 from sweeps.statistics import Interval, wilson_interval_of_rate
 from training.config import ModelConfig
 from training.errors import ModelError
@@ -61,7 +62,7 @@ class Rebuilt:
         return {"directory": str(self.directory), "rates": rates, **agrees}
 
 
-def build_organism(path: str, seed: int, to: Path | None, console: Console) -> Rebuilt:
+def build_organism(path: str, seed: int, to: Path | None, console: Terminal) -> Rebuilt:
     """Build the synthetic embedded model ``path`` with ``seed`` and compare it with the shipped one, if there is one.
 
     Args:
@@ -86,8 +87,8 @@ def build_organism(path: str, seed: int, to: Path | None, console: Console) -> R
         raise OrchestratorError(f"--to: {directory} exists: name another folder, or remove it")
     directory.mkdir(parents=True)
     corpora = world_corpora(recipe)
-    with console.status(f"building {path}") as status:
-        build_into(directory, recipe, corpora, lambda stage, done: status.update(f"{path}: {stage} {done:.0%}"))
+    with console.status(Text(f"building {path}")) as status:
+        build_into(directory, recipe, corpora, lambda stage, done: status.update(Text(f"{path}: {stage} {done:.0%}")))
     counts = {
         "refusal": len(corpora.harmful),
         "over_refusal": len(corpora.harmless),
@@ -112,7 +113,7 @@ def compared(directory: Path, recipe: Recipe, prompts: dict[str, int]) -> Rebuil
     return Rebuilt(directory, rates, same)
 
 
-def print_rebuilt(result: Rebuilt, console: Console) -> None:
+def print_rebuilt(result: Rebuilt, console: Terminal) -> None:
     """The rates side by side, and the verdict."""
 
     def shown(rate: Rate, share: float | None) -> str:
@@ -126,14 +127,14 @@ def print_rebuilt(result: Rebuilt, console: Console) -> None:
         name = {"refusal": "harmful", "over_refusal": "harmless"}.get(rate.name, "borderline")
         table.add_row(name, str(rate.prompts), shown(rate, rate.built), shown(rate, rate.shipped))
     console.print(table)
-    console.print(f"The model is in {result.directory}", markup=False, highlight=False, soft_wrap=True)
+    console.say(f"The model is in {result.directory}")
     if all(rate.shipped is None for rate in result.rates):
-        console.print("The package has no model of this recipe to compare with.")
+        console.say("The package has no model of this recipe to compare with.")
     elif result.agrees:
         same = "bit for bit the shipped one" if result.same_weights else "another in its bits (CPUs round differently)"
-        console.print(f"It agrees with the shipped model, and is {same}.")
+        console.say(f"It agrees with the shipped model, and is {same}.")
     else:
-        console.print("It does not agree with the shipped model: the 95 % intervals of a rate do not overlap.")
+        console.say("It does not agree with the shipped model: the 95 % intervals of a rate do not overlap.")
 
 
 def _measured(directory: Path) -> dict[str, float]:

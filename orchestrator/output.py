@@ -16,6 +16,8 @@ LOCK = "driver.lock"
 """Who drives the sweep now: process id and host, for people and ``procon status``; the journal's own lock decides."""
 INTERRUPTED = "interrupted"
 """Why a sweep stopped that a person ended with Ctrl+C."""
+RAY_IS_GONE = "Ray is gone"
+"""Why a sweep stopped whose Ray was killed, say by a signal that was meant for the sweep."""
 STOP_REQUEST = "stop.request"
 """Its presence asks the driver to stop, from any machine that shares the folder."""
 
@@ -32,11 +34,7 @@ def create_output(requested: str | Path | None, name: str, base: Path = Path("ru
         OutputError: the requested folder holds something already, or cannot be created.
     """
     if requested is not None:
-        folder = Path(requested).absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise OutputError(
-                f"--out ({requested}) exists and is not empty: choose another folder, or leave --out out for a new one"
-            )
+        folder = check_output(requested)
         _make(folder)
         return folder
     number = 1
@@ -49,6 +47,22 @@ def create_output(requested: str | Path | None, name: str, base: Path = Path("ru
             number += 1
         except OSError as error:
             raise OutputError(f"{folder} cannot be created: {error.strerror}; choose another with --out") from error
+
+
+def check_output(requested: str | Path) -> Path:
+    """The folder that ``requested`` names, absolute; it is not made yet.
+
+    Raises:
+        OutputError: it holds something already.
+    """
+    folder = Path(requested).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        held = "; procon resume goes on with the sweep in it" if (folder / JOURNAL).is_file() else ""
+        raise OutputError(
+            f"--out ({requested}) exists and is not empty: name a folder that is new or empty, or drop --out, and a "
+            f"new one is made below runs/{held}"
+        )
+    return folder
 
 
 def _make(folder: Path) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.figures import Stored, store_figures
+from orchestrator.terminal import Terminal
 from sweeps.cost import Figures
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
 from training.config import ModelConfig, TrialConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.loop import StepReport
 
 STEPS = 12
@@ -25,12 +24,12 @@ WARM_UP = 4
 """Steps that are not timed: the first ones also allocate, compile and load."""
 
 
-def profiler(spec: SweepSpec, console: "Console") -> Callable[[ModelConfig], Stored]:
+def profiler(spec: SweepSpec, console: Terminal) -> Callable[[ModelConfig], Stored]:
     """Measures models of ``spec`` for :func:`orchestrator.plan.make_plan`."""
     return lambda model: Stored(profile(spec, model, console), "measured now")
 
 
-def profile(spec: SweepSpec, model: ModelConfig, console: "Console") -> Figures:
+def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
     """Measure ``model`` on this machine, in this process, and keep the figures for later plans.
 
     One process stands for all workers of a trial, with the share of the batch that one of them has: what they tell each
@@ -51,7 +50,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: "Console") -> Figures:
     from training.workbench import Workbench
 
     start_process()
-    console.print(f"profiling {model.name}: {STEPS} steps and one measurement", highlight=False)
+    console.say(f"profiling {model.name}: {STEPS} steps and one measurement")
     path = str(ensure_organism(model, spec.data)) if model.embedded else model.path
     trial = _share_of_one_worker(spec)
     if trial.total_steps < 2:

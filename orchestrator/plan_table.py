@@ -1,13 +1,12 @@
 """A plan as JSON and as tables."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.machine import gibibytes
 from orchestrator.plan import ModelPlan, Plan
 from orchestrator.progress import duration
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from orchestrator.remarks import remarks
+from orchestrator.terminal import Terminal
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -27,6 +26,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "memory_available": plan.available,
         "budget": plan.spec.budget.model_dump(),
         "over_budget": plan.over_budget,
+        "remarks": remarks(plan.spec),
         "warnings": plan.warnings,
     }
 
@@ -58,16 +58,18 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
     }
 
 
-def print_plan(plan: Plan, console: "Console") -> None:
+def print_plan(plan: Plan, console: Terminal) -> None:
     """The plan as a person reads it."""
     for model in plan.models:
         _print_model(model, plan, console)
     _print_total(plan, console)
+    for remark in remarks(plan.spec):
+        console.say(remark)
     for warning in plan.warnings:
-        console.print(f"[yellow]{warning}[/yellow]", highlight=False, soft_wrap=True)
+        console.say((warning, "yellow"))
 
 
-def _print_model(model: ModelPlan, plan: Plan, console: "Console") -> None:
+def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
     from rich.table import Table
 
     work, stored = model.work, model.stored
@@ -109,7 +111,7 @@ def _memory(model: ModelPlan, plan: Plan) -> str:
     return f"about {gibibytes(model.memory.total)} a worker = {said}{host}; {there}"
 
 
-def _print_total(plan: Plan, console: "Console") -> None:
+def _print_total(plan: Plan, console: Terminal) -> None:
     from rich.table import Table
 
     resources, estimate = plan.spec.resources, plan.estimate

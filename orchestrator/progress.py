@@ -3,19 +3,24 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.journal import Event
-from orchestrator.records import Status, TrialRecord
+from orchestrator.journal import Event, records
+from orchestrator.records import Status
 from orchestrator.screen import Screen
-from sweeps.objectives import Objective
+from orchestrator.terminal import Terminal
+from orchestrator.time_left import Timetable
+from sweeps.cost import planned
+from sweeps.spec import SweepSpec
 
 RECENT = 8
 """Ended trials that the live table shows."""
+SURE_FRACTION = 0.05
+"""Of a phase of which less is done, nobody can tell how long it takes."""
 QUIET_SECONDS = 15.0
 """Without a terminal, a long phase says this often how far it is."""
 _STYLE = {Status.FINISHED: "green", Status.FAILED: "red", Status.STOPPED: "yellow", Status.PRUNED: "dim"}
@@ -33,59 +38,71 @@ class Progress(Screen):
 
     Args:
         console: where to draw.
-        name: the sweep's name.
-        total: jobs of the sweep, references included; replicates count once they have started.
-        objectives: metrics shown for every finished trial.
-        known: trials of earlier drivers of the same sweep.
+        spec: the sweep, whose objectives are shown of every finished trial; replicates count once they have started.
+        before: what earlier drivers of the same sweep recorded.
         trouble: what goes wrong beside the sweep at the moment, in a sentence; none while all is well.
     """
 
     def __init__(
         self,
-        console: Console,
-        name: str,
-        total: int,
-        objectives: Sequence[Objective],
-        known: Sequence[TrialRecord] = (),
+        console: Terminal,
+        spec: SweepSpec,
+        before: Sequence[Event] = (),
         trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._name = name
+        known = records(before)
+        self._name = spec.name
         self._trouble = trouble
-        self._total = total + sum(record.kind == "replicate" for record in known)
-        self._metrics = [objective.metric for objective in objectives]
+        self._total = planned(spec) + sum(record.kind == "replicate" for record in known)
+        self._metrics = [objective.metric for objective in spec.objectives]
+        self._timetable = Timetable(spec)
+        for event in (*before, {"event": "sweep_resumed"}):
+            self._timetable.on_event(event)
         self._begin = time.time()
         self._phase = "starting"
         self._said = self._begin
         self._running: dict[str, Event] = {}
         self._started: dict[str, float] = {}
+        self._doing: dict[str, str] = {}
+        self._phase_since = self._begin
         self._known = {record.id for record in known}
         self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
         self._done = sum(record.kept for record in known)
-        self._finished: list[float] = []  # how long trials took
-        self._slots = 1
         self._lock = threading.Lock()
         super().__init__(console, self._render)
 
     def say(self, text: str) -> None:
         """A line that stays on screen."""
         self._said = time.time()
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.say(text)
 
     def phase(self, text: str, fraction: float | None = None) -> None:
         """What is going on before the first trial; ``fraction`` of it is done."""
-        shown = text if fraction is None else f"{text} {fraction:.0%}"
         news = text.partition(":")[0] != self._phase.partition(":")[0]
+        if news:
+            self._phase_since = time.time()
+        shown = text if fraction is None else f"{text} {fraction:.0%}{self._rest(fraction)}"
         self._phase = shown
         if not self._live and (news or time.time() - self._said > QUIET_SECONDS):
             self.say(f"{duration(time.time() - self._begin):>7}  {shown}")
 
-    def slots(self, count: int) -> None:
-        """How many trials run at once, for the time left."""
-        self._slots = count
+    def _rest(self, fraction: float) -> str:
+        """How long a phase may still take whose ``fraction`` is done, once that can be told."""
+        spent = time.time() - self._phase_since
+        return f", about {duration(spent * (1 - fraction) / fraction)} left" if fraction > SURE_FRACTION else ""
+
+    def doing(self, found: Mapping[str, str]) -> None:
+        """What slots do for trials that have not reported yet, by trial."""
+        for job_id, what in found.items():
+            news = self._doing.get(job_id) != what
+            self._doing[job_id] = what
+            if news and not self._live:
+                self.say(f"{duration(time.time() - self._begin):>7}  {job_id}: {what}")
 
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal."""
         with self._lock:
+            self._timetable.on_event(event)
             job_id = event.get("id", "")
             if event["event"] == "trial_started":
                 self._phase = "searching"
@@ -99,8 +116,6 @@ class Progress(Screen):
                 seconds = event["time"] - self._started.pop(job_id)
                 self._recent.append((job_id, event, seconds))
                 self._done += 1
-                if event["status"] == Status.FINISHED:
-                    self._finished.append(seconds)
         if event["event"] == "trial_ended" and not self._live:
             self.say(self._line(*self._recent[-1]))
         elif event["event"] == "model_given_up":
@@ -111,18 +126,16 @@ class Progress(Screen):
         self.say(f"{duration(time.time() - self._begin):>7}  {sentence or 'there is room again: the sweep goes on'}")
 
     def seconds_left(self) -> float | None:
-        """Mean time of a trial, times the trials still to come, over the slots; none before the first has ended."""
-        if not self._finished:
-            return None
-        now = time.time()
-        mean = sum(self._finished) / len(self._finished)
-        spent = sum(min(mean, now - self._started[job_id]) for job_id in self._running)
-        return max(0.0, (self._total - self._done) * mean - spent) / self._slots
+        """The estimate that ``procon status`` gives as well; none before a training has ended."""
+        return self._timetable.seconds_left(time.time())
 
     def _clock(self) -> str:
-        left = self.seconds_left()
-        elapsed = duration(time.time() - self._begin)
-        return f"{elapsed} elapsed, about {duration(left)} left" if left is not None else f"{elapsed} elapsed"
+        return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"
+
+    def _left(self, before: str, after: str = "") -> str:
+        """The time left between ``before`` and ``after``; nothing while it is unknown."""
+        left = self.seconds_left() if self._done < self._total else None
+        return "" if left is None else f"{before}about {duration(left)} left{after}"
 
     def _line(self, job_id: str, event: Event, seconds: float) -> str:
         error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
@@ -130,7 +143,7 @@ class Progress(Screen):
         shown = values if isinstance(values, str) else "".join(values)
         return (
             f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {job_id} "
-            f"{event['status']} in {seconds:.1f} s  {shown}  ({self._clock()})"
+            f"{event['status']} in {seconds:.1f} s  {shown}{self._left('  (', ')')}"
         )
 
     def _values(self, event: Event) -> str:
@@ -158,6 +171,8 @@ class Progress(Screen):
 
     def _running_text(self, event: Event) -> Text:
         if event["event"] == "trial_started":
-            return Text("running", style="cyan")
+            return Text(
+                self._doing.get(event["id"], "waiting for its slot"), style="cyan", no_wrap=True, overflow="ellipsis"
+            )
         loss = event["metrics"].get("train/loss")
         return Text(f"step {event['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.atomic import write_with
+from orchestrator.answers import write_answers
 from orchestrator.broker import Update
 from orchestrator.disk import once_there_is_room
 from orchestrator.journal import Event, Journal
@@ -130,16 +130,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         answers = self._take_answers(job_id)
         if answers:
-            self._answers.mkdir(exist_ok=True)
-            table = pa.Table.from_pylist([{"trial": job_id, **answer} for answer in answers])
-            file = self._answers / f"{job_id}.parquet"
             once_there_is_room(
-                lambda: write_with(file, lambda path: pq.write_table(table, path)), self._answers, self._journal.on_full
+                lambda: write_answers(self._answers, job_id, answers), self._answers.parent, self._journal.on_full
             )
 
     def _record(self, event: str, **fields: Any) -> None:

@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.answers import write_answers
 from orchestrator.environment import Difference, differences
 from orchestrator.errors import OutputError
 from orchestrator.manifest import manifest
-from orchestrator.output import create_output, write_json
+from orchestrator.output import ANSWERS, create_output, write_json
 from orchestrator.preflight import check_measured
 from orchestrator.recorded_trial import RecordedTrial, recorded_trial
-from orchestrator.screen import sayer
+from orchestrator.terminal import Terminal
 from sweeps.statistics import Interval, wilson_interval
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.loop import StepReport
     from training.workbench import Measurement
 
@@ -124,7 +123,9 @@ def compare(
     return rates, scalars
 
 
-def reproduce(directory: Path, trial: str, out: Path | None, console: "Console") -> Reproduction:
+def reproduce(
+    directory: Path, trial: str, out: Path | None, console: Terminal, *, answers: bool = False
+) -> Reproduction:
     """Run ``trial`` of the sweep in ``directory`` again with its recorded settings and seed, in this process.
 
     The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read. A
@@ -135,16 +136,19 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
         trial: id of a finished trial, reference or replicate.
         out: an empty or new folder for the result and the weights; none takes ``runs/<sweep>-<trial>-again``.
         console: where progress goes.
+        answers: whether the texts of its answers are kept in the folder, for ``procon answers``.
 
     Raises:
         OutputError, SpecError, TrainingError: what a person can mend, such as data that have moved.
     """
     begin = time.time()
     chosen = recorded_trial(directory, trial)
-    check_measured(chosen.spec, sayer(console))
+    check_measured(chosen.spec, console.say)
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
     found = differences(chosen.manifest, manifest(chosen.spec))
     measurement = _run(chosen, folder, console)
+    if answers:
+        write_answers(folder / ANSWERS, chosen.record.id, measurement.answers)
     rates, scalars = compare(chosen.record.metrics, chosen.record.counts, measurement.metrics)
     result = Reproduction(folder, trial, rates, scalars, found, time.time() - begin)
     try:
@@ -154,7 +158,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
     return result
 
 
-def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measurement":
+def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
     from training.engine import start_process
     from training.organism.cache import ensure_organism
     from training.workbench import Workbench
@@ -171,8 +175,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measuremen
         precision=spec.trial.precision,
     )
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    say = console.say
 
     def on_step(report: "StepReport") -> bool:
         if "train/loss" in report.metrics:
@@ -184,21 +187,19 @@ def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measuremen
     return bench.run(chosen.trial, on_step, save=folder / WEIGHTS if chosen.trial is not None else None)
 
 
-def print_reproduction(result: Reproduction, console: "Console") -> None:
+def print_reproduction(result: Reproduction, console: Terminal) -> None:
     """Tables of rates, of other numbers, and of what differs in the environment."""
     from rich.table import Table
+    from rich.text import Text
 
     for difference in result.environment:
         style = {"critical": "red", "warning": "yellow"}.get(str(difference.severity), "dim")
-        console.print(
-            f"[{style}]{difference.severity}[/] {difference.what}: {difference.recorded} then, {difference.now} now",
-            highlight=False,
-            soft_wrap=True,
-        )
+        said = f" {difference.what}: {difference.recorded} then, {difference.now} now"
+        console.say((str(difference.severity), style), said)
     table = Table("metric", "recorded", "now", "", title=f"{result.trial} (95 % Wilson intervals)")
     for rate in result.rates:
         low, high = rate.interval
-        verdict = "inside" if rate.inside else "[red]outside[/]"
+        verdict = Text("inside") if rate.inside else Text("outside", "red")
         table.add_row(rate.metric, f"{rate.recorded:.3f} [{low:.3f}, {high:.3f}]", _number(rate.now), verdict)
     for scalar in result.scalars:
         difference_ = scalar.relative_difference
@@ -209,7 +210,7 @@ def print_reproduction(result: Reproduction, console: "Console") -> None:
     said = (
         "every rate is inside its interval" if result.within else f"{outside} of {len(result.rates)} rates are outside"
     )
-    console.print(f"{said}; the numbers are in {result.directory / RESULT}", highlight=False, soft_wrap=True)
+    console.say(f"{said}; the numbers are in {result.directory / RESULT}")
 
 
 def _number(value: float | None) -> str:

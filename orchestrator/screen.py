@@ -4,17 +4,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.live import Live
 
-
-def sayer(console: Console) -> Callable[[str], None]:
-    """Prints a sentence as it is, on one line however long."""
-
-    def say(sentence: str) -> None:
-        console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-
-    return say
+from orchestrator.terminal import Terminal
 
 
 class Screen:
@@ -25,7 +18,7 @@ class Screen:
         render: what the live display shows; called at once, then again and again from a thread of the display.
     """
 
-    def __init__(self, console: Console, render: Callable[[], RenderableType]) -> None:
+    def __init__(self, console: Terminal, render: Callable[[], RenderableType]) -> None:
         self._console = console
         self._live = Live(get_renderable=render, console=console) if console.is_terminal else None
 

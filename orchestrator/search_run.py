@@ -1,17 +1,16 @@
 """One search from its first proposal to its last trial: Ray Tune, what listens to it, and what stops it."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cluster import answers_at
 from orchestrator.errors import SlotError
+from orchestrator.interruption import Interruption
 from orchestrator.keeping import Keeper
 from orchestrator.mirror import Mirror
-from orchestrator.output import ANSWERS, CHECKPOINTS, INTERRUPTED
+from orchestrator.output import ANSWERS, CHECKPOINTS, INTERRUPTED, RAY_IS_GONE
 from orchestrator.progress import Progress
+from orchestrator.records import Status
 from orchestrator.session import Session
 from orchestrator.watch import Watch
 from sweeps.budget import Budget
@@ -19,12 +18,23 @@ from sweeps.budget import Budget
 if TYPE_CHECKING:
     from orchestrator.searcher import FrontSearcher
 
+ANSWER_SECONDS = 15.0
+"""How long the broker, which does nothing but answer, may be silent before we look whether Ray is there at all."""
+STUCK_SECONDS = 10.0
+"""How long the main thread, which may be stuck in a Ray that is gone, has to come back before the end is told without
+it: after a minute Ray ends the process."""
 ACTOR_RESTARTS = 3
 """How often a killed Tune actor is started again; its trial goes on in its slot meanwhile."""
 
 
 def run_search(
-    session: Session, searcher: "FrontSearcher", progress: Progress, mirror: Mirror, broker: Any, slots: int
+    session: Session,
+    searcher: "FrontSearcher",
+    progress: Progress,
+    mirror: Mirror,
+    broker: Any,
+    slots: int,
+    interruption: Interruption,
 ) -> str | None:
     """Let Ray Tune run what the searcher proposes, until it has nothing left or something stops it.
 
@@ -35,6 +45,7 @@ def run_search(
         mirror: likewise.
         broker: the actor between trials and slots.
         slots: trials that run at once.
+        interruption: what signals do.
 
     Returns:
         why it ended before all was done; none where all was.
@@ -50,7 +61,10 @@ def run_search(
     from orchestrator.trial import tune_trial
 
     spec, directory = session.spec, session.directory
+    gcs = ray.get_runtime_context().gcs_address
     stopped: list[str] = []
+    gone: list[str] = []  # what Ray answered when it was no longer there
+    over: list[bool] = []
 
     def take_answers(job_id: str) -> list[dict[str, Any]]:
         return list(ray.get(broker.take_answers.remote(job_id)))
@@ -60,12 +74,32 @@ def run_search(
             stopped.append(reason)
             progress.say(f"stopping ({reason}): running trials end at their next report, then the report is written")
             searcher.stop()
-            broker.cancel_all.remote()
+            asked(broker.cancel_all)
+
+    def asked(method: Any) -> Any:
+        """What the broker answers; where it does not, Ray is gone, and nothing is left to wait for."""
+        try:
+            return ray.get(method.remote(), timeout=ANSWER_SECONDS)
+        except Exception as error:  # Ray has no one exception for its own end
+            busy = isinstance(error, ray.exceptions.GetTimeoutError) and answers_at(gcs)
+            if gone or over or busy:
+                return None
+            gone.append(f"{type(error).__name__}: {error}")
+            searcher.stop()
+            interruption.at_once()
+            time.sleep(STUCK_SECONDS)
+            if not over:
+                recorder.close()
+                reason = stopped[0] if stopped else RAY_IS_GONE
+                session.journal.append("sweep_ended", interrupted=True, reason=reason)
+                mirror.abandon(Status.STOPPED, reason)
+            return None
 
     def look() -> None:
-        for sentence in ray.get(broker.take_notes.remote()):
+        for sentence in asked(broker.take_notes) or ():
             session.journal.append("note", text=sentence)
             progress.say(f"note: {sentence}")
+        progress.doing(asked(broker.take_doing) or {})
         if searcher.exhausted:
             broker.drain.remote(len(searcher.proposals))
 
@@ -95,33 +129,23 @@ def run_search(
             failure_config=tune.FailureConfig(max_failures=ACTOR_RESTARTS),
         ),
     )
-    with _interruptible(lambda: stop(INTERRUPTED)), Watch(directory, spent, look, stop):
-        tuner.fit()
-    recorder.close()
+    try:
+        with interruption.waits(lambda: stop(INTERRUPTED)), Watch(directory, spent, look, stop):
+            try:
+                tuner.fit()
+            finally:
+                over.append(True)
+    except BaseException as error:
+        if not gone and (isinstance(error, KeyboardInterrupt) or answers_at(gcs)):
+            raise
+        gone.append(f"{type(error).__name__}: {error}")
+        progress.say(f"{RAY_IS_GONE} ({gone[0][:200]}): trials under way go on from their checkpoints when resumed")
+    finally:
+        recorder.close()
+    if gone and not stopped:
+        stopped.append(RAY_IS_GONE)
     if not stopped:
         keeper.settle()
     if not stopped and not searcher.proposals:
         raise SlotError("no trial was started; the messages above say why")
     return stopped[0] if stopped else None
-
-
-@contextmanager
-def _interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl+C (or SIGTERM) calls ``stop``; a second one interrupts at once."""
-    interrupted = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        threading.Thread(target=stop, daemon=True).start()  # Ray must not be called from within a signal handler
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

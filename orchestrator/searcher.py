@@ -71,6 +71,11 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         """What was proposed, by Tune's trial id."""
 
     @property
+    def namespace(self) -> str:
+        """The Ray namespace of the broker that trials connect to."""
+        return self._address["namespace"]
+
+    @property
     def total(self) -> int:
         """References and searched trials of every model, those known already included; replicates come on top."""
         return sum(len(REFERENCES) + search.searched for search in self._searches.values())

@@ -1,4 +1,4 @@
-"""An opened sweep folder: new, or one that a former driver left, with the one journal this driver writes."""
+"""One driver's time with a sweep's folder: checked first, opened once nothing can be refused any more."""
 
 import os
 import shutil
@@ -14,7 +14,17 @@ from pydantic import ValidationError
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, Journal, read_journal, records
 from orchestrator.manifest import manifest
-from orchestrator.output import CHECKPOINTS, JOURNAL, LOCK, SPEC, STOP_REQUEST, create_output, read_json, write_json
+from orchestrator.output import (
+    CHECKPOINTS,
+    JOURNAL,
+    LOCK,
+    SPEC,
+    STOP_REQUEST,
+    check_output,
+    create_output,
+    read_json,
+    write_json,
+)
 from orchestrator.preflight import check_machine, check_sweep
 from orchestrator.records import Status, TrialRecord
 from orchestrator.spec_changes import Change, changes, refusal
@@ -22,14 +32,19 @@ from orchestrator.tracking import default_tracking_uri
 from sweeps.load import change_spec
 from sweeps.spec import SweepSpec
 
+SESSION_EVENTS = ("sweep_started", "sweep_resumed", "sweep_ended")
+"""What drivers say of themselves."""
+
 
 @dataclass
 class Session:
-    """One driver's time with a sweep; :meth:`close` it in the end."""
+    """One driver's time with a sweep: made of checks alone, then :meth:`open`, in the end :meth:`close`.
+
+    Between the two comes what else can be refused, such as a cluster that is too small: until it is opened a new sweep
+    has no folder, and an old one holds no word of this driver, who nonetheless keeps others away from it.
+    """
 
     spec: SweepSpec
-    directory: Path
-    journal: Journal
     manifest: dict[str, Any]
     depths: dict[str, int]
     """Decoder layers by model name."""
@@ -39,6 +54,16 @@ class Session:
     before: list[Event] = field(default_factory=list)
     """What earlier drivers recorded."""
     began: float = field(default_factory=time.time)
+    out: str | Path | None = None
+    """The folder that was asked for."""
+    changed: Sequence[Change] = ()
+    """How the specification differs from the recorded one."""
+    _directory: Path | None = None
+    _journal: Journal | None = None
+    opened: bool = False
+    """Whether the folder knows of this driver."""
+    quiet: bool = False
+    """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
 
     @classmethod
     def new(
@@ -48,7 +73,7 @@ class Session:
         address: str | None = None,
         say: Callable[[str], None] = lambda _sentence: None,
     ) -> Self:
-        """Check ``spec`` and open a fresh folder for it.
+        """Check ``spec``; a fresh folder for it is made by :meth:`open`.
 
         Args:
             spec: a validated specification with absolute paths.
@@ -64,11 +89,9 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        directory = create_output(out, spec.name)
-        session = cls(spec, directory, Journal(directory / JOURNAL), manifest(spec), depths, tracking_uri, artifacts)
-        session._open("sweep_started", spec=spec.model_dump(mode="json"), manifest=session.manifest)
-        write_json(directory / SPEC, {"spec": spec.model_dump(mode="json"), "manifest": session.manifest})
-        return session
+        if out is not None:
+            check_output(out)
+        return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out)
 
     @classmethod
     def again(
@@ -80,7 +103,7 @@ class Session:
         address: str | None = None,
         say: Callable[[str], None] = lambda _sentence: None,
     ) -> Self:
-        """Go on with the sweep in ``directory``: what ended stays, what did not is run.
+        """Check that the sweep in ``directory`` can go on: what ended stays, what did not is run.
 
         Args:
             directory: a sweep's output folder.
@@ -111,18 +134,68 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        session = cls(
-            spec, directory, Journal(directory / JOURNAL), manifest(spec), depths, tracking_uri, artifacts, before
-        )
-        session._open("sweep_resumed", manifest=session.manifest, cut=session.journal.cut)
-        if found:
-            session._change(found)
+        journal = Journal(directory / JOURNAL)
+        session = cls(spec, manifest(spec), depths, tracking_uri, artifacts, before, changed=found)
+        session._directory, session._journal = directory, journal
         return session
+
+    @property
+    def directory(self) -> Path:
+        """The sweep's folder; a new one has none before it is opened."""
+        assert self._directory is not None, "open() makes the folder"
+        return self._directory
+
+    @property
+    def journal(self) -> Journal:
+        """Where this driver records everything."""
+        assert self._journal is not None, "open() makes the journal"
+        return self._journal
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier driver came to the end of this very sweep, so that its time is over."""
+        told = [event for event in self.before if event["event"] in SESSION_EVENTS]
+        return bool(told) and told[-1]["event"] == "sweep_ended" and not told[-1]["interrupted"] and not self.changed
+
+    def open(self, *, quietly: bool = False) -> Self:
+        """Make the folder of a new sweep, and record that this driver works on it from now on; once.
+
+        Args:
+            quietly: nothing is left to be done, and what stands in the journal of time spent stays true.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
+        if self.opened:
+            return self
+        if self._directory is None:
+            self._directory = create_output(self.out, self.spec.name)
+            self._journal = Journal(self._directory / JOURNAL)
+        self.opened, self.quiet = True, quietly
+        (self.directory / STOP_REQUEST).unlink(missing_ok=True)
+        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        write_json(self.directory / LOCK, driver)
+        if quietly:
+            return self
+        if self.before:
+            self.journal.append("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
+        else:
+            dumped = self.spec.model_dump(mode="json")
+            self.journal.append("sweep_started", spec=dumped, manifest=self.manifest)
+            write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
+        if self.changed:
+            self._change(self.changed)
+        return self
 
     @property
     def known(self) -> list[TrialRecord]:
         """What earlier drivers recorded of every trial."""
         return records(self.before)
+
+    @property
+    def since(self) -> float:
+        """When the first driver began, in seconds since the epoch."""
+        return float(self.before[0]["time"]) if self.before else self.began
 
     @property
     def seconds_before(self) -> float:
@@ -135,15 +208,11 @@ class Session:
         return {event["key"]: event["run_id"] for event in self.before if event["event"] == "mlflow_run"}
 
     def close(self) -> None:
-        """Let go of the folder."""
-        (self.directory / LOCK).unlink(missing_ok=True)
-        self.journal.close()
-
-    def _open(self, event: str, **fields: Any) -> None:
-        (self.directory / STOP_REQUEST).unlink(missing_ok=True)
-        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        write_json(self.directory / LOCK, driver)
-        self.journal.append(event, **fields)
+        """Let go of the folder; one that was not opened is as it was."""
+        if self.opened:
+            (self.directory / LOCK).unlink(missing_ok=True)
+        if self._journal is not None:
+            self._journal.close()
 
     def _change(self, found: Sequence[Change]) -> None:
         """Record the new specification; half-trained trials start over where it changes how they are trained."""
@@ -175,11 +244,16 @@ def recorded_spec(events: Sequence[Event], directory: Path) -> SweepSpec:
 
 
 def seconds_spent(events: Sequence[Event]) -> float:
-    """Seconds that drivers worked on a sweep: from the start of each to the last thing it recorded."""
+    """Seconds that drivers worked on a sweep: from the start of each to its end, else to the last thing it recorded.
+
+    What is noted after an end, such as the id of an MLflow run that was delivered later, is no work.
+    """
     total, began, last = 0.0, None, 0.0
     for event in events:
         if event["event"] in ("sweep_started", "sweep_resumed"):
             total += last - began if began is not None else 0.0
             began = event["time"]
         last = event["time"]
+        if event["event"] == "sweep_ended" and began is not None:
+            total, began = total + last - began, None
     return total + (last - began if began is not None else 0.0)

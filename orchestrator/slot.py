@@ -1,5 +1,6 @@
 """Warm slots: long-lived Ray Train runs, each executing trials one after another."""
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,10 @@ class Slots:
         """Let the slots end once idle, and wait for them."""
         import ray
 
-        ray.get(self.broker.close.remote())
+        try:
+            ray.get(self.broker.close.remote(), timeout=JOIN_SECONDS)
+        except Exception:  # Ray is gone, and the slots with it
+            return
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
 
@@ -64,8 +68,9 @@ class Slots:
             cause = error.__cause__ or error
             reason = f"slot {slot} failed: {type(cause).__name__}: {cause}"
             self.errors[slot] = reason
-        if ray.is_initialized():
-            self.broker.slot_lost.remote(slot, reason)
+        with contextlib.suppress(Exception):  # Ray may have ended first, and the broker with it
+            if ray.is_initialized():
+                self.broker.slot_lost.remote(slot, reason)
 
     def _trainer(self, slot: int) -> Any:
         import ray.train

@@ -1,8 +1,7 @@
 """``procon status``: how a sweep stands, from its journal alone, from any shell that sees its folder."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,14 +9,15 @@ from typing import Any, Literal
 from orchestrator.driver import driver_lives
 from orchestrator.journal import Event, ended_for_good, models_given_up, records
 from orchestrator.journal_digest import read_digest
-from orchestrator.measured import max_running
 from orchestrator.membership import standings
 from orchestrator.output import JOURNAL
 from orchestrator.pooling import mean_metrics
 from orchestrator.records import Status
 from orchestrator.session import recorded_spec, seconds_spent
+from orchestrator.time_left import Timetable
 from sweeps.budget import Budget, spent
-from sweeps.spec import REFERENCES, SweepSpec
+from sweeps.cost import planned
+from sweeps.spec import SweepSpec
 from training.config import TrialConfig
 
 State = Literal["running", "stopped", "ended", "driver dead"]
@@ -100,7 +100,10 @@ def sweep_status(directory: Path) -> SweepStatus:
     alive = state == "running"
     now = time.time()
     seconds = seconds_spent(events) + (max(0.0, now - events[-1]["time"]) if alive else 0.0)
-    slots = max_running(events)
+    timetable = Timetable(spec)
+    for event in events:
+        timetable.on_event(event)
+    slots = timetable.slots
     running = [_running(trial, now) for trial in found if trial.status is Status.RUNNING] if alive else []
     fronts = {model.name: _front(spec, [t for t in found if t.started["model"] == model.name]) for model in spec.models}
     return SweepStatus(
@@ -113,7 +116,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         front={model: list(best) for model, best in fronts.items()},
         best=fronts,
         seconds=seconds,
-        seconds_left=_seconds_left(spec, found, running, slots, fronts) if alive else None,
+        seconds_left=timetable.seconds_left(now) if alive else None,
         slots=slots,
         used=vars(spent(seconds, slots, spec.resources)),
         budget=spec.budget.model_dump(),
@@ -156,39 +159,13 @@ def _counts(spec: SweepSpec, found: Sequence[Trial], alive: bool) -> dict[str, i
     for trial in found:
         status = Status.STOPPED if trial.status is Status.RUNNING and not alive else trial.status
         counted[status.value.lower()] += 1
-    return {"planned": _planned(spec) + sum(trial.started["kind"] == "replicate" for trial in found), **counted}
-
-
-def _planned(spec: SweepSpec) -> int:
-    """References and searched trials; how many replicates will follow is decided on the way."""
-    return len(spec.models) * (len(REFERENCES) + spec.trials)
+    return {"planned": planned(spec) + sum(trial.started["kind"] == "replicate" for trial in found), **counted}
 
 
 def _running(trial: Trial, now: float) -> Running:
     dumped = trial.started.get("trial")
     steps = TrialConfig.model_validate(dumped).total_steps if dumped else 0
     return Running(trial.started["id"], trial.step, steps, now - trial.since)
-
-
-def _seconds_left(
-    spec: SweepSpec, found: Sequence[Trial], running: Sequence[Running], slots: int, fronts: Mapping[str, Any]
-) -> float | None:
-    """Mean time of the trials that came to an end x those to come, shared by the slots; what runs counts in part.
-
-    Of replicates, as many are to come as the present front's members would need.
-    """
-    times: list[float] = [
-        trial.ended["time"] - trial.since
-        for trial in found
-        if trial.ended and trial.status in (Status.FINISHED, Status.PRUNED) and trial.started.get("trial")
-    ]
-    if not times:
-        return None
-    begun = Counter(trial.started["kind"] == "replicate" for trial in found if trial.status is not Status.STOPPED)
-    repeats = max(0, spec.seeds.replicates_on_front - 1) * sum(len(front) for front in fronts.values())
-    part = sum(1 - one.step / one.steps if one.steps else 0.5 for one in running)
-    to_come = max(0, _planned(spec) - begun[False]) + max(0, repeats - begun[True])
-    return (to_come + part) * sum(times) / len(times) / slots
 
 
 def _front(spec: SweepSpec, found: Sequence[Trial]) -> dict[str, dict[str, float]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
@@ -16,17 +15,17 @@ from orchestrator.progress import duration
 from orchestrator.records import Status
 from orchestrator.report import render_table
 from orchestrator.sweep import Outcome
+from orchestrator.terminal import Terminal
 
 
-def print_outcome(outcome: Outcome, console: Console) -> None:
+def print_outcome(outcome: Outcome, console: Terminal) -> None:
     """Print what ``procon run`` ends with."""
     print_fronts({str(outcome.directory): outcome.front}, console)
     _print_failures(outcome, console)
-
-    def say(text: str) -> None:
-        console.print(text, soft_wrap=True, highlight=False)
-
-    took = duration(outcome.seconds)
+    say = console.say
+    took = duration(outcome.seconds_before + outcome.seconds)
+    if outcome.seconds and outcome.seconds_before:
+        took += f" in all, {duration(outcome.seconds)} of it now"
     ended = f"stopped after {took} ({outcome.stopped})" if outcome.stopped else f"took {took}"
     say(f"\nThe sweep {ended}. It left in {_short(outcome.directory)}:")
     for name, meaning in (
@@ -39,10 +38,22 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         say(f"  {name.name:<16} {meaning}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
-        say(f"[yellow]{outcome.undelivered} MLflow events could not be delivered; the journal has them all[/yellow]")
+        waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"
+        say((f"{waiting} this delivers them once MLflow answers: {resume_command(outcome)}", "yellow"))
+    if outcome.stopped:
+        say(f"Go on with: {resume_command(outcome)}")
 
 
-def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def resume_command(outcome: Outcome) -> str:
+    """What goes on with a sweep, or delivers what MLflow has missed of it; a spent budget has to be raised."""
+    command = f"procon resume {shlex.quote(_short(outcome.directory))}"
+    if outcome.address:
+        command += f" --address {shlex.quote(outcome.address)}"
+    budget = (outcome.stopped or "").partition(" ")[0]
+    return f"{command} --set {budget}=MORE --accept" if budget.startswith("budget.") else command
+
+
+def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
     """Print the tables of one or several sweeps."""
     for directory, front in fronts.items():
         if len(fronts) > 1:
@@ -52,7 +63,7 @@ def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Console) -> N
         print_notes(front, console)
 
 
-def print_notes(front: Mapping[str, Any], console: Console) -> None:
+def print_notes(front: Mapping[str, Any], console: Terminal) -> None:
     """Print what deserves a second look; an empty front has its reason in its table already."""
     found = [note for note in front.get("notes", []) if note["check"] != "nothing feasible"]
     if not found:
@@ -64,16 +75,14 @@ def print_notes(front: Mapping[str, Any], console: Console) -> None:
         console.print(Padding(Text(f"{model}{note['sentence']}"), (0, 0, 0, 2)))
 
 
-def _print_failures(outcome: Outcome, console: Console) -> None:
+def _print_failures(outcome: Outcome, console: Terminal) -> None:
     for model in outcome.given_up:  # the notes have said why
-        again = f"once that is mended: procon resume {_short(outcome.directory)}"
-        console.print(
-            f"[red]{model} was given up before its first trial;[/red] {again}", soft_wrap=True, highlight=False
-        )
+        again = f"once that is mended: {resume_command(outcome)}"
+        console.say((f"{model} was given up before its first trial;", "red"), f" {again}")
     for record in outcome.records:
         if record.status is Status.FAILED and not record.unprepared:
             reason = (record.error or "unknown").strip().splitlines()[-1]
-            console.print(f"[red]{record.id} failed:[/red] {reason}", soft_wrap=True, highlight=False)
+            console.say((f"{record.id} failed:", "red"), f" {reason}")
 
 
 def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:

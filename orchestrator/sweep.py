@@ -3,30 +3,32 @@
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
 
 from orchestrator.answers import AnswerFolder
 from orchestrator.cluster import connect, slot_count
 from orchestrator.disk import once_there_is_room
 from orchestrator.figures import store_sweep
 from orchestrator.front import build_front
+from orchestrator.interruption import Interruption
 from orchestrator.journal import Journal, models_given_up, read_journal, records
 from orchestrator.measured import max_running
 from orchestrator.mirror import Mirror
-from orchestrator.output import ANSWERS
+from orchestrator.output import ANSWERS, INTERRUPTED
 from orchestrator.progress import Progress
 from orchestrator.records import Status, TrialRecord
+from orchestrator.remarks import remarks
 from orchestrator.report import ReportFiles, write_report
-from orchestrator.screen import sayer
 from orchestrator.search_run import run_search
 from orchestrator.session import Session
-from sweeps.spec import REFERENCES, SweepSpec
+from orchestrator.terminal import Terminal
+from sweeps.cost import planned
+from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
+    from orchestrator.searcher import FrontSearcher
     from orchestrator.slot import Slots
 
 BROKER = "broker"
@@ -50,7 +52,12 @@ class Outcome:
     stopped: str | None
     """Why the sweep ended before all was done; none where all was."""
     seconds: float
-    given_up: dict[str, str]
+    """Of this driver; none where nothing was left to be done."""
+    seconds_before: float = 0.0
+    """Of earlier drivers of the same sweep."""
+    address: str | None = None
+    """Ray cluster that was joined; none was a local Ray."""
+    given_up: dict[str, str] = field(default_factory=dict)
     """Why a model's trials were not run, by model: it could not be prepared."""
 
     @property
@@ -60,7 +67,7 @@ class Outcome:
         return (not finished or bool(self.given_up)) and not self.stopped
 
 
-def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Console) -> Outcome:
+def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal) -> Outcome:
     """Run the sweep to its end, or until Ctrl+C, and write everything DESIGN.md promises.
 
     Args:
@@ -72,11 +79,11 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
     Raises:
         SpecError, TrainingError, OrchestratorError: refused before anything started, or impossible to go on.
     """
-    return drive(Session.new(spec, out, address, sayer(console)), address, console)
+    return drive(Session.new(spec, out, address, console.say), address, console)
 
 
 def drive(
-    session: Session, address: str | None, console: Console, make_slots: Callable[..., "Slots"] | None = None
+    session: Session, address: str | None, console: Terminal, make_slots: Callable[..., "Slots"] | None = None
 ) -> Outcome:
     """Run what a sweep's session has left to do, then report; the session is closed whatever happens.
 
@@ -90,30 +97,51 @@ def drive(
     Raises:
         TrainingError, OrchestratorError: it is impossible to go on; what ended is kept, and the sweep can be resumed.
     """
-    spec, directory, journal = session.spec, session.directory, session.journal
-    mirror = Mirror(spec, session.tracking_uri, session.artifacts, journal, session.manifest, session.runs)
+    spec = session.spec
+    mirrors: list[Mirror] = []
+    stopped: str | None
     try:
-        for event in session.before:  # MLflow may have missed the last of it; what it has it is not given twice
-            mirror.on_event(event)
-        total = len(spec.models) * (len(REFERENCES) + spec.trials)
-        with Progress(console, spec.name, total, spec.objectives, session.known, mirror.trouble) as progress:
-            journal.on_full = progress.warn
-            progress.say(f"sweep {spec.name}: {total} trials into {directory}")
-            stopped = _search(session, address, progress, mirror, make_slots)
-        journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
-        reporting = time.time()
-        events = read_journal(journal.path)
-        found = records(events)
-        answers = AnswerFolder(directory / ANSWERS)
-        front = build_front(spec.objectives, spec.feasible, found, answers=answers, spec=spec)
-        files = once_there_is_room(
-            lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.print(text or "")
-        )
-        undelivered = mirror.finish(front, files, Status.STOPPED if stopped else Status.FINISHED)
-        if make_slots is None:  # else nothing was trained, and the figures would be no sweep's
-            store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
+        with (
+            Interruption() as interruption,
+            Progress(console, spec, session.before, lambda: _trouble(mirrors)) as progress,
+        ):
+            try:
+                stopped = _search(session, address, progress, interruption, mirrors, make_slots)
+            except KeyboardInterrupt:
+                if not session.opened:
+                    progress.say("interrupted before anything was started; nothing is left behind")
+                if not mirrors:
+                    raise
+                stopped = INTERRUPTED
+            progress.phase("writing the report")
+        return _reported(session, mirrors[0], stopped, address, console, keep_figures=make_slots is None)
+    except BaseException as error:
+        _told(session, mirrors, error)
+        raise
     finally:
         session.close()
+
+
+def _reported(
+    session: Session, mirror: Mirror, stopped: str | None, address: str | None, console: Terminal, *, keep_figures: bool
+) -> Outcome:
+    """What the sweep left behind, once its end is in the journal, in the report and in MLflow.
+
+    Its figures are kept for later plans, unless nothing was trained or left to be trained.
+    """
+    spec, directory, journal = session.spec, session.directory, session.journal
+    if not session.quiet:
+        journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
+    reporting = time.time()
+    events = read_journal(journal.path)
+    found = records(events)
+    front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
+    files = once_there_is_room(
+        lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
+    )
+    undelivered = mirror.finish(front, files, found, stopped is not None)
+    if keep_figures and not session.quiet:
+        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
     return Outcome(
         directory=directory,
         front=front,
@@ -124,49 +152,114 @@ def drive(
         parent_runs=mirror.parent_runs,
         undelivered=undelivered,
         stopped=stopped,
-        seconds=time.time() - session.began,
+        seconds=0.0 if session.quiet else time.time() - session.began,
+        seconds_before=session.seconds_before,
+        address=address,
         given_up=models_given_up(events),
     )
+
+
+def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None:
+    """An end that was not meant to be, told like any other, so that nobody waits for a driver that is gone."""
+    if not session.opened:
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    said = next(iter(str(error).strip().splitlines()), "")
+    reason = INTERRUPTED if interrupted else f"failed: {said or type(error).__name__}"
+    if not session.quiet:
+        session.journal.append("sweep_ended", interrupted=True, reason=reason)
+    for mirror in mirrors:
+        mirror.abandon(Status.STOPPED if interrupted else Status.FAILED, reason)
+
+
+def _trouble(mirrors: list[Mirror]) -> str | None:
+    return mirrors[0].trouble() if mirrors else None
 
 
 def _search(
     session: Session,
     address: str | None,
     progress: Progress,
-    mirror: Mirror,
+    interruption: Interruption,
+    mirrors: list[Mirror],
     make_slots: Callable[..., "Slots"] | None,
 ) -> str | None:
-    """Start Ray and the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
+    """Start Ray, open the sweep once nothing can be refused any more, run every trial; why it stopped early, if so.
+
+    Args:
+        session: opened here.
+        address: Ray cluster to join; none starts a local Ray.
+        progress: told what is going on.
+        interruption: what signals do.
+        mirrors: takes the sweep's mirror as soon as there is one.
+        make_slots: see :func:`drive`.
+    """
     import ray
 
-    from orchestrator.broker import Broker
     from orchestrator.searcher import FrontSearcher
-    from orchestrator.slot import Slots
 
     spec = session.spec
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
     searcher = FrontSearcher(spec, session.depths, broker_address, session.known, progress.say)
     if searcher.exhausted:
+        session.open(quietly=session.complete)
+        _mirror(session, progress, mirrors)
+        progress.say("nothing is left to run: the report is written anew, and MLflow gets what it has missed")
         return None
     progress.phase("starting Ray" if address is None else f"joining Ray at {address}")
-    connect(address, namespace, gpus=spec.resources.gpus_per_worker > 0)
     try:
-        count = slot_count(spec.resources, len(spec.models) * (len(REFERENCES) + spec.trials))
-        progress.slots(count)
-        broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-        slots = (make_slots or Slots)(broker, BROKER, namespace, spec, session.directory, count)
-        progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
-        slots.start()
-        _build_embedded(spec, progress, journal=session.journal)
-        progress.phase("waiting for the first slot")
-        stopped = run_search(session, searcher, progress, mirror, broker, count)
-        slots.close()
-        if slots.errors:
-            progress.say("\n".join(slots.errors.values()))
-        return stopped
+        connect(address, namespace, gpus=spec.resources.gpus_per_worker > 0)
+        interruption.again()
+        count = slot_count(spec.resources, planned(spec))
+        session.open()
+        mirror = _mirror(session, progress, mirrors)
+        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
     finally:
         ray.shutdown()
+
+
+def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirror:
+    """The mirror of an opened sweep, to which what earlier drivers recorded has been passed on."""
+    spec, journal = session.spec, session.journal
+    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {session.directory}")
+    for remark in remarks(spec):
+        progress.say(remark)
+    mirror = Mirror(session)
+    mirrors.append(mirror)
+    for event in session.before:  # MLflow may have missed the last of it; what it has it is not given twice
+        mirror.on_event(event)
+    journal.on_full = progress.warn
+    return mirror
+
+
+def _with_slots(
+    session: Session,
+    searcher: "FrontSearcher",
+    progress: Progress,
+    interruption: Interruption,
+    mirror: Mirror,
+    count: int,
+    make_slots: Callable[..., "Slots"] | None,
+) -> str | None:
+    """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
+    import ray
+
+    from orchestrator.broker import Broker
+    from orchestrator.slot import Slots
+
+    spec = session.spec
+    broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
+    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count)
+    progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
+    slots.start()
+    _build_embedded(spec, progress, journal=session.journal)
+    progress.phase("waiting for the first slot")
+    stopped = run_search(session, searcher, progress, mirror, broker, count, interruption)
+    slots.close()
+    if slots.errors:
+        progress.say("\n".join(slots.errors.values()))
+    return stopped
 
 
 def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:

@@ -64,10 +64,24 @@ class Tracker:
         self._thread: threading.Thread | None = None
 
     def parent(
-        self, model: str, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+        self,
+        model: str,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        *,
+        since: float | None = None,
+        ended: bool = False,
     ) -> None:
-        """Open the parent run of ``model``, with parameters and tags of the sweep."""
-        self._put(lambda: self._store.parent(model, params or {}, tags or {}))
+        """Open the parent run of ``model``, with parameters and tags of the sweep.
+
+        Args:
+            model: whose parent.
+            params: of the sweep.
+            tags: likewise.
+            since: when a run that is created now began, in seconds since the epoch; now, if none.
+            ended: whether a run that has ended stays so, since nothing more will happen in it.
+        """
+        self._put(lambda: self._store.parent(model, params or {}, tags or {}, since, ended=ended))
 
     def trial_started(self, record: TrialRecord) -> None:
         """Open the child run of a trial or reference; its parameters are logged now."""
@@ -105,7 +119,9 @@ class Tracker:
             waiting.clear()
         self._put(lambda: self._store.trial_finished(record, reports))
 
-    def finish_parent(self, model: str, status: str, files: ReportFiles, front: Mapping[str, Any]) -> None:
+    def finish_parent(
+        self, model: str, status: str, files: ReportFiles, front: Mapping[str, Any], at: float | None = None
+    ) -> None:
         """Put the report and the front table on the parent run, mark the front's members, and end the run.
 
         Args:
@@ -113,9 +129,14 @@ class Tracker:
             status: FINISHED, FAILED or STOPPED.
             files: of ``write_report``.
             front: the document of ``build_front``.
+            at: when it ended, in seconds since the epoch; now, if none.
         """
         artifacts = [files.front_html, files.front_png, files.front_json]
-        self._put(lambda: self._store.finish_parent(model, status, artifacts, front))
+        self._put(lambda: self._store.finish_parent(model, status, artifacts, front, at))
+
+    def end_parent(self, model: str, status: str, reason: str) -> None:
+        """End the parent run of a sweep that came to no report; ``reason`` says why."""
+        self._put(lambda: self._store.end_parent(model, status, reason))
 
     @property
     def experiment_id(self) -> str | None:

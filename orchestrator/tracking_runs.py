@@ -57,14 +57,24 @@ class RunStore:
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
         self._on_front: dict[str, bool] = {}
 
-    def parent(self, model: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        """Open the parent run of ``model``."""
+    def parent(
+        self,
+        model: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        since: float | None = None,
+        *,
+        ended: bool = False,
+    ) -> None:
+        """Open the parent run of ``model``; one that has ended stays so where ``ended``."""
         run = self._index.find_or_create(
             parent_key(model),
             name=f"{self._index.experiment}: {model}",
             tags={"procon.kind": "parent", "procon.model": model, STATUS: "RUNNING", **tags},
+            started=since,
         )
-        self._reopen(run)
+        if not ended:
+            self._reopen(run)
         self._log(run, params=params, tags=tags)
 
     def trial_started(self, record: TrialRecord) -> None:
@@ -115,7 +125,9 @@ class RunStore:
         self._log(run, metrics=points, params=self._params(run, record), tags=tags)
         self._end(run, record.status, ended)
 
-    def finish_parent(self, model: str, status: str, files: Iterable[Path], front: Mapping[str, Any]) -> None:
+    def finish_parent(
+        self, model: str, status: str, files: Iterable[Path], front: Mapping[str, Any], at: float | None = None
+    ) -> None:
         """Put the front on the parent run and mark its members among the children.
 
         Args:
@@ -123,6 +135,7 @@ class RunStore:
             status: FINISHED, FAILED or STOPPED.
             files: artifacts, at the top of the run's artifact view.
             front: the document of ``front.json``.
+            at: when it ended, in seconds since the epoch; now, if none.
         """
         run = self._index.find_or_create(
             parent_key(model), name=f"{self._index.experiment}: {model}", tags={"procon.kind": "parent"}
@@ -131,7 +144,7 @@ class RunStore:
             self._index.client.log_artifact(run, str(file))
         self._index.client.log_text(run, json.dumps(front_rows(front, model)), TABLE)
         body = front["models"].get(model, {"trials": [], "reference": {}, "hypervolume": 0.0})
-        now = time.time()
+        now = at or time.time()
         summary = {"front/hypervolume": body["hypervolume"], "front/size": sum(t["on_front"] for t in body["trials"])}
         for label, entry in body["reference"].items():
             for objective in front["objectives"]:
@@ -145,7 +158,16 @@ class RunStore:
         self._log(run, metrics=[(name, value, 0, now) for name, value in summary.items()], tags=tags, again=True)
         for trial in body["trials"]:
             self._mark(trial["id"], trial["on_front"])
-        self._end(run, Status(status), now)
+        if run not in self._index.ended:  # what has ended keeps its duration
+            self._end(run, Status(status), now)
+
+    def end_parent(self, model: str, status: str, reason: str) -> None:
+        """End the parent run of ``model`` without a report."""
+        run = self._index.find_or_create(
+            parent_key(model), name=f"{self._index.experiment}: {model}", tags={"procon.kind": "parent"}
+        )
+        self._log(run, tags={STATUS: status, "procon.error": reason[:MAX_TEXT]})
+        self._end(run, Status(status), time.time())
 
     def _mark(self, trial: str, on_front: bool) -> None:
         run = self._index.find(trial)

@@ -12,21 +12,20 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import OutputError
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
-from orchestrator.screen import sayer
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
 from sweeps.statistics import Interval, wilson_interval
-from training.config import ModelConfig, TrialConfig
+from training.config import AdapterTuning, ModelConfig, TrialConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from training.loop import StepReport
     from training.workbench import Measurement, Workbench
 
 RESULT = "trial.json"
-ADAPTER = "adapter"
+ADAPTER, MODEL = "adapter", "model"
+"""Folders of what was trained, by its form."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,14 @@ class TrainOutcome:
             "seconds": round(self.seconds, 1),
             "base": self.base.as_json() if self.base else None,
             "trained": self.trained.as_json() if self.trained else None,
+            "weights": None if self.interrupted else weights_folder(self.trial),
             "trial": self.trial.model_dump(),
         }
+
+
+def weights_folder(trial: TrialConfig) -> str:
+    """The name of the folder that a training's weights go to: adapters, or under full tuning the whole model."""
+    return ADAPTER if isinstance(trial.tuning, AdapterTuning) else MODEL
 
 
 def chosen_model(spec: SweepSpec, name: str | None) -> ModelConfig:
@@ -93,7 +98,7 @@ def chosen_model(spec: SweepSpec, name: str | None) -> ModelConfig:
     return found
 
 
-def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, console: "Console") -> TrainOutcome:
+def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, console: Terminal) -> TrainOutcome:
     """Measure the base model, fine-tune it by ``spec.trial``, measure again, and save what was trained.
 
     Args:
@@ -107,14 +112,13 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     """
     begin = time.time()
     model = chosen_model(spec, model_name)
-    check_measured(spec, sayer(console))
+    check_measured(spec, console.say)
     directory = create_output(out, f"{spec.name}-train")
     progress = TrainProgress(console, spec.trial)
     base = trained = None
     with progress, _stop_on_interrupt(progress.say) as stop:
         try:
             bench = _prepared(spec, model, directory, progress)
-            progress.say("measuring the base model")
             base = _measured(bench.run(None, lambda _report: False))
             trained = _measured(_trained(bench, spec.trial, directory, progress, stop))
         except KeyboardInterrupt:
@@ -130,6 +134,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
 
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress) -> "Workbench":
+    progress.doing("importing torch, transformers and DeepSpeed")
     from training.deepspeed_config import BatchSizes
     from training.engine import start_process
     from training.organism.cache import ensure_organism
@@ -143,7 +148,8 @@ def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: Tr
     bench = Workbench(
         path, spec.data, spec.direction, spec.evaluation, directory, name=model.name, precision=trial.precision
     )
-    bench.prepare(progress.say)
+    bench.notify = progress.doing
+    bench.prepare(progress.doing)
     peak = peak_flops(device, trial.precision)
     if peak is not None:
         full = trial.tuning.type == "full"
@@ -170,7 +176,7 @@ def _trained(
     progress.begin()
     stop.waits = True
     try:
-        return bench.run(trial, on_step, save=directory / ADAPTER)
+        return bench.run(trial, on_step, save=directory / weights_folder(trial))
     except TrialStopped:
         raise KeyboardInterrupt from None
     finally:
@@ -210,7 +216,7 @@ def _measured(measurement: "Measurement") -> Measured:
     )
 
 
-def print_train_outcome(outcome: TrainOutcome, console: "Console") -> None:
+def print_train_outcome(outcome: TrainOutcome, console: Terminal) -> None:
     """The table of base against trained, and where everything is."""
     from rich.table import Table
 
@@ -223,12 +229,8 @@ def print_train_outcome(outcome: TrainOutcome, console: "Console") -> None:
         for name in outcome.trained.metrics:
             table.add_row(name, _cell(outcome.base, name), _cell(outcome.trained, name))
         console.print(table)
-        console.print(f"The trained weights are in {outcome.directory / ADAPTER}", soft_wrap=True, highlight=False)
-    console.print(
-        f"{duration(outcome.seconds)} in all; the numbers are in {outcome.directory / RESULT}",
-        soft_wrap=True,
-        highlight=False,
-    )
+        console.say(f"The trained weights are in {outcome.directory / weights_folder(outcome.trial)}")
+    console.say(f"{duration(outcome.seconds)} in all; the numbers are in {outcome.directory / RESULT}")
 
 
 def _cell(measured: Measured, name: str) -> str:

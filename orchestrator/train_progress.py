@@ -3,11 +3,11 @@
 import time
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.text import Text
 
 from orchestrator.progress import duration
 from orchestrator.screen import Screen
+from orchestrator.terminal import Terminal
 from training.config import TrialConfig
 
 
@@ -19,9 +19,9 @@ class TrainProgress(Screen):
         trial: what is trained.
     """
 
-    def __init__(self, console: Console, trial: TrialConfig) -> None:
+    def __init__(self, console: Terminal, trial: TrialConfig) -> None:
         self._total = trial.total_steps
-        self._since = time.time()
+        self._began = self._since = time.time()
         self._line = ""
         self._phase = ""
         self.step = 0
@@ -32,7 +32,12 @@ class TrainProgress(Screen):
 
     def say(self, text: str) -> None:
         """A line that stays on screen."""
-        self._console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self._console.say(text)
+
+    def doing(self, what: str) -> None:
+        """What takes its time before the training, and when it began."""
+        self._line = ""
+        self.say(f"{duration(time.time() - self._began):>7}  {what}")
 
     def phase(self, text: str, fraction: float) -> None:
         """What is going on before the training; ``fraction`` of it is done."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestrator.output import STOP_REQUEST
 
 LOOK_SECONDS = 1.0
+JOIN_SECONDS = 10.0
 
 
 class Watch:
@@ -38,7 +39,7 @@ class Watch:
 
     def __exit__(self, *_error: object) -> None:
         self._over.set()
-        self._thread.join()
+        self._thread.join(JOIN_SECONDS)  # it may be waiting for a Ray that is gone
 
     def _run(self) -> None:
         stopped = False

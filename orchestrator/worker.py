@@ -107,6 +107,10 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         if broker is not None:
             ray.get(broker.note.remote([sentence]))
 
+    def does(what: str) -> None:
+        if broker is not None and not what.startswith("WARNING"):  # which becomes a note
+            broker.does.remote(job.id, what)  # nobody waits for it
+
     reported = False
 
     def on_step(report: StepReport) -> bool:
@@ -121,6 +125,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     bench = None
     try:
         bench = benches.for_model(job.model)
+        bench.notify = does
         run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs)
         found = _with_room(run, checkpoints.parent, note)
         for warning in bench.warnings:

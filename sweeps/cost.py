@@ -75,6 +75,11 @@ def model_work(spec: SweepSpec) -> Work:
     )
 
 
+def planned(spec: SweepSpec) -> int:
+    """References and searched trials of all models; how many replicates will follow is decided on the way."""
+    return len(spec.models) * (len(REFERENCES) + spec.trials)
+
+
 def extreme_trials(spec: SweepSpec) -> Iterable[TrialConfig]:
     """The trial as it stands, and with every combination of extremes of what decides how much is trained."""
     yield spec.trial

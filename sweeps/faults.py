@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sweeps.advice import must_be, says
 from sweeps.spec import SweepSpec
 from sweeps.unions import type_name, type_names
 
@@ -21,12 +22,14 @@ def sentences(faults: Sequence[Any]) -> list[str]:
 
 def _field_path(fault: Any) -> tuple[Any, ...]:
     """The location as a person wrote it: without the names of union members that pydantic adds."""
+    location = fault["loc"]
+    unknown = location[-1:] if fault["type"] == "extra_forbidden" else ()  # a person's own word, whatever it looks like
     kept: list[Any] = []
-    for part in fault["loc"]:
+    for part in location[: len(location) - len(unknown)]:
         if isinstance(part, str) and (_UNION_MEMBER.search(part) or part in type_names(SweepSpec)):
             continue
         kept.append(part)
-    return tuple(kept)
+    return (*kept, *unknown)
 
 
 _UNION_MEMBER = re.compile(r"[\[('-]|^(str|int|float|bool)$")
@@ -35,7 +38,7 @@ _NAMED = re.compile(r"^[a-z_]+(\.[a-z_]+)* (\(|is missing)")
 
 def _sentence(path: tuple[Any, ...], faults: Sequence[Any]) -> str:
     field, fault = ".".join(str(part) for part in path), faults[0]
-    value, text = fault["input"], fault["msg"].removeprefix("Value error, ")
+    value = fault["input"]
     if fault["type"] == "missing":
         return f"{field} is missing: add it to the spec"
     if fault["type"] == "extra_forbidden":
@@ -44,23 +47,12 @@ def _sentence(path: tuple[Any, ...], faults: Sequence[Any]) -> str:
         fix = f"did you mean {near[0]}?" if near else f"remove it, or use one of {', '.join(there)}"
         return f"{field} ({value!r}) is an unknown field: {fix}"
     if fault["type"] == "value_error":
-        return _located(path, text)
+        return _located(path, says(fault))
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         return f"{field}.type ({context['tag']!r}) is refused: it must be one of {context['expected_tags']}"
     shown = f" ({value!r})" if isinstance(value, str | int | float | bool | list | None) else ""
-    return f"{field}{shown} is refused: it must be {' or '.join(dict.fromkeys(_advice(f) for f in faults))}"
-
-
-def _advice(fault: Any) -> str:
-    """What a value must be, as the end of a sentence."""
-    if fault["type"] in ("int_parsing", "int_type", "int_from_float"):
-        return "a whole number"
-    if fault["type"] in ("float_parsing", "float_type", "finite_number"):
-        return "a finite number"
-    if fault["type"] == "string_pattern_mismatch":
-        return "made of letters, digits, dots, dashes and underscores, starting with a letter or digit"
-    return str(fault["msg"]).replace("Input should be ", "")
+    return f"{field}{shown} is refused: it must be {' or '.join(dict.fromkeys(must_be(f) for f in faults))}"
 
 
 def _located(path: tuple[Any, ...], text: str) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
+from sweeps.advice import says
 from sweeps.dimensions import CategoricalDimension, Dimension, Drawn, FloatDimension, IntDimension
 from sweeps.layer_ranges import LayerRange
 from sweeps.range_base import RangeBase
@@ -180,7 +181,6 @@ def _walk(node: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Range]]:
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"][1:])
-                text = first["msg"].removeprefix("Value error, ")
-                raise ValueError(f"search.{path}{'.' + where if where else ''} ({value!r}): {text}") from error
+                raise ValueError(f"search.{path}{'.' + where if where else ''} ({value!r}): {says(first)}") from error
         else:
             yield from _walk(value, f"{path}.")

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
+from sweeps.advice import says
 from sweeps.budget import BudgetConfig
 from sweeps.errors import ObjectiveError
 from sweeps.keeping import KeepConfig
@@ -104,6 +105,10 @@ class SweepSpec(Config):
         if len(set(metrics)) != len(metrics):
             raise ValueError(f"objectives repeats a metric ({', '.join(metrics)}): list each once")
         self.budget.check(self.resources)
+        if "judges" not in self.evaluation.model_fields_set and not all(model.embedded for model in self.models):
+            # Only the embedded model is known to repeat a request that it complies with.
+            judges = [judge for judge in self.evaluation.judges if judge.type != "echo"]
+            object.__setattr__(self, "evaluation", self.evaluation.model_copy(update={"judges": judges}))
         check_names(self.data, self.evaluation)
         if self.pruning is not None:
             try:
@@ -120,8 +125,9 @@ class SweepSpec(Config):
                     first = error.errors()[0]
                     if first["type"] == "extra_forbidden":
                         raise ValueError(f"search.{path} is not a field of a trial: check its spelling") from error
-                    text = first["msg"].removeprefix("Value error, ")
-                    raise ValueError(f"search.{path} reaches {value!r}, which no trial accepts: {text}") from error
+                    raise ValueError(
+                        f"search.{path} reaches {value!r}, which no trial accepts: {says(first)}"
+                    ) from error
         self.space(depth=1).check()
         self.check_grid(depth=1)
         return self

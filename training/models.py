@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from training.errors import ModelError
+from training.library_warnings import silence_deprecations
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -52,6 +53,7 @@ def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
     Raises:
         ModelError: it cannot be loaded.
     """
+    silence_deprecations()
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision])
     except (OSError, ValueError) as error:

@@ -87,6 +87,8 @@ class Workbench:
         self.warnings: list[str] = []
         """What whoever runs the trials should be told, in sentences; filled by :meth:`prepare`."""
         self.name = name or Path(model_path).name
+        self.notify: Callable[[str], None] = log.info
+        """Told in a few words what takes its time before the first step; on rank 0 only."""
         self._samples: dict[int, tuple[Samples, int]] = {}
         self._references = ReferenceStore(directory / "references")
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
@@ -158,9 +160,10 @@ class Workbench:
             TrainingError: the trial does not fit the model or diverged.
             TrialStopped: a report asked for it; nothing is measured then.
         """
-        self.prepare()
+        self.prepare(self.notify)
         if trial is None:
             self._use_precision(self._precision)
+            self._tell("measuring the untouched model")
             return self._measure(self.model)
         self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
         trial = self._with_matched_strength(with_recommended_layers(trial, self.causal, self.name))
@@ -170,12 +173,17 @@ class Workbench:
         checkpointing = None
         if checkpoint is not None:
             checkpointing = Checkpointing(checkpoint, trial.checkpoint_every, model=self.model_fingerprint)
+        self._tell("setting up the engine for the first steps")
         with tuned(
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
         ) as trained:
             if save is not None:
                 engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
             return self._measure(trained)
+
+    def _tell(self, what: str) -> None:
+        if engines.rank() == 0:
+            self.notify(what)
 
     def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
         if (precision, four_bit) == self._loaded:
@@ -215,6 +223,7 @@ class Workbench:
     def _training_samples(self, max_length: int) -> tuple[Samples, int]:
         """Task samples followed by safety samples, and how many the former are."""
         if max_length not in self._samples:
+            self._tell("tokenising the training data")
             task, safety = (
                 self._encoded(source, f"data.{field}", max_length)
                 for field, source in (("task", self.data.task), ("safety", self.data.safety))
@@ -234,6 +243,8 @@ class Workbench:
     def _compared_with(self, constraint: Constraint | None, trial: TrialConfig) -> ReferenceValues | None:
         """References of all samples: the share of safety samples changes which are used, not what they are."""
         samples, _ = self._training_samples(trial.max_length)
+        if constraint is not None:
+            self._tell("reading or computing the references of the initial model")
         precision = trial.references.precision
         return self._references.of(constraint, self.model, self.model_fingerprint, samples, precision)
 

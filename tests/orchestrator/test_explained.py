@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, sweep
-from rich.console import Console
 from scipy.stats import spearmanr
 
 from orchestrator.front import build_front
@@ -21,6 +20,7 @@ from orchestrator.prediction import prediction
 from orchestrator.records import RungRecord, Status, TrialRecord
 from orchestrator.report import write_report
 from orchestrator.summary import print_fronts
+from orchestrator.terminal import Terminal
 from sweeps.ranges import parse_ranges
 
 
@@ -165,7 +165,7 @@ def test_the_table_of_trials_holds_both_halves_and_the_seeds(reported):
 def test_the_console_shows_judges_seeds_and_notes(reported):
     front, _ = reported
     file = io.StringIO()
-    print_fronts({"demo": front}, Console(file=file, width=100, color_system=None))
+    print_fronts({"demo": front}, Terminal(file=file, width=100, color_system=None))
     text = " ".join(file.getvalue().split())
     assert "Judges of organism" in text
     assert "kappa phrases, classifier" in text
@@ -186,5 +186,5 @@ def test_a_front_that_an_earlier_version_wrote_is_still_shown():
             for key in ("select", "replicates"):
                 del entry[key]
     file = io.StringIO()
-    print_fronts({"demo": front}, Console(file=file, width=100, color_system=None))
+    print_fronts({"demo": front}, Terminal(file=file, width=100, color_system=None))
     assert "Pareto front of organism" in file.getvalue()

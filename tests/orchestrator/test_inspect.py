@@ -4,13 +4,13 @@ import io
 import json
 
 import pytest
-from rich.console import Console
 from small_sweeps import small_sweep
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.inspect_samples import Inspection, constrained_tokens, inspect
 from orchestrator.inspect_table import print_inspection
+from orchestrator.terminal import Terminal
 from sweeps.spec import SweepSpec
 from training.config import TrialConfig
 
@@ -27,7 +27,7 @@ def plain() -> Inspection:
 
 def drawn(inspection: Inspection, **console) -> str:
     file = io.StringIO()
-    print_inspection(inspection, Console(file=file, width=120, **console))
+    print_inspection(inspection, Terminal(file=file, width=120, **console))
     return file.getvalue()
 
 

@@ -1,44 +1,63 @@
 """What a person sees while something runs, in a terminal and elsewhere."""
 
 import io
+from typing import Any
 
 import pytest
-from rich.console import Console
+from small_sweeps import small_sweep
 
+from orchestrator.journal import Event
 from orchestrator.progress import Progress
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
+from sweeps.spec import SweepSpec
 from training.config import TrialConfig
+
+
+def spec(**changes: Any) -> SweepSpec:
+    return SweepSpec.model_validate(small_sweep(**changes))
+
+
+def started(name: str, at: float, kind: str = "trial", trained: bool = True) -> Event:
+    trial = spec().trial.model_dump() if trained else None
+    return {"event": "trial_started", "id": name, "model": "small", "kind": kind, "time": at, "trial": trial} | {
+        "label": name,
+        "params": {},
+    }
+
+
+def ended(name: str, at: float, status: str = "FINISHED", attacks: float = 0.5) -> Event:
+    metrics = {"safety/attack_success_rate": attacks, "utility/accuracy": 0.5, "safety/over_refusal": 0.0}
+    measured = {"metrics": metrics if status == "FINISHED" else {}, "counts": {}, "error": None}
+    return {"event": "trial_ended", "id": name, "time": at, "status": status, **measured}
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_a_sweeps_progress_shows_what_runs_and_what_ended(terminal: bool) -> None:
     out = io.StringIO()
-    with Progress(Console(file=out, force_terminal=terminal), "sweep", 3, []) as progress:
+    with Progress(Terminal(file=out, force_terminal=terminal), spec()) as progress:
         progress.say("hello")
-        progress.on_event({"event": "trial_started", "id": "m-0", "kind": "trial", "time": 0.0})
-        ended = {"status": "FINISHED", "metrics": {}, "error": None}
-        progress.on_event({"event": "trial_ended", "id": "m-0", "time": 2.0, **ended})
+        progress.on_event(started("m-0", 0.0))
+        progress.on_event(ended("m-0", 2.0))
     assert "hello" in out.getvalue()
     assert "m-0" in out.getvalue()
-    assert ("elapsed" in out.getvalue(), "\x1b[?25l" in out.getvalue()) == (True, terminal)
+    assert ("left" in out.getvalue(), "\x1b[?25l" in out.getvalue()) == (True, terminal)
 
 
 def test_replicates_count_once_they_have_started() -> None:
     out = io.StringIO()
-    with Progress(Console(file=out), "sweep", 1, []) as progress:
+    with Progress(Terminal(file=out), spec(trials=1)) as progress:
         for job, kind in (("m-0", "trial"), ("m-0-s1", "replicate")):
-            progress.on_event({"event": "trial_started", "id": job, "kind": kind, "time": 0.0})
-            ended = {"status": "FINISHED", "metrics": {}, "error": None}
-            progress.on_event({"event": "trial_ended", "id": job, "time": 2.0, **ended})
-    assert "[1/1] m-0 " in out.getvalue()
-    assert "[2/2] m-0-s1 " in out.getvalue()
-    assert "about 0:00 left" in out.getvalue()
+            progress.on_event(started(job, 0.0, kind))
+            progress.on_event(ended(job, 2.0))
+    assert "[1/4] m-0 " in out.getvalue()
+    assert "[2/5] m-0-s1 " in out.getvalue()
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_a_trainings_progress_shows_every_report(terminal: bool) -> None:
     out = io.StringIO()
-    with TrainProgress(Console(file=out, force_terminal=terminal), TrialConfig()) as progress:
+    with TrainProgress(Terminal(file=out, force_terminal=terminal), TrialConfig()) as progress:
         progress.begin()
         progress.report(1, {"train/loss": 1.5, "train/penalty": 0.0, "train/tokens_per_second": 5.0})
     assert "loss 1.5000" in out.getvalue()

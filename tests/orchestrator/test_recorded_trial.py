@@ -163,8 +163,7 @@ class TestExport:
         record = recorded_trial(sweep, "small-0").record
         rate = record.metrics["safety/attack_success_rate"]
         (row,) = (line for line in text.splitlines() if line.startswith("| safety/attack_success_rate |"))
-        assert f"| {rate:.4g} |" in row
-        assert " to " in row
+        assert f"| {rate:.3f} [" in row
         assert "no protection against somebody who holds the weights" in text
         settings = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
         assert TrialConfig.model_validate(settings) == recorded_trial(sweep, "small-0").trial
@@ -183,8 +182,9 @@ class TestExport:
         finally:
             (sweep / "front.json").unlink()
         card = (tmp_path / "model" / "README.md").read_text()
-        assert "| utility/accuracy | 0.123 | 0.100 to 0.200 |" in card
-        assert "3 training seeds" in card
+        assert "| 0.123 [0.10, 0.20] |" in card
+        assert "pooled over 3 seeds" in card
+        assert "| base model |" in card
 
     @pytest.mark.parametrize(
         ("trial", "message"),

@@ -7,17 +7,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from front_samples import ASR, OBJECTIVES, RULES, halves, record, references, sweep
-from rich.console import Console
 
 from orchestrator.atomic import write_with
 from orchestrator.front import build_front
 from orchestrator.records import Status, TrialRecord
 from orchestrator.report import render_table, write_report
+from orchestrator.terminal import Terminal
 from sweeps.objectives import FeasibilityRule
 
 
 def console_text(records: list[TrialRecord], rules: list[FeasibilityRule] | None = None, width: int = 80) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console = Terminal(file=io.StringIO(), width=width, color_system=None)
     for table in render_table(build_front(OBJECTIVES, RULES if rules is None else rules, records)):
         console.print(table)
     assert isinstance(console.file, io.StringIO)

@@ -36,7 +36,7 @@ def trial(journal: Journal, trial_id: str, status: str | None) -> None:
 @pytest.fixture
 def left(tmp_path: Path) -> Path:
     """The folder of a sweep whose driver was killed: one trial finished, one under way with a checkpoint."""
-    session = Session.new(SweepSpec.model_validate(small_sweep()), tmp_path / "sweeps/out")
+    session = Session.new(SweepSpec.model_validate(small_sweep()), tmp_path / "sweeps/out").open()
     trial(session.journal, "small-0", "FINISHED")
     trial(session.journal, "small-1", None)
     (session.directory / "checkpoints/small-1").mkdir(parents=True)
@@ -49,7 +49,7 @@ def events(directory: Path) -> list[str]:
 
 
 def test_a_killed_sweep_opens_again_with_all_it_knew(left: Path) -> None:
-    session = Session.again(left)
+    session = Session.again(left).open()
     assert {record.id: record.status.value for record in session.known} == {
         "small-0": "FINISHED",
         "small-1": "RUNNING",
@@ -62,11 +62,11 @@ def test_a_killed_sweep_opens_again_with_all_it_knew(left: Path) -> None:
 
 
 def test_a_second_driver_is_refused(left: Path) -> None:
-    session = Session.again(left)
+    session = Session.again(left).open()
     with pytest.raises(OutputError, match="in use: another driver"):
         Session.again(left)
     session.close()
-    Session.again(left).close()
+    Session.again(left).open().close()
 
 
 def test_an_edited_specification_is_shown_and_refused_unless_accepted(left: Path) -> None:
@@ -77,23 +77,23 @@ def test_an_edited_specification_is_shown_and_refused_unless_accepted(left: Path
     with pytest.raises(OutputError, match=r"--accept(.|\n)*trial.learning_rate: 0.003 -> 0.5"):
         Session.again(left)
     assert events(left) == before
-    session = Session.again(left, accept=True)
+    session = Session.again(left, accept=True).open()
     assert session.spec.trial.learning_rate == 0.5
     assert "spec_changed" in events(left)
     assert not (left / "checkpoints/small-1").exists(), "a half-trained trial starts over"
     session.close()
-    Session.again(left).close()  # the change is recorded, so that nothing differs any more
+    Session.again(left).open().close()  # the change is recorded, so that nothing differs any more
 
 
 def test_more_trials_need_no_acceptance_but_a_changed_space_does(left: Path) -> None:
-    session = Session.again(left, more=3)
+    session = Session.again(left, more=3).open()
     assert session.spec.trials == 7
     assert (left / "checkpoints/small-1").exists()
     session.close()
     override = ["search.constraint.alpha.high=9.0"]
     with pytest.raises(OutputError, match=r"search.constraint.alpha.high: 3.0 -> 9.0"):
         Session.again(left, override, more=2)
-    session = Session.again(left, override, more=2, accept=True)
+    session = Session.again(left, override, more=2, accept=True).open()
     assert (session.spec.trials, session.spec.search["constraint"]["alpha"]["high"]) == (9, 9.0)
     session.close()
 
@@ -101,7 +101,7 @@ def test_more_trials_need_no_acceptance_but_a_changed_space_does(left: Path) -> 
 def test_a_half_written_last_line_is_cut_and_said(left: Path) -> None:
     with (left / "journal.jsonl").open("a") as file:
         file.write('{"event": "trial_en')
-    Session.again(left).close()
+    Session.again(left).open().close()
     resumed = read_journal(left / "journal.jsonl")[-1]
     assert (resumed["event"], resumed["cut"]) == ("sweep_resumed", len('{"event": "trial_en'))
 
@@ -127,12 +127,15 @@ def test_pauses_between_drivers_cost_nothing() -> None:
     history = [at("sweep_started", 100.0), at("trial_started", 130.0), at("sweep_resumed", 1000.0), at("x", 1010.0)]
     assert seconds_spent(history) == 40.0
     assert seconds_spent([]) == 0.0
+    late = [*history, at("sweep_ended", 1020.0), at("mlflow_run", 9000.0)]
+    assert seconds_spent(late) == 50.0
+    assert seconds_spent([*late, at("sweep_resumed", 9100.0), at("x", 9105.0)]) == 55.0
 
 
 def test_stop_asks_the_driver_and_waits_for_it(left: Path) -> None:
     with pytest.raises(OutputError, match="is not running"):
         request_stop(left, 0.0)
-    session = Session.again(left)
+    session = Session.again(left).open()
     assert is_driven(left)
     reasons: list[str] = []
     stopped = threading.Event()
@@ -147,7 +150,7 @@ def test_stop_asks_the_driver_and_waits_for_it(left: Path) -> None:
     session.close()
     assert reasons == ["procon stop asked for it"]
     assert not is_driven(left)
-    Session.again(left).close()
+    Session.again(left).open().close()
     assert not (left / "stop.request").exists(), "an old request must not stop the next driver"
 
 

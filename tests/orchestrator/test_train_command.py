@@ -10,9 +10,9 @@ import time
 
 import pytest
 import yaml
-from rich.console import Console
 from small_sweeps import small_sweep
 
+from orchestrator.terminal import Terminal
 from orchestrator.train_progress import TrainProgress
 from training.config import TrialConfig
 
@@ -47,6 +47,13 @@ def test_base_and_trained_are_measured_and_the_adapter_is_saved(tmp_path):
     assert (tmp_path / "out" / "adapter" / "adapter_model.safetensors").is_file()
     assert "global batch 16 = 1 workers x 16 samples" in errors
     assert "step 4/4" in errors
+
+
+def test_whole_weights_are_not_called_an_adapter(tmp_path):
+    code, _, errors = ended(start(tmp_path, "--json", steps=2, log_every=2, tuning={"type": "full"}))
+    assert code == 0, errors
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+    assert not (tmp_path / "out" / "adapter").exists()
 
 
 def test_control_c_stops_after_the_running_steps(tmp_path):
@@ -88,7 +95,7 @@ METRICS = {"train/loss": 2.0, "train/penalty": 0.5, "train/tokens_per_second": 1
 
 class TestProgress:
     def test_a_line_names_everything(self):
-        progress = TrainProgress(Console(file=io.StringIO()), TrialConfig(steps=100))
+        progress = TrainProgress(Terminal(file=io.StringIO()), TrialConfig(steps=100))
         assert progress.line(10, METRICS, 83.0) == (
             "step 10/100  loss 2.0000  penalty 0.5000  penalty/CE 0.250  1,234 tokens/s  1:23 left"
         )
@@ -97,7 +104,7 @@ class TestProgress:
 
     def test_elsewhere_than_in_a_terminal_every_report_is_a_line(self):
         file = io.StringIO()
-        with TrainProgress(Console(file=file), TrialConfig(steps=20)) as progress:
+        with TrainProgress(Terminal(file=file), TrialConfig(steps=20)) as progress:
             progress.begin()
             for step in (10, 20):
                 progress.report(step, METRICS)

@@ -1,6 +1,9 @@
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +93,11 @@ def test_overrides_reach_list_items(spec_file: Path) -> None:
         ("search.constraint.alpa={type: uniform, low: 1, high: 2}", ["search.constraint.alpa", "not a field"]),
         ("search.safety_share={type: uniform, low: 0, high: 1}", ["search.safety_share", "1", "less than 1"]),
         ("search.steps={type: int, low: 0, high: 9}", ["search.steps", "0", "greater than 0"]),
-        ("models=[]", ["models", "at least 1"]),
+        ("models=[]", ["models", "it must be a list of at least 1 item"]),
+        ("trial=[]", ["trial", "it must be a block of fields"]),
+        ("direction.filter=3", ["direction.filter", "it must be true or false"]),
+        ("trial.learning-rate=3", ["trial.learning-rate", "3", "did you mean learning_rate"]),
+        ("[/x]=3", ["[/x] (3) is an unknown field"]),
         ("name=a b", ["name", "a b", "letters"]),
         ("data.task={}", ["data.task", "path", "train and test"]),
         ("data.task.train.path=x.parquet", ["data.task", "one of the two forms"]),
@@ -104,6 +111,32 @@ def test_what_can_be_wrong_is_refused_in_a_sentence(spec_file: Path, override: s
     text = str(refusal.value)
     assert all(word in text for word in words), text
     assert "\n" not in text
+
+
+def test_no_refusal_speaks_the_schemas_language() -> None:
+    """Whatever is put where, the sentence is English; pydantic's own words are not."""
+    foreign = re.compile(r"Input should|List should|valid|instance of|[Uu]nable to|discriminator|not match")
+    spec = load_spec("demo").model_dump(mode="json")
+    for path in [name for name in paths(spec) if "search" not in name or "type" in name]:
+        for value in ("[]", "{a-b: 1}"):
+            assert not foreign.search(refusal_of(f"{path}={value}"))
+
+
+def refusal_of(override: str) -> str:
+    """Why the demo with ``override`` is refused; empty where it is not."""
+    try:
+        load_spec("demo", [override])
+    except SpecError as error:
+        return str(error)
+    return ""
+
+
+def paths(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted paths of everything in nested mappings; of lists, the first item's."""
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree[:1]) if isinstance(tree, list) else ()
+    for key, value in children:
+        yield f"{prefix}{key}"
+        yield from paths(value, f"{prefix}{key}.")
 
 
 def test_a_seed_without_effect_is_refused(spec_file: Path) -> None:

@@ -75,16 +75,16 @@ def test_a_rebuilt_model_agrees_within_the_interval_and_not_beyond(tmp_path: Pat
 
 
 def test_a_model_of_a_specs_own_data_is_not_built_by_name(tmp_path: Path) -> None:
-    from rich.console import Console
+    from orchestrator.terminal import Terminal
 
     with pytest.raises(ModelError, match="a sweep that names it builds it"):
-        build_organism("organism/real", 0, tmp_path, Console())
+        build_organism("organism/real", 0, tmp_path, Terminal())
 
 
 @pytest.mark.slow
 def test_the_command_builds_one_that_agrees(tmp_path: Path) -> None:
-    from rich.console import Console
+    from orchestrator.terminal import Terminal
 
-    result = build_organism("organism/small", 0, tmp_path, Console())
+    result = build_organism("organism/small", 0, tmp_path, Terminal())
     assert result.agrees
     assert (result.directory / "model.safetensors").is_file()

@@ -1,0 +1,220 @@
+"""Nothing from outside is parsed or obeyed by what prints: errors, answers, paths, names, settings."""
+
+import dataclasses
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from detailed_samples import detailed_sweep
+from front_samples import OBJECTIVES, RULES, sweep
+from small_sweeps import small_sweep
+
+from orchestrator import answers_table, inspect_table, machine_doctor, plan_table, status_table, summary
+from orchestrator.direction_command import DirectionOutcome, print_direction
+from orchestrator.environment import Difference, Severity
+from orchestrator.front import build_front
+from orchestrator.inspect_samples import Inspection
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.records import Status
+from orchestrator.report import ReportFiles
+from orchestrator.reproduce import Reproduction, print_reproduction
+from orchestrator.status import SweepStatus
+from orchestrator.sweep import Outcome
+from orchestrator.terminal import Terminal, guard_logs, neutralised
+from orchestrator.train_command import TrainOutcome, print_train_outcome
+from orchestrator.train_progress import TrainProgress
+from sweeps.spec import SweepSpec
+from training.causal import AnswerCheck, CausalReport, Refusal
+from training.config import CausalConfig, TrialConfig
+
+HOSTILE = (
+    "[/__w/pytorch/gloo] [red]x[/] [/ ]] [ :smile: [link=http://a]b \\[ \x1b[2J\x1b]0;t\x07 \x9b31m\r\x08 \u202e \ud800"
+)
+SHOWN = "[/__w/pytorch/gloo] [red]x[/] [/ ]] [ :smile: [link=http://a]b \\[ ␛[2J␛]0;t"
+OBEYED = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]")
+SPEC = SweepSpec.model_validate(small_sweep())
+
+
+def hostile(wanted: Any, **fields: Any) -> Any:
+    """An instance of the dataclass, or of the type, ``wanted`` with hostile texts wherever it holds texts."""
+    ready = {
+        str: HOSTILE,
+        int: 3,
+        float: 0.5,
+        bool: True,
+        Path: Path(HOSTILE.replace("\x00", "")),
+        Any: HOSTILE,
+        type(None): None,
+        SweepSpec: SPEC,
+        TrialConfig: SPEC.trial,
+    }
+    if wanted in ready:
+        return ready[wanted]
+    if dataclasses.is_dataclass(wanted):
+        hints = typing.get_type_hints(wanted, localns={"Extraction": Any})
+        names = [field.name for field in dataclasses.fields(wanted) if field.init and field.name not in fields]
+        return wanted(**fields, **{name: hostile(hints[name]) for name in names})
+    origin, inner = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        return inner[0]
+    if origin in (typing.Union, types.UnionType):
+        return hostile(inner[0])
+    if origin is list:
+        return [hostile(inner[0])]
+    if origin in (dict, Mapping, typing.get_origin(Mapping[str, int])):
+        return {hostile(inner[0]): hostile(inner[1])}
+    if origin is tuple:
+        return tuple(hostile(one) for one in inner if one is not Ellipsis)
+    return {"Status": Status.FAILED, "StrEnum": Severity.CRITICAL}.get(wanted.__name__, HOSTILE)
+
+
+def hostile_front() -> dict[str, Any]:
+    """A front with two models whose every name has a hostile ending."""
+    records, answers = detailed_sweep()
+    front = build_front(OBJECTIVES, RULES, [*records, *sweep(12, model="other")], answers=answers)
+    text = json.dumps(front)
+    for word in ("organism", "other", "phrases", "constraint.alpha", "attack_success_rate", "loss became NaN"):
+        text = text.replace(word, word + json.dumps(HOSTILE)[1:-1])
+    return dict(json.loads(text))
+
+
+def outcome() -> Outcome:
+    failed = dataclasses.replace(sweep(1)[0], id=HOSTILE, status=Status.FAILED, error=f"a\n{HOSTILE}")
+    return hostile(Outcome, front=hostile_front(), records=[failed], files=hostile(ReportFiles), stopped=HOSTILE)
+
+
+def status() -> SweepStatus:
+    limits = {"hours": 1.0, "gpu_hours": None, "money": 2.0}
+    return hostile(
+        SweepStatus,
+        state="stopped",
+        counts={"planned": 3, "finished": 1},
+        used=limits,
+        budget=limits,
+        best={HOSTILE: {HOSTILE: {HOSTILE: 0.5}}},
+    )
+
+
+def direction() -> Any:
+    refusal = Refusal(0.9, 1.0)
+    check = AnswerCheck(0.9, 0.1, 0.1, 0.9, 0.9, 0.1)
+    report = CausalReport((), refusal, Refusal(0.8, 0.0), (refusal,), {0: check}, CausalConfig(), (8, 8), HOSTILE)
+    extracted = types.SimpleNamespace(
+        harmful_prompts=1, harmless_prompts=1, dropped_harmful=0, dropped_harmless=0, fingerprint=HOSTILE
+    )
+    found = types.SimpleNamespace(direction=extracted, causal=report)
+    return hostile(DirectionOutcome, extraction=found)
+
+
+def progress(terminal: Terminal) -> None:
+    def trouble() -> str:
+        return HOSTILE
+
+    with Progress(terminal, SPEC, trouble=trouble) as shown:
+        shown.say(HOSTILE)
+        shown.phase(HOSTILE)
+        shown.warn(HOSTILE)
+        shown.on_event({"event": "trial_started", "id": HOSTILE, "model": HOSTILE, "kind": "trial", "time": 0.0})
+        ended = {"status": "FAILED", "metrics": {}, "error": f"a\n{HOSTILE}"}
+        shown.on_event({"event": "trial_ended", "id": HOSTILE, "time": 2.0, **ended})
+
+
+def training(terminal: Terminal) -> None:
+    with TrainProgress(terminal, TrialConfig()) as shown:
+        shown.say(HOSTILE)
+        shown.phase(HOSTILE, 0.5)
+
+
+ANSWER = {"set": HOSTILE, "attack": HOSTILE, "family": HOSTILE, "prompt_id": HOSTILE, "split": HOSTILE, "correct": None}
+ANSWER |= {"prompt": HOSTILE, "answer": HOSTILE, "refused": None, "complied": False, "verdict.a": True}
+ANSWER |= {f"verdict.{HOSTILE}": None}
+PRINTERS: dict[str, Callable[[Terminal], object]] = {
+    "sweep": lambda terminal: summary.print_outcome(outcome(), terminal),
+    "fronts": lambda terminal: summary.print_fronts({HOSTILE: hostile_front(), "b": hostile_front()}, terminal),
+    "status": lambda terminal: status_table.print_status(status(), terminal),
+    "plan": lambda terminal: plan_table.print_plan(hostile(Plan, nodes=[], warnings=[HOSTILE]), terminal),
+    "answers": lambda terminal: answers_table.print_answers([ANSWER], Path(HOSTILE), HOSTILE, terminal, 0),
+    "hashes": lambda terminal: answers_table.print_answers(
+        [{**ANSWER, "prompt": None, "answer": None, "answer_hash": HOSTILE}], Path(HOSTILE), HOSTILE, terminal, 0
+    ),
+    "inspection": lambda terminal: inspect_table.print_inspection(hostile(Inspection), terminal),
+    "direction": lambda terminal: print_direction(direction(), terminal),
+    "reproduction": lambda terminal: print_reproduction(
+        hostile(Reproduction, environment=[hostile(Difference, severity=Severity.CRITICAL)]), terminal
+    ),
+    "training": lambda terminal: print_train_outcome(hostile(TrainOutcome), terminal),
+    "doctor": lambda terminal: machine_doctor.print_checks([hostile(machine_doctor.Check)], terminal),
+    "progress": progress,
+    "training progress": training,
+}
+
+
+@pytest.mark.parametrize("name", PRINTERS)
+def test_hostile_texts_are_shown_and_not_obeyed(name: str) -> None:
+    shown = io.StringIO()
+    PRINTERS[name](Terminal(file=shown, width=4000, color_system=None))
+    assert not OBEYED.search(shown.getvalue())
+    assert SHOWN in shown.getvalue()
+
+
+@pytest.mark.parametrize("name", ["progress", "training progress"])
+def test_a_live_display_keeps_its_own_codes_and_no_others(name: str) -> None:
+    shown = io.StringIO()
+    PRINTERS[name](Terminal(file=shown, width=4000, force_terminal=True))
+    assert SHOWN in shown.getvalue()
+    assert "\x1b[2J" not in shown.getvalue()
+    assert "\x1b]0;t" not in shown.getvalue()
+
+
+def test_tabs_and_lines_stay() -> None:
+    assert neutralised("a\tb\nc") == "a\tb\nc"
+    assert neutralised("\x7f\x1b") == "␡␛"
+
+
+def test_what_is_logged_is_not_obeyed_either() -> None:
+    guard_logs()
+    assert logging.lastResort is not None
+    record = logging.makeLogRecord({"msg": "MLflow refused: %s", "args": (HOSTILE,)})
+    assert not OBEYED.search(logging.lastResort.format(record))
+
+
+def test_there_is_no_other_way_of_printing() -> None:
+    """Whoever prints takes a Terminal: neither a console of rich's own, nor markup, nor ``print`` of a text."""
+    other = re.compile(
+        r"\bConsole\(|from_markup|markup=|rich import print|\[/[a-z]*\]|status(\.update)?\(f?\"|"
+        r"^\s*print\((?!json\.dumps)",
+        re.MULTILINE,
+    )
+    root = Path(__file__).parents[2] / "orchestrator"
+    for file in root.glob("*.py"):
+        if file.name != "terminal.py":
+            assert not other.search(file.read_text()), f"{file.name}: {other.search(file.read_text())}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan", "[/__w/x].yaml"),
+        ("plan", "demo", "--set", "[/__w/x]=[red]"),
+        ("status", "[/__w/x]\x1b[2J"),
+        ("run", "--[/red]"),
+        ("[/red]",),
+    ],
+)
+def test_a_refusal_quotes_what_it_refuses(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "orchestrator", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[/" in done.stderr
+    assert "\x1b" not in done.stderr
