@@ -14,7 +14,7 @@ from sweeps.budget import Spent, spent
 from sweeps.spec import REFERENCES, ResourcesConfig, SweepSpec
 from training.config import TrialConfig
 
-STEP_FIELDS = ("steps", "constraint.warmup_steps", "constraint.warmup", "batch_size", "max_length")
+STEP_FIELDS = ("steps", "constraint", "constraint.warmup_steps", "constraint.warmup", "batch_size", "max_length")
 """Fields of a trial that decide how much it trains."""
 
 

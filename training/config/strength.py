@@ -36,7 +36,8 @@ class Strength(ConstraintConfig):
     warmup: Literal["within", "extra"] = "within"
     """within: the warm-up is the beginning of the trial's ``steps``; extra: it comes before them, as in the paper."""
     restart: bool = False
-    """Begin anew when the warm-up ends: fresh optimizer states, and a learning rate schedule for each stage."""
+    """Make a training of its own of what follows the warm-up: fresh optimizer states, and for each stage a learning
+    rate schedule and an order of the samples that begin anew."""
 
     @property
     def active(self) -> bool:
