@@ -168,6 +168,7 @@ def train(
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
     """
+    assert trial.task_samples is not None or not trial.counts_epochs, "epochs are passes over samples not yet counted"
     sizes = BatchSizes.derive(trial, engines.world_size())
     if engines.rank() == 0:
         log.info("%s", sizes)

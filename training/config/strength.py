@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from training.config.base import Config
 
@@ -28,6 +28,8 @@ class Strength(ConstraintConfig):
     """Constraint strength during the warm-up; 0 trains without a constraint."""
     warmup_steps: NonNegativeInt | Literal["all"] = "all"
     """Optimizer steps for which ``alpha`` holds before ``alpha_after`` follows; ``all`` keeps ``alpha`` constant."""
+    warmup_epochs: PositiveFloat | None = None
+    """Instead of ``warmup_steps``: passes over all samples that are trained on, rounded up to whole batches."""
     alpha_after: float = Field(default=0.0, ge=0)
     """Constraint strength after the warm-up."""
     decay: Literal["step", "linear"] = "step"
