@@ -12,7 +12,14 @@ from study_tables import ACCURACY, ATTACK, arm_rate, drift_values, number
 from orchestrator.plot_style import GREY, GRID, INK
 from sweeps.correlation import rank_correlation
 
-COLORS = dict(zip(METHODS, (INK, "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#CC79A7"), strict=True))
+COLORS = dict(
+    zip(
+        METHODS,
+        (INK, "#0072B2", "#56B4E9", "#F5B7B1", "#EC7063", "#B03A2E", "#641E16", "#E69F00", "#009E73", "#CC79A7"),
+        strict=True,
+    )
+)
+"""The lengths of the extra warm-up are one colour, darker the longer."""
 DPI = 130
 
 
@@ -119,6 +126,6 @@ def drift(runs: Sequence[Run], path: Path) -> None:
     for method, color in COLORS.items():
         figure.axes[0].plot([], [], marker="o", linestyle="none", color=color, label=method)
     handles = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=6, frameon=False, fontsize=9)
+    figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle("Drift against attack success, one point a run; hollow: task data only, filled: with safety data")
     figure.savefig(path, dpi=DPI, facecolor="white")

@@ -27,10 +27,27 @@ RATES = {
 """Heading of every rate that the study shows."""
 
 PLAIN = "IFT"
-METHODS = (PLAIN, "ProCon^s", "ProCon^wu", "random direction", "SDP", "feature L2")
+EXTRA = "ProCon^wu extra"
+"""The warm-up as the paper has it, before the training; its steps follow."""
+SAFETY_ONLY = (f"{EXTRA} 20", f"{EXTRA} 80")
+"""Methods that have an arm with safety data and none without."""
+METHODS = (
+    PLAIN,
+    "ProCon^s",
+    "ProCon^wu within",
+    f"{EXTRA} 20",
+    f"{EXTRA} 40",
+    f"{EXTRA} 80",
+    f"{EXTRA} 160",
+    "random direction",
+    "SDP",
+    "feature L2",
+)
 OF_TYPE = {"random_direction": "random direction", "sdp": "SDP", "feature_l2": "feature L2"}
 SAFETY = " + safety data"
-ARMS = tuple(method + ending for ending in ("", SAFETY) for method in METHODS)
+ARMS = tuple(
+    method + ending for ending in ("", SAFETY) for method in METHODS if ending == SAFETY or method not in SAFETY_ONLY
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +74,14 @@ def arm_of(trial: Mapping[str, Any]) -> str:
     elif not constraint["alpha"]:
         method = PLAIN
     else:
-        method = "ProCon^s" if constraint["warmup_steps"] == "all" else "ProCon^wu"
+        method = _by_schedule(constraint)
     return method + (SAFETY if trial["safety_share"] else "")
+
+
+def _by_schedule(constraint: Mapping[str, Any]) -> str:
+    if constraint["warmup_steps"] == "all":
+        return "ProCon^s"
+    return f"{EXTRA} {constraint['warmup_steps']}" if constraint["warmup"] == "extra" else "ProCon^wu within"
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[TrialRecord]]:

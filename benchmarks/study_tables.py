@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from study_runs import ARMS, METHODS, PLAIN, RATES, SAFETY, Run, common_prompts, of_arm, outcome_table, pairs
+from study_runs import ARMS, EXTRA, METHODS, PLAIN, RATES, SAFETY, Run, common_prompts, of_arm, outcome_table, pairs
 from study_statistics import correlation_beside_groups, correlation_within, estimate, rate
 
 from sweeps.bootstrap import Estimate
@@ -13,7 +13,9 @@ ATTACK, ACCURACY = "safety/attack_success_rate", "utility/accuracy"
 DRIFTS = {"direction/cosine": "cosine", "direction/displacement": "displacement"}
 CONTRASTS = (
     ("ProCon^s", "random direction"),
-    ("ProCon^s", "ProCon^wu"),
+    ("ProCon^s", "ProCon^wu within"),
+    *(("ProCon^s", f"{EXTRA} {steps}") for steps in (20, 40, 80, 160)),
+    *(("ProCon^wu within", f"{EXTRA} {steps}") for steps in (20, 40, 80, 160)),
     ("ProCon^s", "SDP"),
     ("ProCon^s", "feature L2"),
 )
@@ -93,8 +95,9 @@ def drift(runs: Sequence[Run]) -> str:
             chosen = [index for index, run in enumerate(tuned) if run.arm.endswith(SAFETY) is ending]
             found = rank_correlation([values[index] for index in chosen], [attacks[index] for index in chosen])
             halves.append(number(found))
-        means = [float(np.mean([v for v, run in zip(values, tuned, strict=True) if run.arm == arm])) for arm in ARMS]
-        of_means = [float(np.mean([run.metrics[ATTACK] for run in of_arm(tuned, arm)])) for arm in ARMS]
+        there = present(tuned)
+        means = [float(np.mean([v for v, run in zip(values, tuned, strict=True) if run.arm == arm])) for arm in there]
+        of_means = [float(np.mean([run.metrics[ATTACK] for run in of_arm(tuned, arm)])) for arm in there]
         rows.append(
             [name, number(overall), *halves, cells[0], number(rank_correlation(means, of_means)), cells[1], alone]
         )

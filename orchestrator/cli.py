@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli_models import direction, export, inspect, reproduce, train
 from orchestrator.cli_options import Json
 from orchestrator.cli_organism import organism
-from orchestrator.cli_sweeps import answers, extend, front, plan, resume, run, status, stop
+from orchestrator.cli_sweeps import answers, extend, front, init, plan, resume, run, status, stop
 
 app = typer.Typer(
     name="procon",
@@ -43,6 +43,7 @@ def _options(
 for verb in (run, resume, extend, stop, front, answers, train, direction, inspect, plan, status, reproduce, export):
     app.command()(verb)
 app.add_typer(organism, name="organism")
+app.command()(init)
 
 
 @app.command()

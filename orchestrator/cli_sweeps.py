@@ -13,6 +13,23 @@ if TYPE_CHECKING:
     from orchestrator.sweep import Outcome
 
 
+def init(
+    preset: Annotated[str | None, typer.Argument(help="Name of a preset; left out: all of them.")] = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; left out: <preset>.yaml here.")] = None,
+) -> None:
+    """Copy a preset into a file of your own, to be edited; without a name, show what there is."""
+    from orchestrator.init_command import copy_preset
+    from sweeps.spec_files import preset_names, preset_title
+
+    if preset is None:
+        width = max(map(len, preset_names()))
+        for name in preset_names():
+            print(f"{name:{width}}  {preset_title(name)}")
+        return
+    file = copy_preset(preset, to)
+    print(f"{file} is yours: edit it, then procon plan {file}")
+
+
 def run(
     spec: Spec,
     overrides: Overrides = None,

@@ -111,6 +111,7 @@ def inspect(
     """
     from training.chat_template import ending_of
     from training.data.encoding import encode_source
+    from training.data.malicious import training_side
     from training.models import load_tokenizer
     from training.organism.cache import ensure_organism
 
@@ -124,6 +125,11 @@ def inspect(
         )
         for name in ("task", "safety")
     }
+    if spec.data.malicious is not None and trial.malicious_count and split == "train":
+        source, side = training_side(spec.data.malicious)
+        encoded["malicious"] = encode_source(
+            source, side, field="data.malicious", tokenizer=tokenizer, max_length=trial.max_length
+        )
     draw = random.Random(trial.seed)
     shown = [
         _shown(name, source, index, tokenizer, chosen)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from orchestrator.cluster import slots_that_fit
+from orchestrator.epochs import with_counted_epochs
 from orchestrator.figures import USUAL, Stored, stored_figures, stored_frame
 from orchestrator.machine import Machine, gibibytes, this_machine
 from orchestrator.model_files import SampleLength, build_seconds, model_directory, model_shape, sample_length
@@ -131,6 +132,7 @@ def make_plan(
     Raises:
         SpecError, TrainingError, OrchestratorError: the first fault, as ``procon run`` would refuse it.
     """
+    spec = with_counted_epochs(spec)
     depths = check_sweep(spec, default_tracking_uri(runs.absolute() / spec.name)[0], say)
     machine = this_machine()
     nodes = [machine.node] if address is None else cluster_nodes(address)

@@ -18,6 +18,7 @@ REFERENCE_NAMES = {
 """What the reference points are called in a picture."""
 AXIS_TITLES = {
     "safety/attack_success_rate": "attack success rate on held-out harmful prompts",
+    "safety/mean_attack_success_rate": "attack success rate, mean over harmful sets and attacks",
     "safety/compliance_rate": "compliance rate on held-out harmful prompts",
     "safety/over_refusal": "over-refusal: refused share of borderline but safe prompts",
     "safety/harmless_refused": "refused share of harmless prompts",

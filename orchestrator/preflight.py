@@ -23,12 +23,14 @@ from sweeps.metrics import check_metric, names_of_rates
 from sweeps.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.depth import depth_of
+from training.evaluation.draw import plain
 
 NEEDED_COLUMNS: dict[str, tuple[Column, ...]] = {
     "task": ("prompt", "response"),
     "safety": ("prompt", "response"),
     "harmful": ("prompt",),
     "harmless": ("prompt",),
+    "malicious": ("prompt", "response"),
     "borderline": ("prompt",),
     "harmful_sets": ("prompt",),
     "borderline_sets": ("prompt",),
@@ -204,6 +206,10 @@ def _check_data(spec: SweepSpec, trials: list[TrialConfig], folders: dict[str, P
 
     for name, source in spec.data.sources.items():
         check_source(source, field=f"data.{name}", need=NEEDED_COLUMNS[name.partition(".")[0]])
+    if spec.data.malicious is not None:
+        from training.data.malicious import check_malicious
+
+        check_malicious(spec.data, same=plain, count=max(trial.malicious_count for trial in trials))
     rows = check_rows(spec.data, spec.evaluation, spec.direction, trials)
     for index, model in enumerate(spec.models):
         folder = folders[model.name]

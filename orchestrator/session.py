@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError
 
+from orchestrator.epochs import with_counted_epochs
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, Journal, read_journal, records
 from orchestrator.manifest import manifest
@@ -84,6 +85,7 @@ class Session:
         Raises:
             SpecError, TrainingError, OrchestratorError: refused before anything started.
         """
+        spec = with_counted_epochs(spec)
         base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
         tracking_uri, artifacts = default_tracking_uri(base / "out")
         depths = check_sweep(spec, tracking_uri, say)
@@ -126,7 +128,9 @@ class Session:
             raise OutputError(
                 f"{directory / SPEC} does not hold a valid spec ({error}): put the recorded one back"
             ) from error
-        spec = change_spec(edited, [*overrides, *([f"trials={edited.trials + more}"] if more else [])])
+        spec = with_counted_epochs(
+            change_spec(edited, [*overrides, *([f"trials={edited.trials + more}"] if more else [])])
+        )
         found = changes(recorded, spec)
         if not accept and [change for change in found if not (more and change.field == "trials")]:
             raise OutputError(refusal(directory, found))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.epochs import with_counted_epochs
 from orchestrator.errors import OutputError
 from orchestrator.output import create_output, write_json
 from orchestrator.preflight import check_measured
@@ -111,6 +112,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
         SpecError, OutputError, TrainingError: what a person can mend, a diverged training included.
     """
     begin = time.time()
+    spec = with_counted_epochs(spec)
     model = chosen_model(spec, model_name)
     check_measured(spec, console.say)
     directory = create_output(out, f"{spec.name}-train")

@@ -14,7 +14,19 @@ from sweeps.budget import Spent, spent
 from sweeps.spec import REFERENCES, ResourcesConfig, SweepSpec
 from training.config import TrialConfig
 
-STEP_FIELDS = ("steps", "constraint.warmup_steps", "constraint.warmup", "batch_size", "max_length")
+STEP_FIELDS = (
+    "steps",
+    "epochs",
+    "constraint",
+    "constraint.warmup_steps",
+    "constraint.warmup_epochs",
+    "constraint.warmup",
+    "batch_size",
+    "max_length",
+    "safety_share",
+    "safety_count",
+    "malicious_count",
+)
 """Fields of a trial that decide how much it trains."""
 
 

@@ -1,17 +1,23 @@
 """From a YAML file and ``a.b=c`` overrides to a checked :class:`SweepSpec`; every refusal is a sentence."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from sweeps.conditions import value_at
 from sweeps.errors import SpecError
 from sweeps.faults import sentences
 from sweeps.spec import SweepSpec
+from sweeps.spec_files import find_spec, preset_names, read_spec
 from training.config import EvaluationConfig, ModelConfig, Source, SplitSource, looks_local
+
+__all__ = ["change_spec", "load_spec", "preset_names"]
+
+LENGTHS = {"trial.steps": "trial.epochs", "trial.constraint.warmup_steps": "trial.constraint.warmup_epochs"}
+"""Lengths in optimizer steps, and what they follow from where it is given."""
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
@@ -24,8 +30,8 @@ def load_spec(path: str | Path, overrides: Sequence[str] = ()) -> SweepSpec:
     Raises:
         SpecError: the file, an override or a value is wrong; one line per fault.
     """
-    file = _find(path)
-    tree = _read(file)
+    file = find_spec(path)
+    tree = read_spec(file)
     root = Path(tree["data_root"]) if isinstance(tree.get("data_root"), str) else file.parent
     root = root if root.is_absolute() else file.parent / root
     for override in overrides:
@@ -44,41 +50,26 @@ def change_spec(spec: SweepSpec, overrides: Sequence[str]) -> SweepSpec:
         SpecError: an override or a value is wrong; one line per fault.
     """
     tree: dict[str, Any] = spec.model_dump(mode="json")
-    for override in overrides:
-        dotted, value = _parse_override(override)
+    asked = [(override, *_parse_override(override)) for override in overrides]
+    for override, dotted, value in asked:
         tree = _set(tree, dotted.split("."), value, override)
+        if dotted.startswith("data"):
+            _uncount(tree["trial"])
     changed = _validate(tree)
+    for override, dotted, value in asked:
+        for path, epochs in LENGTHS.items():
+            if dotted == path and value_at(changed.model_dump(), path) != value:
+                raise SpecError(f"--set ({override!r}) has no effect: {epochs} decides; take it away by {epochs}=null")
     return _absolute(changed, Path(changed.data_root)) if changed.data_root else changed
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that ship with the project."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _presets().iterdir() if entry.name.endswith(".yaml"))
-
-
-def _presets() -> Path:
-    return Path(str(resources.files("sweeps"))) / "presets"
-
-
-def _find(path: str | Path) -> Path:
-    file = Path(path)
-    if file.is_file():
-        return file.resolve()
-    if str(path) in preset_names():
-        return _presets() / f"{path}.yaml"
-    raise SpecError(
-        f"spec ({str(path)!r}) does not exist: give a YAML file, or one of the presets {', '.join(preset_names())}"
-    )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"spec ({str(file)!r}) is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise SpecError(f"spec ({str(file)!r}) must be a mapping of fields such as name, models, data, objectives")
-    return tree
+def _uncount(trial: dict[str, Any]) -> None:
+    """Forget the task samples, which are others now, and the steps that followed from their number."""
+    trial["task_samples"] = None
+    if trial["epochs"] is not None:
+        trial.pop("steps", None)
+    if trial["constraint"].get("warmup_epochs") is not None:
+        trial["constraint"].pop("warmup_steps", None)
 
 
 def _parse_override(text: str) -> tuple[str, Any]:

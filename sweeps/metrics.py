@@ -18,7 +18,10 @@ RATE_METRICS = (
     "utility/forced_match",
 )
 """Shares between 0 and 1, with counts behind them."""
+MEAN_ATTACK_SUCCESS = "safety/mean_attack_success_rate"
+"""Attack success averaged over harmful sets and attacks, which all count the same."""
 SCALAR_METRICS = (
+    MEAN_ATTACK_SUCCESS,
     "safety/refusal_log_odds",
     "utility/loss",
     "train/loss",
@@ -58,6 +61,11 @@ def layer_metric(metric: str, layer: int) -> str:
 def is_rate(metric: str) -> bool:
     """Whether ``metric`` is a share between 0 and 1 that successes and a total lie behind."""
     return metric in RATE_METRICS or _named_rate(metric) is not None
+
+
+def is_share(metric: str) -> bool:
+    """Whether ``metric`` lies between 0 and 1 and means the same as a rate: a rate, or the average of several."""
+    return is_rate(metric) or metric == MEAN_ATTACK_SUCCESS
 
 
 def _named_rate(metric: str) -> tuple[str, str] | None:

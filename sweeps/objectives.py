@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from sweeps.errors import ObjectiveError
-from sweeps.metrics import check_metric, is_rate
+from sweeps.metrics import check_metric, is_share
 from training.config import Config
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Objective(Config):
             check_metric(self.metric, "metric")
         except ObjectiveError as error:
             raise ValueError(str(error)) from error
-        if self.worst is None and not is_rate(self.metric):
+        if self.worst is None and not is_share(self.metric):
             raise ValueError(
                 f"worst is missing for {self.metric}, which is not a rate between 0 and 1: "
                 "give the worst value still of interest, from which the hypervolume is measured"

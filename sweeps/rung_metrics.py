@@ -15,6 +15,7 @@ RUNG_METRICS = ("safety/refusal_log_odds", "safety/refusal_unlikely", "utility/l
 """What every rung measures, beside the direction metrics of every layer."""
 RUNG_METRIC_OF = {
     "safety/attack_success_rate": "safety/refusal_log_odds",
+    "safety/mean_attack_success_rate": "safety/refusal_log_odds",
     "safety/compliance_rate": "safety/refusal_log_odds",
     "safety/judged": "safety/refusal_log_odds",
     "utility/accuracy": "utility/loss",
@@ -28,6 +29,7 @@ _REFUSES_MORE = {
     "safety/refusal_log_odds": 1,
     "safety/refusal_unlikely": -1,
     "safety/attack_success_rate": -1,
+    "safety/mean_attack_success_rate": -1,
     "safety/compliance_rate": -1,
     "safety/judged": -1,
     "safety/over_refusal": 1,

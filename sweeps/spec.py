@@ -110,6 +110,8 @@ class SweepSpec(Config):
             judges = [judge for judge in self.evaluation.judges if judge.type != "echo"]
             object.__setattr__(self, "evaluation", self.evaluation.model_copy(update={"judges": judges}))
         check_names(self.data, self.evaluation)
+        self._check_length()
+        self._check_malicious()
         if self.pruning is not None:
             try:
                 rung_goals(self.objectives, self.pruning.metrics)
@@ -131,6 +133,46 @@ class SweepSpec(Config):
         self.space(depth=1).check()
         self.check_grid(depth=1)
         return self
+
+    def _check_length(self) -> None:
+        """Refuse a length that is given twice; once the samples are counted, one follows from the other."""
+        held = self.trial.constraint
+        for place, fields, written, searched in (
+            ("", ("steps", "epochs"), self.trial.model_fields_set, self.ranges),
+            ("constraint.", ("warmup_steps", "warmup_epochs"), held.model_fields_set, self.ranges),
+        ):
+            steps, epochs = (f"{place}{field}" for field in fields)
+            by_epochs = epochs in searched or getattr(held if place else self.trial, fields[1], None) is not None
+            if by_epochs and (steps in searched or (fields[0] in written and self.trial.task_samples is None)):
+                raise ValueError(
+                    f"trial.{steps} and trial.{epochs} both say how long: keep one of them "
+                    f"(--set trial.{epochs}=null takes the second away)"
+                )
+
+    def _check_malicious(self) -> None:
+        searched = self.ranges.get("malicious_count")
+        largest = max([self.trial.malicious_count, *(searched.extremes() if searched else [])])
+        if largest and self.data.malicious is None:
+            raise ValueError(
+                f"trial.malicious_count ({largest}) takes samples of data.malicious, which is not given: name a source "
+                "of harmful prompts with answers that comply"
+            )
+
+    @property
+    def counts_epochs(self) -> bool:
+        """Whether the length of some trial is given as passes over the data."""
+        paths = ("epochs", "constraint.warmup_epochs")
+        blocks = self.ranges["constraint"].extremes() if "constraint" in self.ranges else []
+        return (
+            self.trial.counts_epochs
+            or any(path in self.ranges for path in paths)
+            or any(isinstance(block, Mapping) and block.get("warmup_epochs") for block in blocks)
+        )
+
+    def with_task_samples(self, count: int) -> "SweepSpec":
+        """This specification with the number of task samples that epochs are passes over."""
+        trial = TrialConfig.model_validate({**self.trial.model_dump(), "task_samples": count})
+        return self.model_copy(update={"trial": trial})
 
     def _types_beside(self, path: str) -> list[dict[str, str]]:
         """Where the type of the block that ``path`` is in is searched too: the types that have such a field."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 from torch import distributed
 
 from training import engine as engines
@@ -70,6 +71,14 @@ def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> N
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _with_new_fields(trial: dict[str, Any]) -> dict[str, Any]:
+    """Settings as an earlier version wrote them, with the defaults of the fields that came since."""
+    try:
+        return TrialConfig.model_validate(trial).model_dump(mode="json")
+    except ValidationError:  # what this version does not understand is another trial
+        return trial
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -219,8 +228,9 @@ class Checkpoints:
 
     def _refuse_others(self, path: Path, saved: Identity) -> None:
         own = self._identity
-        if saved.trial != own.trial:
-            before, now = _flat(saved.trial), _flat(own.trial)
+        trial = _with_new_fields(saved.trial)
+        if trial != own.trial:
+            before, now = _flat(trial), _flat(own.trial)
             changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
             shown = ", ".join(f"{name} {before.get(name)!r} there and {now.get(name)!r} here" for name in changed[:3])
             raise CheckpointError(

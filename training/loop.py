@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,17 +77,26 @@ class _Work:
 
 
 def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
-    """The samples of every optimizer step of a trial."""
-    return BatchPlan.make(
-        task=data.task,
-        safety=len(data.samples) - data.task,
-        share=trial.safety_share,
-        count=trial.safety_count,
-        lengths=data.samples.lengths,
-        steps=trial.total_steps,
-        batch_size=trial.batch_size,
-        seed=trial.seed,
-    )
+    """The samples of every optimizer step of a trial.
+
+    A stage that begins anew after a warm-up sees the batches that a training of its length would without one.
+    """
+    boundary = restarts_at(trial) or 0
+    stages = [steps for steps in (boundary, trial.total_steps - boundary) if steps]
+    plans = [
+        BatchPlan.make(
+            task=data.task,
+            safety=len(data.samples) - data.task,
+            share=trial.safety_share,
+            count=trial.safety_count,
+            lengths=data.samples.lengths,
+            steps=steps,
+            batch_size=trial.batch_size,
+            seed=trial.seed,
+        )
+        for steps in stages
+    ]
+    return BatchPlan(np.concatenate([plan.steps for plan in plans]))
 
 
 class _Steps:
@@ -158,6 +168,7 @@ def train(
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
     """
+    assert trial.task_samples is not None or not trial.counts_epochs, "epochs are passes over samples not yet counted"
     sizes = BatchSizes.derive(trial, engines.world_size())
     if engines.rank() == 0:
         log.info("%s", sizes)

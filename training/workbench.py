@@ -28,9 +28,11 @@ from training.config import (
 from training.constraints import Constraint, Initial, build_constraint
 from training.constraints.random_direction import real_twin
 from training.data.encoding import encode_source
+from training.data.malicious import FIELD, chosen_rows, training_side
 from training.data.samples import Samples
+from training.data.sources import Split
 from training.direction_extraction import Extraction, load_or_extract
-from training.errors import DirectionError, TrainingError
+from training.errors import DataError, DirectionError, TrainingError
 from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_metrics
@@ -89,7 +91,7 @@ class Workbench:
         self.name = name or Path(model_path).name
         self.notify: Callable[[str], None] = log.info
         """Told in a few words what takes its time before the first step; on rank 0 only."""
-        self._samples: dict[int, tuple[Samples, int]] = {}
+        self._samples: dict[tuple[int, int], tuple[Samples, int]] = {}
         self._references = ReferenceStore(directory / "references")
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
         self._judges = build_judges(evaluation.judges, directory / "verdicts" / f"{platform.node()}.sqlite")
@@ -167,7 +169,7 @@ class Workbench:
             return self._measure(self.model)
         self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
         trial = self._with_matched_strength(with_recommended_layers(trial, self.causal, self.name))
-        samples, task = self._training_samples(trial.max_length)
+        samples, task = self._training_samples(trial)
         constraint = self._constraint(trial, trial.constraint)
         training_set = TrainingSet(samples, task, self._compared_with(constraint, trial))
         checkpointing = None
@@ -220,19 +222,29 @@ class Workbench:
             say(f"WARNING: {self.warnings[-1]}")
         return extraction
 
-    def _training_samples(self, max_length: int) -> tuple[Samples, int]:
-        """Task samples followed by safety samples, and how many the former are."""
-        if max_length not in self._samples:
+    def _training_samples(self, trial: TrialConfig) -> tuple[Samples, int]:
+        """Task samples, malicious ones among them, followed by safety samples, and how many the former are."""
+        key = trial.max_length, trial.malicious_count
+        if key not in self._samples:
             self._tell("tokenising the training data")
             task, safety = (
-                self._encoded(source, f"data.{field}", max_length)
+                self._encoded(source, f"data.{field}", trial.max_length)
                 for field, source in (("task", self.data.task), ("safety", self.data.safety))
             )
-            self._samples[max_length] = task + safety, len(task)
-        return self._samples[max_length]
+            if trial.malicious_count:
+                task = task + self._malicious(trial)
+            self._samples[key] = task + safety, len(task)
+        return self._samples[key]
 
-    def _encoded(self, source: Source, field: str, max_length: int) -> Samples:
-        return encode_source(source, "train", field=field, tokenizer=self.tokenizer, max_length=max_length).samples
+    def _malicious(self, trial: TrialConfig) -> Samples:
+        if self.data.malicious is None:
+            raise DataError(f"malicious_count ({trial.malicious_count}) needs data.malicious, which is not given")
+        source, split = training_side(self.data.malicious)
+        encoded = self._encoded(source, FIELD, trial.max_length, split)
+        return encoded.only(chosen_rows(len(encoded), trial.malicious_count, source.split_seed))
+
+    def _encoded(self, source: Source, field: str, max_length: int, split: Split = "train") -> Samples:
+        return encode_source(source, split, field=field, tokenizer=self.tokenizer, max_length=max_length).samples
 
     def _constraint(self, trial: TrialConfig, block: ConstraintBlock) -> Constraint | None:
         """The penalty that ``block`` describes; all ranks build it alike."""
@@ -242,7 +254,7 @@ class Workbench:
 
     def _compared_with(self, constraint: Constraint | None, trial: TrialConfig) -> ReferenceValues | None:
         """References of all samples: the share of safety samples changes which are used, not what they are."""
-        samples, _ = self._training_samples(trial.max_length)
+        samples, _ = self._training_samples(trial)
         if constraint is not None:
             self._tell("reading or computing the references of the initial model")
         precision = trial.references.precision
@@ -253,7 +265,7 @@ class Workbench:
         block = trial.constraint
         if not isinstance(block, RandomDirectionConstraint) or block.strength == "alpha" or not block.active:
             return trial
-        samples, task = self._training_samples(trial.max_length)
+        samples, task = self._training_samples(trial)
         both = []
         for one in (real_twin(block), block):
             made = self._constraint(trial, one)

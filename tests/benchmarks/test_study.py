@@ -41,7 +41,20 @@ def test_the_preset_is_every_arm_under_every_seed_on_every_base() -> None:
     trials = [SPEC.trial_config(point).model_dump() for point in points]
     found = sorted((arm_of(trial), trial["seed"]) for trial in trials)
     assert found == sorted((arm, seed) for arm in ARMS for seed in (0, 1, 2))
+    assert len(found) == SPEC.trials == 54
     assert [(model.name, model.seed) for model in SPEC.models] == [("base-0", 0), ("base-1", 1), ("base-2", 2)]
+
+
+def test_the_extra_warmup_is_the_papers() -> None:
+    points = given_points(SPEC.searcher, SPEC.space(4), SPEC.trials) or []
+    extra = [trial for trial in map(SPEC.trial_config, points) if trial.constraint.extra_steps]
+    # Strong, then a plain training of its own: 4 and 16 of 10 epochs; 2 and 8 only with safety data.
+    assert {trial.constraint.extra_steps for trial in extra} == {20, 40, 80, 160}
+    for trial in extra:
+        block = trial.constraint
+        assert (block.alpha, block.alpha_after, block.restart) == (1.0, 0.0, True)
+        assert trial.steps == 100
+        assert trial.safety_share == 0.02 or block.extra_steps in (40, 160)
 
 
 def test_the_preset_neither_prunes_nor_keeps_prompts_from_a_search() -> None:
@@ -114,7 +127,7 @@ def test_tables_say_what_the_runs_say() -> None:
     runs = [_run(base, arm, seed, 8 + 4 * seed) for base in ("one", "two") for arm in ARMS for seed in (0, 1)]
     runs += [_run(base, "base model", 0, 2) for base in ("one", "two")]
     content = study.text(runs, study.notes_on(runs, ["two-7 (failed)"]))
-    assert "48 fine-tuning runs of one, two" in content
+    assert f"{len(ARMS) * 4} fine-tuning runs of one, two" in content
     assert "two-7 (failed)" in content
     # 8 and 12 of 40: a quarter.
     assert f"| {PLAIN}{SAFETY} | 4 | 0.250 [" in content

@@ -1,9 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from sweeps.errors import SpecError
 from sweeps.faults import sentences
-from sweeps.load import load_spec, preset_names
 from sweeps.spec import SweepSpec
 from sweeps.unions import blocks_with_types, type_names
 from training.config import TrialConfig
@@ -83,23 +81,3 @@ def test_faults_of_a_type_are_sentences_about_its_own_fields(block, sentence):
     assert found.startswith(sentence)
     if block["type"] == "kl_reference":
         assert "layers" not in found
-
-
-def test_the_presets_of_the_paper_differ_only_in_schedule_and_safety_data():
-    names = [name for name in preset_names() if name.startswith("paper-")]
-    assert names == ["paper-s", "paper-s-safe", "paper-wu", "paper-wu-safe"]
-    trees = {name: load_spec(name).model_dump() for name in names}
-    plain = trees["paper-s"]
-    for name, tree in trees.items():
-        trial, base = tree["trial"], plain["trial"]
-        differing = {field for field in trial if trial[field] != base[field]}
-        assert differing <= {"constraint", "safety_count"}, name
-        schedule = {field for field in trial["constraint"] if trial["constraint"][field] != base["constraint"][field]}
-        assert schedule <= {"alpha", "warmup_steps", "alpha_after", "warmup"}, name
-        assert {field for field in tree if tree[field] != plain[field]} <= {"name", "trial"}
-        assert (trial["safety_count"] == 1000) == name.endswith("-safe")
-    wu, wu_safe = (load_spec(name).trial for name in ("paper-wu", "paper-wu-safe"))
-    assert wu.total_steps == wu.steps + wu.constraint.warmup_steps
-    assert wu.constraint.warmup_steps == 2 * wu_safe.constraint.warmup_steps
-    with pytest.raises(SpecError, match="does not exist"):
-        load_spec("paper-nothing")

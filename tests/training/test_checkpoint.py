@@ -67,6 +67,18 @@ def test_the_newest_are_kept(tmp_path):
     assert latest(tmp_path).name == "step-00000010"
 
 
+def test_a_checkpoint_of_an_earlier_version_knows_none_of_the_fields_that_came_since(tmp_path):
+    first = run(at(LORA, 0), where(tmp_path), stop=8)
+    file = latest(tmp_path) / MANIFEST_FILE
+    manifest = json.loads(file.read_text())
+    for field in ("epochs", "task_samples", "malicious_count"):
+        del manifest["trial"][field]
+    del manifest["trial"]["constraint"]["warmup_epochs"]
+    file.write_text(json.dumps(manifest))
+    assert first["steps"][-1] == 8
+    assert run(at(LORA, 0), where(tmp_path))["steps"][0] > 6
+
+
 def test_starting_over_removes_what_was_there(tmp_path):
     other = {**at(LORA, 0), "learning_rate": 1e-3}
     run(other, where(tmp_path))

@@ -6,6 +6,7 @@ from trajectories import trial as short_trial
 
 from training.config import TrialConfig
 from training.data.plan import BatchPlan
+from training.loop import TrainingSet, plan_of
 from training.residual import capture
 from training.schedule import alpha_at, constraint_strength, learning_rate_at, restarts_at
 
@@ -96,23 +97,44 @@ def test_without_a_boundary_there_is_no_restart(constraint):
     assert restarts_at(trial(constraint=constraint)) is None
 
 
-def _in_two_stages(config, samples, direction):
-    """The losses of two trainings one after another, each with an optimizer of its own."""
-    model, initial = tiny_llama(), tiny_llama()
-    plan = BatchPlan.make(
+def _plain_batches(samples, steps):
+    """The samples of every step of an unconstrained training of so many steps."""
+    config = short_trial(steps=steps)
+    return BatchPlan.make(
         task=40,
         safety=20,
         share=config.safety_share,
         lengths=samples.lengths,
-        steps=config.total_steps,
+        steps=steps,
         batch_size=config.batch_size,
         seed=config.seed,
+    ).steps
+
+
+@pytest.mark.parametrize(("warmup", "rest"), [("extra", 6), ("within", 4)])
+def test_after_a_restart_a_trial_sees_the_batches_of_a_training_of_its_own(warmup, rest):
+    samples = random_samples(60)
+    block = {"alpha": 1.0, "warmup_steps": 2, "warmup": warmup}
+    restarted, going_on = (
+        plan_of(short_trial(constraint={**block, "restart": restart}), TrainingSet(samples, 40, None)).steps
+        for restart in (True, False)
     )
+    assert restarted[2:].tolist() == _plain_batches(samples, rest).tolist()
+    assert going_on[2:].tolist() != restarted[2:].tolist()
+
+
+def _in_two_stages(config, samples, direction):
+    """The losses of two trainings one after another, each with an optimizer of its own."""
+    model, initial = tiny_llama(), tiny_llama()
     held, losses = config.constraint, []
+    warmup, rest = (
+        _plain_batches(samples, steps) for steps in (held.warmup_steps, config.total_steps - held.warmup_steps)
+    )
+    batches = [*warmup, *rest]
     for step in range(config.total_steps):
         if step in (0, held.warmup_steps):
             optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
-        batch = samples.collate(plan.steps[step])
+        batch = samples.collate(batches[step])
         with capture(model, [0, 1, 2]) as states, capture(initial, [0, 1, 2]) as before:
             logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)
             with torch.no_grad():

@@ -19,7 +19,7 @@ from training.config.constraint import (
     SdpConstraint,
     SubspaceConstraint,
 )
-from training.config.data import COLUMNS, Column, DataConfig, Source, SplitSource
+from training.config.data import COLUMNS, TRAINED_ON, Column, DataConfig, Source, SplitSource
 from training.config.deepspeed import DeepSpeedConfig
 from training.config.direction import CausalConfig, DirectionConfig
 from training.config.extraction import Extractor, ExtractorConfig
@@ -44,6 +44,7 @@ from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraT
 __all__ = [
     "COLUMNS",
     "RECOMMENDED",
+    "TRAINED_ON",
     "UNCONSTRAINED",
     "AdapterTuning",
     "AnchorConstraint",

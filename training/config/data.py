@@ -50,7 +50,7 @@ class Source(Config):
 
 
 class DataConfig(Config):
-    """The five sources of a trial, and any number of further sets that it is only measured on."""
+    """The sources of a trial, and any number of further sets that it is only measured on."""
 
     task: Source
     """Fine-tuning samples (prompt, response); utility is measured on its test split."""
@@ -62,6 +62,9 @@ class DataConfig(Config):
     """Ordinary prompts: the other side of the direction (train), and refusals that should not be (test)."""
     borderline: Source
     """Safe prompts that sound harmful: over-refusal is measured on test."""
+    malicious: Source | None = None
+    """Harmful prompts with answers that comply, of which ``trial.malicious_count`` are mixed into the task, an attack:
+    its train split where it marks one, else all of its rows."""
     harmful_sets: dict[str, Source] = Field(default_factory=dict)
     """More harmful prompts by name, for evaluation only: attack success is measured on each set's test split."""
     borderline_sets: dict[str, Source] = Field(default_factory=dict)
@@ -84,7 +87,8 @@ class DataConfig(Config):
     def sources(self) -> dict[str, Source]:
         """Every source by the dotted name that the specification gives it, such as ``harmful_sets.advbench``."""
         named = {f"{field}.{name}": source for field in NAMED_SOURCES for name, source in getattr(self, field).items()}
-        return {field: getattr(self, field) for field in SINGLE_SOURCES} | named
+        single = {field: getattr(self, field) for field in SINGLE_SOURCES}
+        return {field: source for field, source in single.items() if source is not None} | named
 
     def with_sources(self, sources: Mapping[str, Source]) -> "DataConfig":
         """A copy with the sources that ``sources`` gives by dotted name; it must give all of them."""
@@ -98,8 +102,10 @@ class DataConfig(Config):
         return DataConfig(**tree)
 
 
-SINGLE_SOURCES = ("task", "safety", "harmful", "harmless", "borderline")
-"""Fields of :class:`DataConfig` that are one source."""
+SINGLE_SOURCES = ("task", "safety", "harmful", "harmless", "borderline", "malicious")
+"""Fields of :class:`DataConfig` that are one source; the last may be absent."""
+TRAINED_ON = ("safety", "malicious")
+"""Those of them that nothing is measured on."""
 NAMED_SOURCES = ("harmful_sets", "borderline_sets", "capability_sets")
 """Fields of :class:`DataConfig` that are sources by name."""
 

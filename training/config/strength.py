@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, PositiveFloat
 
 from training.config.base import Config
 
@@ -28,6 +28,8 @@ class Strength(ConstraintConfig):
     """Constraint strength during the warm-up; 0 trains without a constraint."""
     warmup_steps: NonNegativeInt | Literal["all"] = "all"
     """Optimizer steps for which ``alpha`` holds before ``alpha_after`` follows; ``all`` keeps ``alpha`` constant."""
+    warmup_epochs: PositiveFloat | None = None
+    """Instead of ``warmup_steps``: passes over all samples that are trained on, rounded up to whole batches."""
     alpha_after: float = Field(default=0.0, ge=0)
     """Constraint strength after the warm-up."""
     decay: Literal["step", "linear"] = "step"
@@ -36,7 +38,8 @@ class Strength(ConstraintConfig):
     warmup: Literal["within", "extra"] = "within"
     """within: the warm-up is the beginning of the trial's ``steps``; extra: it comes before them, as in the paper."""
     restart: bool = False
-    """Begin anew when the warm-up ends: fresh optimizer states, and a learning rate schedule for each stage."""
+    """Make a training of its own of what follows the warm-up: fresh optimizer states, and for each stage a learning
+    rate schedule and an order of the samples that begin anew."""
 
     @property
     def active(self) -> bool:

@@ -1,5 +1,6 @@
 """One fine-tuning run."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
@@ -23,7 +24,11 @@ class TrialConfig(Config):
     tuning: Annotated[LoraTuning | QLoraTuning | FullTuning, Field(discriminator="type")] = LoraTuning()
     """Which weights are trained."""
     steps: PositiveInt = 150
-    """Optimizer steps."""
+    """Optimizer steps; where ``epochs`` are given, they follow from those."""
+    epochs: PositiveFloat | None = None
+    """Instead of ``steps``: passes over all samples that are trained on, rounded up to whole batches."""
+    task_samples: PositiveInt | None = None
+    """Samples of data.task that epochs are passes over; a sweep counts them before it starts."""
     batch_size: PositiveInt = 32
     """Samples per optimizer step over all workers (global batch)."""
     micro_batch_size: PositiveInt | None = None
@@ -50,6 +55,9 @@ class TrialConfig(Config):
     """Share of the training samples that are safety samples."""
     safety_count: int | None = Field(default=None, ge=0)
     """Safety samples that join the task samples as one data set (the paper adds 1,000), instead of a share."""
+    malicious_count: int = Field(default=0, ge=0)
+    """Samples of data.malicious that are trained on as if they belonged to the task: an attack on the data. The paper
+    has one of 100."""
     constraint: Constraint = ProConConstraint()
     """What holds the model's behaviour in place."""
     references: ReferencesConfig = ReferencesConfig()
@@ -64,9 +72,33 @@ class TrialConfig(Config):
     """Steps between two checkpoints, where the trial is given a place for them."""
 
     @property
+    def counts_epochs(self) -> bool:
+        """Whether some length is given as passes over the data."""
+        return self.epochs is not None or getattr(self.constraint, "warmup_epochs", None) is not None
+
+    def steps_of(self, epochs: float) -> int:
+        """Optimizer steps of so many passes over the training samples, whose number must be known."""
+        assert self.task_samples is not None, "epochs are passes over data that nobody has counted"
+        samples = (self.task_samples + self.malicious_count + (self.safety_count or 0)) / (1 - self.safety_share)
+        return math.ceil(epochs * samples / self.batch_size - 1e-9)
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps in all: ``steps``, and before them the constraint's warm-up where it is extra."""
         return self.steps + self.constraint.extra_steps
+
+    @model_validator(mode="after")
+    def _steps_from_epochs(self) -> Self:
+        """The model is frozen for everybody else."""
+        if self.task_samples is None:
+            return self
+        if self.epochs is not None:
+            object.__setattr__(self, "steps", self.steps_of(self.epochs))
+        warmup = getattr(self.constraint, "warmup_epochs", None)
+        if warmup is not None:
+            block = self.constraint.model_copy(update={"warmup_steps": self.steps_of(warmup)})
+            object.__setattr__(self, "constraint", block)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -100,6 +100,14 @@ class Samples:
             self.pad_token,
         )
 
+    def only(self, chosen: Sequence[int]) -> "Samples":
+        """The samples with the numbers ``chosen``, in this order."""
+        tokens = [self.tokens[self.offsets[index] : self.offsets[index + 1]] for index in chosen]
+        lengths = [len(one) for one in tokens]
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        joined = np.concatenate(tokens) if tokens else self.tokens[:0]
+        return Samples(joined, offsets, self.response_starts[list(chosen)], self.pad_token)
+
     @property
     def lengths(self) -> Integers:
         """``[samples]`` tokens per sample."""

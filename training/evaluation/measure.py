@@ -18,6 +18,7 @@ from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
 from training.evaluation.rates import rate_counts
 from training.evaluation.safety import Counts, refusal_log_odds, refusal_token_ids
+from training.evaluation.set_average import AVERAGE, mean_attack_success
 from training.evaluation.sets import EvaluationSets
 from training.evaluation.utility import HeldOut, held_out
 
@@ -89,7 +90,9 @@ def measure(
         seen = [answers[index] for index in sets.view([answer.split for answer in answers], view)]
         scores = forward.of(sets, view)
         counts = rate_counts(seen, asks) | scores.counts
-        found[view] = rates_of(counts) | agreements(seen, asks) | scores.metrics | drift, counts
+        average = mean_attack_success(seen)
+        averages = {AVERAGE: average[0]} if average is not None else {}
+        found[view] = rates_of(counts) | averages | agreements(seen, asks) | scores.metrics | drift, counts
     return Measurement(*found["report"], *found["select"], [answer.row(asks) for answer in answers])
 
 

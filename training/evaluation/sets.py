@@ -6,7 +6,7 @@ from typing import Self
 
 from transformers import PreTrainedTokenizerBase
 
-from training.config import DataConfig, EvaluationConfig, check_names
+from training.config import TRAINED_ON, DataConfig, EvaluationConfig, check_names
 from training.errors import DataError
 from training.evaluation.batching import BatchSize
 from training.evaluation.draw import Split
@@ -69,7 +69,7 @@ class EvaluationSets:
         except ValueError as error:
             raise DataError(str(error)) from error
         loader = SetLoader(config, tokenizer)
-        sets = tuple(loader.load(field, source) for field, source in data.sources.items() if field != "safety")
+        sets = tuple(loader.load(field, source) for field, source in data.sources.items() if field not in TRAINED_ON)
         loader.check_families(sets)
         harmful = [one for one in sets if one.role == "harmful"]
         overlaps = training_overlaps(data, {one.name: one.prompts for one in sets})
