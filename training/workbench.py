@@ -29,6 +29,7 @@ from training.constraints import Constraint, Initial, build_constraint
 from training.constraints.random_direction import real_twin
 from training.data.encoding import encode_source
 from training.data.samples import Samples
+from training.deepspeed_config import stage_sentence
 from training.direction_extraction import Extraction, load_or_extract
 from training.errors import DirectionError, TrainingError
 from training.evaluation.drift import DriftReference
@@ -163,19 +164,29 @@ class Workbench:
             self._use_precision(self._precision)
             return self._measure(self.model)
         self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
+        sentence = stage_sentence(trial)
+        if sentence is not None:
+            self._warn(sentence)
         trial = self._with_matched_strength(with_recommended_layers(trial, self.causal, self.name))
         samples, task = self._training_samples(trial.max_length)
         constraint = self._constraint(trial, trial.constraint)
         training_set = TrainingSet(samples, task, self._compared_with(constraint, trial))
         checkpointing = None
         if checkpoint is not None:
-            checkpointing = Checkpointing(checkpoint, trial.checkpoint_every, model=self.model_fingerprint)
+            checkpointing = Checkpointing(
+                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn
+            )
         with tuned(
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
         ) as trained:
             if save is not None:
                 engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
             return self._measure(trained)
+
+    def _warn(self, sentence: str) -> None:
+        log.warning("%s", sentence)
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
         if (precision, four_bit) == self._loaded:
@@ -262,7 +273,7 @@ class Workbench:
             def forward() -> ForwardMeasurement:
                 return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference)
 
-            found = forward() if trial.deepspeed.zero_stage == 3 else engines.from_rank_zero(forward)
+            found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
             return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
 
         return Rungs(frozenset(steps), measure_rung)
