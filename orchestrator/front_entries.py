@@ -79,7 +79,7 @@ def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
 def _course(record: TrialRecord) -> list[dict[str, Any]]:
     """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
     measured = {rung.step: rung.metrics for rung in record.rungs}
-    final = record.select_metrics or record.metrics
+    final = seen_metrics(record)
     if final and record.history:
         measured[record.history[-1][0]] = final
     elif final and record.label == "base":
