@@ -98,9 +98,8 @@ def gradient_norms(
     steps = Steps(trial, replace(data, references=compared.references), compared.constraint, sizes)
     for group in engine.optimizer.param_groups:
         group["lr"] = 0.0
-    torch.manual_seed(
-        trial.seed + engines.rank()
-    )  # an architecture may have dropout of its own, alike for all compared
+    # Whatever dropout an architecture has of its own is the same for all that are compared.
+    torch.manual_seed(trial.seed + engines.rank())
     norms = []
     objective.constraint = compared.constraint
     with without_dropout(model):

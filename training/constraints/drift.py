@@ -143,5 +143,6 @@ def held_projections(
         require_gradient(states[layer], layer)
         found.append(project(states[layer], positions, unit))
         rounding.append(rounding_of(states[layer], positions, unit, weights, layer + 1))
-    join = torch.stack if units.ndim == 2 else torch.cat
-    return join(found, dim=1), join(rounding, dim=1)
+    if units.ndim == 2:
+        return torch.stack(found, dim=1), torch.stack(rounding, dim=1)
+    return torch.cat(found, dim=1), torch.cat(rounding, dim=1)
