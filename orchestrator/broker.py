@@ -21,7 +21,9 @@ class Job:
     trial: dict[str, Any] | None
     """A dumped ``TrialConfig``; none measures the untouched model."""
     rungs: tuple[int, ...] = ()
-    """Optimizer steps after which it is measured without generation and waits for a verdict."""
+    """Optimizer steps after which it is measured without generation."""
+    judged: bool = True
+    """Whether it then waits for a verdict."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ class Broker:
             else:
                 self._updates[job_id].append(update)
             self._changed.notify_all()
-            if update.kind == "rung":
+            if update.kind == "rung" and self._assigned[slot].judged:
                 await self._judge(job_id, update.step)
             return job_id in self._cancelled or job_id in self._pruned
 

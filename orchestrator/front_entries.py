@@ -5,9 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.pooling import Pooled, mean_metrics
+from orchestrator.prediction import MEAN_OVER_LAYERS, with_means
 from orchestrator.records import RungRecord, TrialRecord
 from orchestrator.search_view import seen_counts, seen_metrics
 from sweeps.statistics import wilson_interval
+
+COSINE, DISPLACEMENT = (f"direction/{name}{MEAN_OVER_LAYERS}" for name in ("cosine", "displacement"))
+COURSE_METRICS = (COSINE, DISPLACEMENT, "safety/refusal_log_odds", "safety/refusal_unlikely")
+"""What is shown over the course of a training: what every rung and the final measurement hold."""
 
 
 def entry(pooled: Pooled) -> dict[str, Any]:
@@ -15,7 +20,8 @@ def entry(pooled: Pooled) -> dict[str, Any]:
 
     ``metrics``, ``intervals`` and ``counts`` are of the report prompts, over all seeds; ``select`` is what the front is
     chosen by, the same of the select prompts; ``seeds`` lists every seed where there are several, the first being the
-    one that the search saw; ``rungs`` is the last rung of a trial that has one.
+    one that the search saw; ``rungs`` is the last rung of a trial that has one; ``course`` is what was measured of that
+    first seed on its way and in the end, on the select prompts.
     """
     record = pooled.record
     found: dict[str, Any] = {
@@ -31,6 +37,8 @@ def entry(pooled: Pooled) -> dict[str, Any]:
         found["seeds"] = [_seed(one) for one in (record, *pooled.others)]
     if record.rungs:
         found["rungs"] = _rung(record.rungs[-1])
+    if course := _course(record):
+        found["course"] = course
     optional = {"reason": record.reason, "error": record.error}
     return found | {name: value for name, value in optional.items() if value}
 
@@ -66,6 +74,21 @@ def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
         },
         "counts": {name: [sum(part) for part in zip(*(one[name] for one in counts), strict=True)] for name in shared},
     }
+
+
+def _course(record: TrialRecord) -> list[dict[str, Any]]:
+    """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
+    measured = {rung.step: rung.metrics for rung in record.rungs}
+    final = seen_metrics(record)
+    if final and record.history:
+        measured[record.history[-1][0]] = final
+    elif final and record.label == "base":
+        measured[0] = final
+    chosen = {
+        step: {name: value for name, value in with_means(metrics).items() if name in COURSE_METRICS}
+        for step, metrics in sorted(measured.items())
+    }
+    return [{"step": step, "metrics": finite(metrics)} for step, metrics in chosen.items() if metrics]
 
 
 def _rung(rung: RungRecord) -> dict[str, Any]:

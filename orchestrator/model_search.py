@@ -11,6 +11,7 @@ from orchestrator.replicates import Repetition, next_repetition
 from orchestrator.samplers import given_points
 from orchestrator.study import TrialStudy
 from orchestrator.warm_start import WarmStart
+from sweeps.course import course_steps
 from sweeps.pruning import rung_steps
 from sweeps.spec import REFERENCES, SweepSpec
 from training.config import ModelConfig, TrialConfig
@@ -155,14 +156,16 @@ class ModelSearch:
         trial: dict[str, Any] | None,
         replicate_of: str | None = None,
     ) -> Proposal:
-        job = Job(job_id, self.model.model_dump(), trial, self._rungs(kind, trial))
+        job = Job(job_id, self.model.model_dump(), trial, self._rungs(kind, trial), judged=kind == "trial")
         return Proposal(self.model.name, kind, label, dict(params), job, replicate_of)
 
     def _rungs(self, kind: Kind, trial: Mapping[str, Any] | None) -> tuple[int, ...]:
-        """Where a searched trial is judged on its way; nothing else is ever pruned."""
-        if self._spec.pruning is None or kind != "trial" or trial is None:
+        """Where a searched trial is judged on its way, and where a reference is measured without being judged."""
+        pruning = self._spec.pruning
+        if trial is None or kind == "replicate" or (kind == "trial" and pruning is None):
             return ()
-        return rung_steps(self._spec.pruning, TrialConfig.model_validate(trial).total_steps)
+        steps = TrialConfig.model_validate(trial).total_steps
+        return rung_steps(pruning, steps) if kind == "trial" and pruning else course_steps(steps, pruning)
 
     def _repetition(self) -> Repetition | None:
         """Worked out anew only when something has started or ended: it takes many draws."""

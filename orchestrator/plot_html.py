@@ -21,6 +21,7 @@ from orchestrator.plot_style import (
 
 WIDTH, HEIGHT = 760, 560
 DRIFT_WIDTH = 440
+COURSE_WIDTH = 700
 MARGIN = {"l": 70, "r": 20, "t": 40, "b": 104}
 COLORBAR = 96
 LABELLED_FRONT = 15
@@ -104,25 +105,73 @@ def drift(shade: Shade | None, panel: Panel) -> Any:
     return figure
 
 
+def course(shade: Shade | None, panel: Panel) -> Any:
+    """Drift of the direction and inclination to refuse, step by step, of the references and the front."""
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
+    figure.update_layout(**_layout(COURSE_WIDTH))
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GREY)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GREY)
+    figure.update_xaxes(title="optimizer step", row=2, col=1)
+    figure.update_yaxes(title="cosine with the direction<br>before training, mean over layers", row=1, col=1)
+    figure.update_yaxes(title="log-odds of a refusal<br>on harmful prompts", row=2, col=1)
+    figure.add_hline(y=0, line={"color": GREY, "width": 1, "dash": "dot"}, row=2, col=1)
+    # The front first: the references are what it is compared with and lie on top.
+    named = False
+    for line in sorted(panel.course, key=lambda line: line.role == "reference"):
+        if line.role == "reference":
+            look = reference_look(line.name)
+            style, name, shown = {"color": look.color, "width": 3, "dash": look.dash}, line.name, True
+        else:
+            style, name, shown = {"color": _color(shade, line.shade), "width": 1.5}, "trials on the front", not named
+            named = True
+        for row, values in enumerate((line.cosines, line.log_odds), start=1):
+            figure.add_scatter(
+                x=line.steps,
+                y=values,
+                name=name,
+                line=style,
+                mode="lines+markers",
+                legendgroup=name,
+                showlegend=shown and row == 1,
+                hovertemplate=f"{escape(line.name)}<br>step %{{x}}: %{{y:.3f}}<extra></extra>",
+                row=row,
+                col=1,
+            )
+    return figure
+
+
 def _figure(x: Axis | None, y: Axis | None, width: int) -> Any:
     import plotly.graph_objects as go
 
     figure = go.Figure()
-    figure.update_layout(
-        width=width,
-        height=HEIGHT,
-        margin={**MARGIN, "r": MARGIN["r"] + max(0, width - WIDTH if width == WIDTH + COLORBAR else 0)},
-        plot_bgcolor="white",
-        font={"color": INK, "size": 12},
-        hoverlabel={"align": "left", "bgcolor": "white"},
-        legend={"orientation": "h", "yref": "container", "y": 0.0, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
-    )
+    figure.update_layout(**_layout(width))
     grid = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY}
     figure.update_xaxes(**grid, **({"title": x.title, "range": [x.low, x.high]} if x else {}))
     figure.update_yaxes(**grid, **({"title": y.title, "range": [y.low, y.high]} if y else {}))
     if x and not y:
         figure.update_yaxes(title="trials, best at the top", showticklabels=False)
     return figure
+
+
+def _layout(width: int) -> dict[str, Any]:
+    return {
+        "width": width,
+        "height": HEIGHT,
+        "margin": {**MARGIN, "r": MARGIN["r"] + max(0, width - WIDTH if width == WIDTH + COLORBAR else 0)},
+        "plot_bgcolor": "white",
+        "font": {"color": INK, "size": 12},
+        "hoverlabel": {"align": "left", "bgcolor": "white"},
+        "legend": {
+            "orientation": "h",
+            "yref": "container",
+            "y": 0.0,
+            "yanchor": "bottom",
+            "x": 0,
+            "font": {"size": 11},
+        },
+    }
 
 
 def _points(

@@ -68,6 +68,20 @@ class DriftLine:
 
 
 @dataclass(frozen=True)
+class CourseLine:
+    """One training from step to step, beginning with the untouched model."""
+
+    name: str
+    role: Role
+    steps: tuple[int, ...]
+    cosines: tuple[float | None, ...]
+    """Mean over the layers of the cosine between the refusal direction before training and then."""
+    log_odds: tuple[float | None, ...]
+    """That an answer to a harmful prompt begins with a refusal, natural."""
+    shade: float | None
+
+
+@dataclass(frozen=True)
 class Panel:
     """One model."""
 
@@ -80,6 +94,7 @@ class Panel:
     staircase: tuple[tuple[float, float], ...]
     """Corners of the edge of what the front attains by the values shown; empty unless there are two objectives."""
     drift: tuple[DriftLine, ...]
+    course: tuple[CourseLine, ...] = ()
 
     def of(self, *roles: Role) -> tuple[Point, ...]:
         """The points with one of ``roles``."""

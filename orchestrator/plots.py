@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.front_entries import COSINE as MEAN_COSINE
 from orchestrator.front_entries import unconfirmed
-from orchestrator.plot_shapes import Axis, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
+from orchestrator.plot_shapes import Axis, CourseLine, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
 from sweeps.metrics import is_rate
 
 STRENGTH = "constraint.alpha"
@@ -141,7 +142,8 @@ def _panel(
     edge = [point for point in points if point.role == "front" and not point.doubt]
     stairs = _staircase(edge, objectives) if len(metrics) == 2 else ()
     caption = _caption(body) + (f" · {CHOSEN}" if split else "")
-    return Panel(model, caption, body.get("note"), points, stairs, tuple(line for line in drift if line))
+    course = _courses(model, body, shaded_by)
+    return Panel(model, caption, body.get("note"), points, stairs, tuple(line for line in drift if line), course)
 
 
 def _roles(model: str, body: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Role, str]]:
@@ -188,6 +190,22 @@ def _drift(entry: Mapping[str, Any], role: Role, label: str, shaded_by: str | No
         return None
     shade = _positive(entry, shaded_by, role) if shaded_by else None
     return DriftLine(label, role, layers, tuple(cosines[layer] for layer in layers), shade)
+
+
+def _courses(model: str, body: Mapping[str, Any], shaded_by: str | None) -> tuple[CourseLine, ...]:
+    """Of the references that are trained and the front; all begin with the untouched model."""
+    untouched = body["reference"].get("base", {}).get("course", [])
+    found = []
+    for entry, role, label in _roles(model, body):
+        points = [*untouched, *(point for point in entry.get("course", ()) if point["step"] > 0)]
+        if role not in ("reference", "front") or len(points) < 2 or points[-1]["step"] == 0:
+            continue
+        cosines, log_odds = (
+            tuple(point["metrics"].get(name) for point in points) for name in (MEAN_COSINE, "safety/refusal_log_odds")
+        )
+        shade = _positive(entry, shaded_by, role) if shaded_by else None
+        found.append(CourseLine(label, role, tuple(point["step"] for point in points), cosines, log_odds, shade))
+    return tuple(found)
 
 
 def _staircase(front: Sequence[Point], objectives: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:

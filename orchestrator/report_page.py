@@ -9,7 +9,7 @@ from orchestrator.atomic import write_text
 from orchestrator.html_compared import judges_section, parts_section, versus_section
 from orchestrator.html_explained import importance_section, notes_section, prediction_section
 from orchestrator.html_tables import comparison_table, front_table, reference_table
-from orchestrator.plot_html import comparison, drift, scatter
+from orchestrator.plot_html import comparison, course, drift, scatter
 from orchestrator.plot_shapes import PlotData
 
 STYLE = """
@@ -28,6 +28,12 @@ td.number, th.number { text-align: right } td small { color: #5b6672 }
 .bar.pale { background: #c9d0d7 }
 ul.note { margin: .3rem 0; max-width: 60rem; padding-left: 2rem }
 """
+
+_COURSE = (
+    "<p>How far the refusal direction, extracted anew, has turned from that of the untouched model, and how likely the "
+    "model is to begin its answer to a harmful prompt with a refusal (dotted: as likely as not). Measured without "
+    "generation, on the prompts that the search may see. Drift is not behaviour: read both.</p>"
+)
 
 SECTIONS = (versus_section, parts_section, judges_section, importance_section, prediction_section)
 """What stands below the front and the references of a model, where there is something to show."""
@@ -48,6 +54,8 @@ def write_html(data: PlotData, front: Mapping[str, Any], path: Path) -> None:
             body.append(f'<p class="note">{escape(panel.note)}</p>')
         moved = _fragment(drift(data.shade, panel)) if panel.drift else ""
         body.append(f'<div class="panels"><div>{_fragment(scatter(data, panel))}</div><div>{moved}</div></div>')
+        if panel.course:
+            body += ["<h3>Over the course of training</h3>", _COURSE, _fragment(course(data.shade, panel))]
         body += ["<h3>The front</h3>", front_table(front, panel.model)]
         body += ["<h3>References</h3>", reference_table(front, panel.model)]
         body += [section(front, panel.model) for section in SECTIONS]

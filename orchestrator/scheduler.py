@@ -19,7 +19,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
     """Judges searched trials at their rungs against all trials of their model that were there before.
 
     A trial waits at its rung for the verdict, which goes to its slot through the broker: it then ends by itself, with
-    its own report, so that Tune keeps the actor. References and replicates have no rungs.
+    its own report, so that Tune keeps the actor. References are measured at theirs and go on; replicates have none.
 
     Args:
         spec: the sweep.
@@ -52,9 +52,10 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Send the verdicts on the rungs among the updates; Tune itself always goes on."""
+        proposal = self._searcher.proposals[trial.trial_id]
         for update in result["updates"]:
-            if update.kind == "rung" and self._pruning is not None:
-                self._judge(self._searcher.proposals[trial.trial_id], update, self._pruning)
+            if update.kind == "rung" and proposal.job.judged and self._pruning is not None:
+                self._judge(proposal, update, self._pruning)
         return str(FIFOScheduler.CONTINUE)
 
     def __getstate__(self) -> dict[str, Any]:

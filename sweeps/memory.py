@@ -5,7 +5,8 @@ bytes per number in the trial's precision (4 or 2):
 
 * weights: b P for the base model, which stays loaded; under full tuning as much again for the copy that is trained
   (``training.tuning`` starts from a whole copy even under ZeRO 3), else b T. QLoRA keeps linear layers at 4.13 bits.
-* gradients: b T, shared among the n workers from ZeRO 2 on.
+* gradients: g T, shared among the n workers from ZeRO 2 on. g is 4, since they are added up in float32; in bf16 2 where
+  ``deepspeed.overrides.data_types.grad_accum_dtype`` says bf16, else 6 at ZeRO 1, which keeps bf16 ones beside them.
 * optimizer: AdamW's two moments in float32, 8 T, and a float32 master copy, 4 T, which DeepSpeed keeps except in
   float32 without ZeRO; shared among the workers from ZeRO 1 on; on the host where ``offload_optimizer`` says cpu.
 * activations of one forward pass of micro-batch x max_length tokens: per token and layer what autograd keeps of a
@@ -137,18 +138,27 @@ def worker_memory(shape: Shape, trial: TrialConfig, workers: int) -> Memory:
         trial: how it is tuned.
         workers: ranks of the trial.
     """
-    width, stage = BYTES[trial.precision], trial.deepspeed.zero_stage
+    width, stage = BYTES[trial.precision], trial.zero_stage
     tuning = trial.tuning
     trained = shape.adapter_parameters(tuning) if isinstance(tuning, AdapterTuning) else shape.parameters
-    states = trained * (8 if stage == 0 and trial.precision == "fp32" else 12) / (workers if stage >= 1 else 1)
+    states = trained * (8 if stage == 0 else 12) / (workers if stage >= 1 else 1)
     offloaded = _offloads_optimizer(trial)
     return Memory(
         weights=_base_bytes(shape, trial) + trained * width,
-        gradients=trained * width / (workers if stage >= 2 else 1),
+        gradients=trained * _gradient_bytes(trial) / (workers if stage >= 2 else 1),
         optimizer=0.0 if offloaded else states,
         activations=_activation_bytes(shape, trial, workers),
         host=states if offloaded else 0.0,
     )
+
+
+def _gradient_bytes(trial: TrialConfig) -> int:
+    if trial.precision == "fp32":
+        return 4
+    chosen = trial.deepspeed.overrides.get("data_types", {}).get("grad_accum_dtype")
+    if chosen in ("bf16", "bfloat16"):
+        return 2
+    return 6 if trial.zero_stage == 1 and not _offloads_optimizer(trial) else 4
 
 
 def _base_bytes(shape: Shape, trial: TrialConfig) -> float:

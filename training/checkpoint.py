@@ -1,8 +1,10 @@
 """Checkpoints of a running training, from which it goes on as if it had never stopped."""
 
 import json
+import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +15,13 @@ from torch import distributed
 
 from training import engine as engines
 from training.config import FullTuning, TrialConfig
+from training.data.plan import PLAN
 from training.errors import CheckpointError
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
+
+log = logging.getLogger(__name__)
 
 LATEST_FILE = "latest"
 """Names the newest complete checkpoint."""
@@ -38,6 +43,8 @@ class Checkpointing:
     """Go on from the newest one where there is one; otherwise those found are removed and training starts over."""
     model: str = ""
     """Fingerprint of the untouched model, which a checkpoint of adapters does not contain."""
+    say: Callable[[str], None] = log.warning
+    """Told in a sentence what whoever trains should know; on rank 0."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class Checkpoints:
         self._device = device
         self._identity = Identity(trial.model_dump(mode="json"), data, where.model, engines.world_size())
         self._with_frozen = isinstance(trial.tuning, FullTuning)
-        self._any_world_size = trial.deepspeed.zero_stage == 0 and trial.precision == "fp32"
+        self._any_world_size = trial.zero_stage == 0
 
     def due(self, step: int, steps: int) -> bool:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
@@ -161,7 +168,7 @@ class Checkpoints:
     def _complete(self, directory: Path, name: str, step: int) -> None:
         partial, final = directory / (_PARTIAL + name), directory / name
         files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
-        manifest = {"step": step, **vars(self._identity), "files": files}
+        manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
         if final.exists():  # of a training that was killed between the two renames
             shutil.rmtree(final)
@@ -217,6 +224,9 @@ class Checkpoints:
         try:
             manifest = json.loads((path / MANIFEST_FILE).read_text())
             saved = Identity(**{name: manifest[name] for name in vars(self._identity)})
+            if manifest.get("plan", 1) != PLAN:
+                self._start_over(path)
+                return None
             for name, size in manifest["files"].items():
                 found = (path / name).stat().st_size
                 if found != size:
@@ -225,6 +235,14 @@ class Checkpoints:
             raise _unreadable(path, error) from error
         self._refuse_others(path, saved)
         return path, saved.world_size
+
+    def _start_over(self, path: Path) -> None:
+        """The samples of the steps to come would be others than those that the steps before left over."""
+        self.where.say(
+            f"the checkpoint {path} was made by a version that put samples into batches otherwise: this training "
+            "starts over from its first step"
+        )
+        shutil.rmtree(self.where.directory)
 
     def _refuse_others(self, path: Path, saved: Identity) -> None:
         own = self._identity

@@ -48,9 +48,20 @@ class BatchSizes:
         )
 
 
+def stage_sentence(trial: TrialConfig) -> str | None:
+    """What is said where another ZeRO stage is run than the trial asks for; none where it is the same."""
+    asked = trial.deepspeed.zero_stage
+    if trial.zero_stage == asked:
+        return None
+    return (
+        f"trial.deepspeed.zero_stage ({asked}) is run as {trial.zero_stage}: with precision bf16 DeepSpeed needs it to "
+        "count its optimizer steps rightly and to add gradients up in float32"
+    )
+
+
 def clips_by_itself(trial: TrialConfig) -> bool:
     """Whether DeepSpeed clips and reports the gradient norm; in its plain float32 path it clips and keeps no norm."""
-    return trial.deepspeed.zero_stage > 0 or trial.precision != "fp32"
+    return trial.zero_stage > 0
 
 
 def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
         "train_micro_batch_size_per_gpu": batches.micro_batch_size,
         "gradient_accumulation_steps": batches.accumulation,
         "gradient_clipping": trial.gradient_clipping if clips_by_itself(trial) else 0.0,
-        "zero_optimization": {"stage": trial.deepspeed.zero_stage},
+        "zero_optimization": {"stage": trial.zero_stage},
         "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first
         "zero_force_ds_cpu_optimizer": False,  # the same when optimizer states are offloaded
         "steps_per_print": 10**9,
@@ -67,6 +78,8 @@ def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
     }
     if trial.precision == "bf16":
         config["bf16"] = {"enabled": True}
+        # Over the forward passes of a step: a bf16 sum loses what is smaller than 1/256 of it.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
     return merged(config, trial.deepspeed.overrides)
 
 

@@ -120,8 +120,12 @@ def trained_model_of(checkpoint: Path, model: PreTrainedModel) -> nn.Module:
 
 
 def _weights(checkpoint: Path, trial: TrialConfig) -> dict[str, Tensor]:
-    """The trained weights by their name in the model, float32 where ZeRO keeps a float32 master copy."""
-    if trial.deepspeed.zero_stage == 0:
+    """The trained weights by their name in the model, float32 where ZeRO keeps a float32 master copy of its own.
+
+    Its bf16 at stage 1 has another form, which DeepSpeed's converter does not know: there the weights are those that
+    the model ran with.
+    """
+    if trial.deepspeed.zero_stage == 0 or any(checkpoint.glob("bf16_zero_*")):
         # Made by this program for itself: like any checkpoint of DeepSpeed it is a pickle.
         stored = torch.load(checkpoint / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False)
         weights = stored["module"]

@@ -99,7 +99,7 @@ def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
     return BatchPlan(np.concatenate([plan.steps for plan in plans]))
 
 
-class _Steps:
+class Steps:
     """The batches of this rank and the global counts that both terms of the loss are divided by."""
 
     def __init__(self, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, sizes: BatchSizes) -> None:
@@ -114,7 +114,13 @@ class _Steps:
         counted = constraint.counted(data.samples) if constraint is not None else data.samples.response_lengths
         self.penalised: Integers = counted[self.plan.steps].sum(axis=1)
 
+    @property
+    def undo_average(self) -> int:
+        """DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means."""
+        return self.sizes.world_size * self.sizes.accumulation
+
     def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
+        """This rank's forward passes of optimizer step ``step``."""
         sizes = self.sizes
         for chosen in self.plan.micro_batches(step, engines.rank(), sizes.world_size, sizes.micro_batch_size):
             references = None
@@ -124,7 +130,7 @@ class _Steps:
             yield _Work(self.data.samples.collate(chosen, self.row_length).to(device), references)
 
 
-def _diverged(step: int, terms: Tensor, steps: _Steps, last: Path | None) -> DivergedError:
+def _diverged(step: int, terms: Tensor, steps: Steps, last: Path | None) -> DivergedError:
     names = [
         f"task {i}" if i < steps.data.task else f"safety {i - steps.data.task}" for i in steps.plan.steps[step].tolist()
     ]
@@ -146,9 +152,10 @@ def train(
     data: TrainingSet,
     constraint: Constraint | None,
     report: Report = _never,
-    finish: Callable[[nn.Module], None] | None = None,
+    finish: Callable[["DeepSpeedEngine"], None] | None = None,
     checkpointing: Checkpointing | None = None,
     rungs: Rungs | None = None,
+    until: int | None = None,
 ) -> None:
     """Fine-tune ``model`` in place, on all ranks together.
 
@@ -158,9 +165,11 @@ def train(
         data: samples and references, the same on every rank.
         constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
-        finish: called with the trained model while the engine still holds it, for what needs ZeRO's gathering.
+        finish: called in the end with the engine, an :class:`Objective` round the trained model in it, for what needs
+            ZeRO's gathering or gradients as training has them.
         checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
+        until: optimizer steps to do of it; none does all.
 
     Raises:
         CheckpointError: the checkpoint found does not fit.
@@ -173,7 +182,8 @@ def train(
     if engines.rank() == 0:
         log.info("%s", sizes)
     device = next(model.parameters()).device
-    steps = _Steps(trial, data, constraint, sizes)
+    steps = Steps(trial, data, constraint, sizes)
+    last = trial.total_steps if until is None else until
     torch.manual_seed(trial.seed + engines.rank())  # dropout
     with ExitStack() as cleanup:
         model.train()
@@ -193,7 +203,7 @@ def train(
         if recorded is not None:
             log.info("going on after step %d", first)
             record.restore(recorded)
-        for step in range(first, trial.total_steps):
+        for step in range(first, last):
             if step == restarts_at(trial):
                 restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
@@ -201,7 +211,7 @@ def train(
                 group["lr"] = rate
             _optimizer_step(engine, trial, steps, step, record, device)
             done = step + 1
-            if (done % trial.log_every == 0 or done == trial.total_steps) and engines.decision_of_rank_zero(
+            if (done % trial.log_every == 0 or done == last) and engines.decision_of_rank_zero(
                 report(record.close(rate)), device
             ):
                 raise TrialStopped(done)
@@ -215,13 +225,13 @@ def train(
                 record.check()  # weights that are not finite must not replace a checkpoint that is
                 checkpoints.save(engine, done, record.state())
         if finish is not None:
-            finish(model)
+            finish(engine)
 
 
 def _optimizer_step(
     engine: "DeepSpeedEngine",
     trial: TrialConfig,
-    steps: _Steps,
+    steps: Steps,
     step: int,
     record: Record,
     device: torch.device,
@@ -229,18 +239,16 @@ def _optimizer_step(
     alpha = constraint_strength(step, trial)
     constrained = alpha > 0
     record.start_step(alpha, int(steps.tokens[step]))
-    # DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means.
-    undo_average = steps.sizes.world_size * steps.sizes.accumulation
     for work in steps.work(step, constrained, device):
         cross_entropy_sum, penalty_sum = engine(work.batch, work.references, constrained)
         cross_entropy = cross_entropy_sum / int(steps.response_tokens[step])
         penalty = penalty_sum / int(steps.penalised[step])
         loss = cross_entropy + alpha * penalty if constrained else cross_entropy
-        engine.backward(loss * undo_average)
+        engine.backward(loss * steps.undo_average)
         record.add(cross_entropy, penalty)
         norm = engines.step(engine, trial)
         if norm is not None:
             record.end_step(norm)
 
 
-__all__ = ["Report", "Rungs", "StepReport", "TrainingSet", "TrialStopped", "train"]
+__all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialStopped", "train"]

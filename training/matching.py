@@ -10,25 +10,28 @@ import json
 import logging
 import os
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from training import engine as engines
-from training.config import UNCONSTRAINED, DeepSpeedConfig, RandomDirectionConstraint, TrialConfig
-from training.constraints import Constraint, ForwardPass
+from training.config import UNCONSTRAINED, RandomDirectionConstraint, TrialConfig
+from training.constraints import Constraint
 from training.data.samples import Samples
 from training.deepspeed_config import BatchSizes
 from training.errors import TrainingError
-from training.loop import StepReport, TrainingSet, TrialStopped, plan_of, train
-from training.objective import response_logits
+from training.loop import Steps, TrainingSet, train
 from training.references import ReferenceValues
-from training.residual import capture
-from training.tuning import trainable
+from training.tuning import thrown_away
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
 
 STEPS = 32
 """Unconstrained steps before the gradients are measured; all of a shorter training."""
@@ -52,19 +55,34 @@ def unconstrained(trial: TrialConfig) -> TrialConfig:
         update={
             "constraint": UNCONSTRAINED,
             "steps": trial.total_steps,
-            "deepspeed": DeepSpeedConfig(zero_stage=0),  # gradients are asked for of whole weights
             "log_every": min(STEPS, trial.total_steps),
         }
     )
 
 
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """No dropout, while activations are still computed again: transformers does that in training mode alone."""
+    model.eval()
+    for module in model.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True
+    try:
+        yield
+    finally:
+        model.train()
+
+
 def gradient_norms(
-    model: nn.Module, trial: TrialConfig, data: TrainingSet, compared: Compared, first: int
+    engine: "DeepSpeedEngine", trial: TrialConfig, data: TrainingSet, compared: Compared, first: int
 ) -> list[float]:
     """Norm of the gradient of a penalty over all trained weights, for :data:`BATCHES` global batches.
 
+    The gradients are the engine's own, shared among the ranks and added up as in the training, so that this needs the
+    memory that the training needs: its optimizer steps have the learning rate 0, which moves no weight.
+
     Args:
-        model: whole on every rank; its weights and their ``grad`` are left alone.
+        engine: of a training that is over, since its optimizer's moments are spoilt.
         trial: batch sizes, packing and seed.
         data: the samples.
         compared: the penalty.
@@ -73,27 +91,28 @@ def gradient_norms(
     Returns:
         The same on every rank.
     """
+    objective = engine.module
+    model = objective.model
     device = next(model.parameters()).device
     sizes = BatchSizes.derive(trial, engines.world_size())
-    plan = plan_of(trial, data)
-    constraint = compared.constraint
-    counted = constraint.counted(data.samples)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    steps = Steps(trial, replace(data, references=compared.references), compared.constraint, sizes)
+    for group in engine.optimizer.param_groups:
+        group["lr"] = 0.0
+    # Whatever dropout an architecture has of its own is the same for all that are compared.
+    torch.manual_seed(trial.seed + engines.rank())
     norms = []
-    for step in (index % len(plan.steps) for index in range(first, first + BATCHES)):
-        total = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
-        for chosen in plan.micro_batches(step, engines.rank(), sizes.world_size, sizes.micro_batch_size):
-            batch = data.samples.collate(chosen, trial.max_length if trial.packing else None).to(device)
-            recalled = compared.references.of(chosen, list(constraint.layers)).to(device)
-            with capture(model, constraint.layers, constraint.site) as states:
-                logits = response_logits(model, batch)
-                seen = ForwardPass(batch, dict(states), recalled, logits, model)
-            penalty = constraint.penalty_sum(seen) / int(counted[plan.steps[step]].sum())
-            for sum_, part in zip(total, torch.autograd.grad(penalty, weights, allow_unused=True), strict=True):
-                if part is not None:
-                    sum_ += part.float()
-        squares = torch.stack([engines.sum_over_ranks(sum_).square().sum() for sum_ in total])
-        norms.append(float(squares.sum().sqrt()))
+    objective.constraint = compared.constraint
+    with without_dropout(model):
+        for step in (index % len(steps.plan.steps) for index in range(first, first + BATCHES)):
+            norm: Tensor | float | None = None
+            for work in steps.work(step, True, device):
+                cross_entropy, penalty = engine(work.batch, work.references, True)
+                # By the cross-entropy every trained weight has a gradient, which ZeRO relies on.
+                loss = penalty / int(steps.penalised[step]) + 0.0 * cross_entropy
+                engine.backward(loss * steps.undo_average)
+                norm = engines.step(engine, trial)
+            assert norm is not None
+            norms.append(float(norm))
     return norms
 
 
@@ -114,19 +133,16 @@ def strength_ratio(
         TrainingError: the control has no gradient.
     """
     probe, data = unconstrained(trial), TrainingSet(samples, task, None)
+    first = min(STEPS, probe.total_steps)
     medians: list[float] = []
-    with trainable(model, probe) as scratch:
 
-        def measure(report: StepReport) -> bool:
-            scratch.eval()  # no dropout in what is compared
-            for compared in (real, random):
-                medians.append(statistics.median(gradient_norms(scratch, probe, data, compared, report.step)))
-            return True
+    def measure(engine: "DeepSpeedEngine") -> None:
+        for compared in (real, random):
+            medians.append(statistics.median(gradient_norms(engine, probe, data, compared, first)))
 
-        try:
-            train(scratch, probe, data, None, measure)
-        except TrialStopped:
-            log.debug("gradient norms: refusal direction %g, random %g", *medians)
+    with thrown_away(model, probe) as scratch:
+        train(scratch, probe, data, None, finish=measure, until=first)
+    log.debug("gradient norms: refusal direction %g, random %g", *medians)
     if not (medians[0] > 0 and medians[1] > 0):
         raise TrainingError(
             f"constraint.strength (matched) cannot be measured: the median gradient norms are {medians[0]:g} for the "

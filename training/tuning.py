@@ -30,6 +30,23 @@ def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]
         yield _with_frozen_layers(copy.deepcopy(model).requires_grad_(True), trial)
 
 
+@contextmanager
+def thrown_away(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]:
+    """What the trial would train, for a training of which nothing is kept; ``model`` is afterwards what it was."""
+    if trial.zero_stage < 3:
+        with trainable(model, trial) as trained:
+            yield trained
+    else:
+        yield _whole_copy(model, trial)
+
+
+def _whole_copy(model: PreTrainedModel, trial: TrialConfig) -> nn.Module:
+    """For ZeRO 3, which takes the module it is given apart for good."""
+    scratch = copy.deepcopy(model)
+    module = attach(scratch, trial.tuning, trial.seed) if isinstance(trial.tuning, AdapterTuning) else scratch
+    return _with_frozen_layers(module, trial)
+
+
 def _with_frozen_layers(module: nn.Module, trial: TrialConfig) -> nn.Module:
     if isinstance(trial.constraint, FreezeLayersConstraint):
         freeze(module, trial.constraint)
@@ -54,7 +71,7 @@ def tuned(
     Raises:
         TrainingError: see :func:`training.loop.train`.
     """
-    if trial.deepspeed.zero_stage < 3:
+    if trial.zero_stage < 3:
         with trainable(model, trial) as trained:
             train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
             yield trained
@@ -79,15 +96,13 @@ def _trained_in_shards(
 ) -> dict[str, Tensor]:
     """The trained parameters by name, from a copy: ZeRO 3 takes the module it is given apart for good."""
     weights: dict[str, Tensor] = {}
-    scratch = copy.deepcopy(model)
-    module = attach(scratch, trial.tuning, trial.seed) if isinstance(trial.tuning, AdapterTuning) else scratch
     train(
-        _with_frozen_layers(module, trial),
+        _whole_copy(model, trial),
         trial,
         data,
         constraint,
         report,
-        finish=lambda trained: weights.update(engines.gathered_trainable(trained)),
+        finish=lambda engine: weights.update(engines.gathered_trainable(engine.module.model)),
         checkpointing=checkpointing,
         rungs=rungs,
     )

@@ -31,6 +31,7 @@ from training.data.encoding import encode_source
 from training.data.malicious import FIELD, chosen_rows, training_side
 from training.data.samples import Samples
 from training.data.sources import Split
+from training.deepspeed_config import stage_sentence
 from training.direction_extraction import Extraction, load_or_extract
 from training.errors import DataError, DirectionError, TrainingError
 from training.evaluation.drift import DriftReference
@@ -168,13 +169,18 @@ class Workbench:
             self._tell("measuring the untouched model")
             return self._measure(self.model)
         self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
+        sentence = stage_sentence(trial)
+        if sentence is not None:
+            self._warn(sentence)
         trial = self._with_matched_strength(with_recommended_layers(trial, self.causal, self.name))
         samples, task = self._training_samples(trial)
         constraint = self._constraint(trial, trial.constraint)
         training_set = TrainingSet(samples, task, self._compared_with(constraint, trial))
         checkpointing = None
         if checkpoint is not None:
-            checkpointing = Checkpointing(checkpoint, trial.checkpoint_every, model=self.model_fingerprint)
+            checkpointing = Checkpointing(
+                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn
+            )
         self._tell("setting up the engine for the first steps")
         with tuned(
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
@@ -186,6 +192,11 @@ class Workbench:
     def _tell(self, what: str) -> None:
         if engines.rank() == 0:
             self.notify(what)
+
+    def _warn(self, sentence: str) -> None:
+        log.warning("%s", sentence)
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
 
     def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
         if (precision, four_bit) == self._loaded:
@@ -285,7 +296,7 @@ class Workbench:
             def forward() -> ForwardMeasurement:
                 return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference)
 
-            found = forward() if trial.deepspeed.zero_stage == 3 else engines.from_rank_zero(forward)
+            found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
             return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
 
         return Rungs(frozenset(steps), measure_rung)

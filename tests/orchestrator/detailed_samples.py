@@ -107,6 +107,7 @@ def detailed_sweep(
                 "utility/loss": 0.9 - 0.6 * values[split][ACCURACY],
                 f"judges/kappa/{PHRASES}/{CLASSIFIER}": 0.84,
                 f"safety/unknown/{CLASSIFIER}": 0.005,
+                "safety/refusal_log_odds": 3 - 9 * rates["harmful"],
                 **{f"direction/cosine/layer_{i:02d}": 1 - 0.4 * rates["harmful"] * (i + 1) / 4 for i in range(DEPTH)},
             }
         records.append(
@@ -122,6 +123,9 @@ def detailed_sweep(
     for label, (asr, accuracy, over_refusal, _) in REFERENCES.items():
         rates = {"harmful": asr, "borderline": over_refusal, "task": accuracy}
         blank = TrialRecord(f"{model}-{label}", model, "reference", label, Status.FINISHED)
+        if label != "base":
+            history = ((150, {"train/loss": 1.0}),)
+            blank = replace(blank, rungs=_rungs(rates, random.Random(0)), history=history, trial={"seed": 0})
         add(replace(blank, started=0.0, finished=20.0), rates, luck=-1)
     drawn = []
     for number in range(trials):
@@ -148,6 +152,7 @@ def detailed_sweep(
             reason="dominated at step 50 by organism-00" if status is Status.PRUNED else None,
             error="loss became NaN" if status is Status.FAILED else None,
             seed=0,
+            history=((150, {"train/loss": 1.0}),),
             started=20.0 + 10 * (number // 2),
             finished=29.0 + 10 * (number // 2),
         )

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,19 @@ def test_a_rung_waits_for_its_verdict() -> None:
         ends = [(await broker.poll(job.id, 1, 1.0))[-1] for job in (JOB, OTHER)]
         assert [end.kind for end in ends] == ["pruned", "measured"]
         assert ends[0].reason == "dominated"
+
+    play(scene())
+
+
+def test_a_reference_waits_for_no_verdict_at_its_rungs() -> None:
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        await broker.submit(replace(JOB, judged=False))
+        await broker.next_job(0, 1.0)
+        async with asyncio.timeout(1):
+            assert not await broker.report(0, JOB.id, Update("rung", step=5))
+        await broker.report(0, JOB.id, Update("measured", step=9))
+        assert [update.kind for update in await broker.poll(JOB.id, 0, 1.0)] == ["rung", "measured"]
 
     play(scene())
 

@@ -307,12 +307,22 @@ def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
     assert len(told(play.search)) == 3, "replicates teach the front, not the search"
 
 
-def test_searched_trials_have_rungs_and_others_have_none() -> None:
+def test_searched_trials_are_judged_at_their_rungs_and_references_are_measured_at_theirs() -> None:
     spec = sweep(trials=2, seeds={"replicates_on_front": 2}, pruning={"rungs": [0.25, 0.5]})
     play = Play(searcher(spec), close_race).run()
-    assert {(p.kind, p.job.rungs) for p in play.proposals} == {("reference", ()), ("trial", (3, 6)), ("replicate", ())}
+    course = (1, 2, 3, 5, 6, 8)  # of 12 steps: 5 %, 10 %, 20 %, 40 %, 70 %, and where trials are judged
+    assert {(p.kind, p.job.rungs) for p in play.proposals if p.label != "base"} == {
+        ("reference", course),
+        ("trial", (3, 6)),
+        ("replicate", ()),
+    }
+    assert {p.kind for p in play.proposals if p.job.judged} == {"trial"}
     unpruned = Play(searcher(sweep(trials=2, pruning=None))).run()
-    assert {p.job.rungs for p in unpruned.proposals} == {()}
+    assert {(p.kind, p.job.rungs) for p in unpruned.proposals if p.label != "base"} == {
+        ("reference", (1, 2, 5, 8)),
+        ("trial", ()),
+    }
+    assert {p.job.rungs for p in unpruned.proposals if p.label == "base"} == {()}
 
 
 def test_a_settled_front_is_not_repeated() -> None:

@@ -69,17 +69,23 @@ class TestLlama3:
     def test_full_tuning_keeps_the_base_model_and_the_copy(self):
         found = worker_memory(LLAMA, trial(tuning={"type": "full"}, deepspeed={"zero_stage": 0}), workers=1)
         assert found.weights == 2 * 2 * LLAMA.parameters
-        assert found.gradients == 2 * LLAMA.parameters
+        assert found.gradients == 6 * LLAMA.parameters  # 0 is run as 1 in bf16
         assert found.optimizer == 12 * LLAMA.parameters
 
     @pytest.mark.parametrize(
-        ("stage", "gradients", "optimizer"), [(0, 1.0, 1.0), (1, 1.0, 0.25), (2, 0.25, 0.25), (3, 0.25, 0.25)]
+        ("stage", "gradients", "optimizer"), [(0, 6, 0.25), (1, 6, 0.25), (2, 1, 0.25), (3, 1, 0.25)]
     )
     def test_zero_shares_among_the_workers(self, stage, gradients, optimizer):
         full = trial(tuning={"type": "full"}, deepspeed={"zero_stage": stage})
         found = worker_memory(LLAMA, full, workers=4)
-        assert found.gradients == 2 * LLAMA.parameters * gradients
+        assert found.gradients == LLAMA.parameters * gradients
         assert found.optimizer == 12 * LLAMA.parameters * optimizer
+
+    @pytest.mark.parametrize("stage", [1, 2])
+    def test_gradients_that_are_added_up_in_bf16_take_two_bytes(self, stage):
+        overrides = {"data_types": {"grad_accum_dtype": "bf16"}}
+        full = trial(tuning={"type": "full"}, deepspeed={"zero_stage": stage, "overrides": overrides})
+        assert worker_memory(LLAMA, full, workers=1).gradients == 2 * LLAMA.parameters
 
     def test_four_bits_are_a_quarter_of_bf16_in_the_linear_layers(self):
         lora, qlora = (worker_memory(LLAMA, trial(tuning={"type": kind}), 1).weights for kind in ("lora", "qlora"))

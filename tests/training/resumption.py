@@ -16,6 +16,7 @@ from training.constraints import build_constraint
 from training.engine import start_process
 from training.errors import TrainingError
 from training.loop import StepReport, TrainingSet, TrialStopped
+from training.models import DTYPES
 from training.tuning import tuned
 
 TIMING = ("train/tokens_per_second", "train/seconds")
@@ -23,7 +24,8 @@ TIMING = ("train/tokens_per_second", "train/seconds")
 
 def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int | None = None) -> dict[str, Any]:
     """Reports by step, and the trained weights' fingerprint; ``stop`` ends it after that step's report."""
-    config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
+    config, samples, direction = trial(**changes), random_samples(60), random_direction()
+    model = tiny_llama().to(DTYPES[config.precision])
     constraint = build_constraint(config.constraint, direction, start_process())
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     reports: list[StepReport] = []

@@ -31,8 +31,15 @@ def where(directory, **changes):
 
 @pytest.mark.parametrize(
     "changes",
-    [at(LORA, 0), at(LORA, 2), at(FULL, 2), at(FULL, 3), {**at(LORA, 2), "precision": "bf16"}],
-    ids=["lora-0", "lora-2", "full-2", "full-3", "lora-2-bf16"],
+    [
+        at(LORA, 0),
+        at(LORA, 2),
+        at(FULL, 2),
+        at(FULL, 3),
+        *({**at(LORA, stage), "precision": "bf16"} for stage in (0, 2)),
+        {**at(FULL, 3), "precision": "bf16"},
+    ],
+    ids=["lora-0", "lora-2", "full-2", "full-3", "lora-0-bf16", "lora-2-bf16", "full-3-bf16"],
 )
 def test_going_on_gives_bit_for_bit_what_running_through_does(tmp_path, changes):
     changes = {**changes, "log_every": 4}
@@ -54,6 +61,22 @@ def test_a_finished_training_only_hands_out_its_model(tmp_path):
     again = run(at(LORA, 2), where(tmp_path))
     assert again["steps"] == []
     assert again["weights"] == first["weights"]
+
+
+@pytest.mark.parametrize("plan", [None, 1, 99])
+def test_a_checkpoint_of_another_plan_of_batches_starts_over_and_says_so(tmp_path, plan):
+    """Those of versions that wrote none grouped samples by length: the rest of their plan is no longer known."""
+    changes, told = at(LORA, 2), []
+    run(changes, where(tmp_path), stop=8)
+    manifest = latest(tmp_path) / MANIFEST_FILE
+    written = json.loads(manifest.read_text())
+    written.pop("plan")
+    manifest.write_text(json.dumps(written if plan is None else {**written, "plan": plan}))
+    again = run(changes, where(tmp_path, say=told.append))
+    assert again == run(changes)
+    assert len(told) == 1
+    assert "put samples into batches otherwise: this training starts over" in told[0]
+    assert latest(tmp_path) == tmp_path / "step-00000010"
 
 
 def test_the_newest_are_kept(tmp_path):

@@ -1,5 +1,7 @@
 """ProCon, its measures, and what all constraints share: positions, layers, building."""
 
+import math
+
 import pytest
 import torch
 from oracle import moved, oracle_penalty, penalty_by_hooks, references_for
@@ -65,14 +67,29 @@ def test_where_training_starts_penalty_and_gradient_vanish(norm):
 
 
 def test_changes_within_rounding_count_as_none():
-    rounding = rounding_of(torch.tensor([1.0, 100.0]), torch.float32)
-    assert rounding.tolist() == pytest.approx([16 * 2**-23, 1600 * 2**-23])
+    rounding = torch.tensor([[2e-6, 2e-4], [2e-6, 2e-4]])
     change = torch.tensor([[1e-6, 1e-4], [3e-6, 3e-4]])
     reference = torch.tensor([[0.0, 0.0], [0.0, 1.0]])
     kept = beyond_rounding(change, reference, rounding, torch.float32)
     assert kept.flatten().tolist() == pytest.approx([0, 0, 3e-6, 3e-4])
     # fp16 keeps 1.0 to half of 2^-10, which 3e-4 is below.
     assert beyond_rounding(change, reference, rounding, torch.float16)[1, 1] == 0
+
+
+def test_rounding_is_that_of_the_models_own_number_format():
+    states = torch.tensor([[[3.0, 40.0, 500.0, 6.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]]])
+    where, unit = torch.tensor([0, 2]), torch.tensor([0.8, 0.6, 0.0, 0.0])
+    spread = torch.tensor([math.hypot(2.4, 24.0), 1.0])  # the large third component has no share in the projection
+    for kept, weights, eps in (
+        (torch.float32, torch.float32, 2**-23),
+        (torch.bfloat16, torch.bfloat16, 2**-7),
+        (torch.float16, torch.float16, 2**-10),
+        (torch.float32, torch.bfloat16, 2**-7),
+    ):
+        found = rounding_of(states.to(kept), where, unit, weights, blocks=9)
+        assert found.tolist() == pytest.approx((4 * 3 * (eps + 2 * 2**-23) * spread).tolist())
+    several = rounding_of(states, where, torch.stack([unit, unit.flip(0)]), torch.float32, blocks=1)
+    assert several[:, 0].tolist() == pytest.approx((12 * 2**-23 * spread).tolist())
 
 
 @pytest.mark.parametrize("row_length", [None, 24], ids=["padded", "packed"])

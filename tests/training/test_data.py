@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from functools import partial
@@ -12,7 +13,8 @@ from pydantic import ValidationError
 from training.config import TrialConfig
 from training.config.data import Source, SplitSource
 from training.data import check_source, load_split
-from training.data.plan import BatchPlan, group_by_length, mix
+from training.data.packing import first_fit_decreasing
+from training.data.plan import BatchPlan, balance, mix
 from training.data.samples import Samples
 from training.errors import DataError
 
@@ -181,23 +183,74 @@ class TestPlan:
         return BatchPlan.make(task=40, safety=10, share=share, lengths=lengths, steps=steps, batch_size=8, seed=seed)
 
     def test_share_of_safety_samples_is_exact(self):
-        order = mix(40, 10, 0.25, 400, seed=0)
-        assert (order >= 40).sum() == 100
+        order, quotas = mix(40, 10, 0.25, 50, 8, seed=0)
+        assert (order >= 40).sum() == quotas.sum() == 100
         # Every pass visits each sample once before any repeats.
         assert set(np.bincount(order[order >= 40] - 40)) == {10}
         assert set(np.bincount(order[order < 40])) <= {7, 8}
+
+    @pytest.mark.parametrize("share", [0.02, 0.1, 0.3])
+    @pytest.mark.parametrize("count", [None, 7])
+    def test_every_batch_has_its_share_of_safety_samples(self, share, count):
+        """Grouped by length alone, which safety samples have in common, most batches would have none."""
+        lengths = np.concatenate([np.random.default_rng(0).integers(20, 200, 300), np.full(30, 25)])
+        share, count = (share, None) if count is None else (0.0, 300 * 7 // 100)
+        plan = BatchPlan.make(
+            task=300, safety=30, share=share, count=count, lengths=lengths, steps=60, batch_size=16, seed=3
+        )
+        safety = (plan.steps >= 300).sum(axis=1)
+        expected = 16 * (share if count is None else count / (300 + count))
+        assert set(safety) <= {math.floor(expected), math.ceil(expected)}
+        assert safety.sum() == round(60 * expected)
+        # Of a part of the training as well: a warm-up sees as many of them as the rest.
+        assert abs(safety[:32].sum() - 32 * expected) <= 1
+
+    def test_the_task_samples_and_their_order_do_not_change_with_the_share_of_safety_samples(self):
+        without, some = (mix(40, 10, share, 10, 8, seed=0)[0] for share in (0.0, 0.25))
+        assert np.array_equal(some[some < 40], without[: (some < 40).sum()])
 
     def test_same_seed_same_batches_other_seed_others(self):
         assert np.array_equal(self.plan(1).steps, self.plan(1).steps)
         assert not np.array_equal(self.plan(1).steps, self.plan(2).steps)
 
-    def test_grouping_by_length_keeps_every_sample(self):
-        order = mix(40, 10, 0.25, 160, seed=0)
-        lengths = np.arange(50)
-        grouped = group_by_length(order, lengths, 8, seed=0)
-        assert sorted(grouped.ravel()) == sorted(order)
-        spread = np.ptp(lengths[grouped], axis=1).mean()
-        assert spread < np.ptp(lengths[order.reshape(-1, 8)], axis=1).mean() / 2
+    @pytest.mark.parametrize("share", [0.0, 0.25])
+    @pytest.mark.parametrize("steps", [1, 7, 20])
+    def test_balancing_keeps_every_sample_in_its_window(self, share, steps):
+        order, quotas = mix(40, 10, share, steps, 8, seed=0)
+        balanced = balance(order, quotas, np.arange(50) % 13 + 1, 8, seed=0)
+        for start in range(0, steps, 8):
+            assert sorted(balanced[start : start + 8].ravel()) == sorted(order[8 * start : 8 * (start + 8)])
+
+    @pytest.mark.parametrize("packed", [False, True])
+    def test_batches_have_similar_numbers_of_tokens_and_little_padding(self, packed):
+        """Against batches grouped by length and batches drawn at random, on lengths as instructions have them."""
+        draw = np.random.default_rng(0)
+        lengths = np.clip(np.exp(draw.normal(4.6, 0.55, 4000)), 20, 512).astype(np.int64)
+        order, quotas = mix(3800, 200, 0.05, 120, 32, seed=0)
+        drawn = order.reshape(-1, 32)
+        drawn = np.take_along_axis(drawn, np.argsort(lengths[drawn], axis=1), axis=1)
+        windows = order.reshape(-1, 256)
+        grouped = np.take_along_axis(windows, np.argsort(lengths[windows], axis=1), axis=1).reshape(-1, 32)
+        balanced = balance(order, quotas, lengths, 32, seed=0)
+
+        def spread(steps):
+            tokens = lengths[steps].sum(axis=1)
+            return tokens.std() / tokens.mean()
+
+        def computed(steps, micro):
+            """Tokens computed with over real ones."""
+            parts = steps.reshape(-1, micro)
+            if packed:
+                rows = [first_fit_decreasing(lengths[part], 512)[0].max() + 1 for part in parts]
+                return 512 * sum(rows) / lengths[steps].sum()
+            return micro * lengths[parts].max(axis=1).sum() / lengths[steps].sum()
+
+        assert spread(balanced) < 0.05 < 0.5 < spread(grouped)
+        if packed:
+            assert computed(balanced, 32) < computed(grouped, 32) * 1.01
+        else:
+            assert computed(balanced, 4) < 1.1
+            assert computed(balanced, 32) < 0.8 * computed(drawn, 32)
 
     def test_ranks_and_accumulation_share_each_global_batch(self):
         plan = self.plan()
@@ -207,16 +260,16 @@ class TestPlan:
             assert sorted(np.concatenate(parts)) == sorted(plan.steps[step])
 
     def test_a_count_joins_that_many_distinct_safety_samples_as_one_data_set(self):
-        order = mix(40, 10, 0.0, 460, seed=0, count=6)
+        order, _ = mix(40, 10, 0.0, 46, 10, seed=0, count=6)
         safety = order[order >= 40]
         assert len(safety) == 60  # 6 of 46 in every pass
         assert set(np.unique(safety, return_counts=True)[1]) == {10}
-        assert np.array_equal(order, mix(40, 10, 0.0, 460, seed=0, count=6))
-        assert (mix(40, 10, 0.0, 400, seed=0, count=0) < 40).all()
+        assert np.array_equal(order, mix(40, 10, 0.0, 46, 10, seed=0, count=6)[0])
+        assert (mix(40, 10, 0.0, 40, 10, seed=0, count=0)[0] < 40).all()
 
     def test_more_safety_samples_than_there_are_is_refused(self):
         with pytest.raises(DataError, match=r"safety_count \(11\) asks for more .*lower it to 10 at most"):
-            mix(40, 10, 0.0, 400, seed=0, count=11)
+            mix(40, 10, 0.0, 40, 10, seed=0, count=11)
 
     def test_count_and_share_exclude_each_other(self):
         with pytest.raises(ValidationError, match=r"safety_count \(5\) and safety_share \(0.1\) exclude each other"):
@@ -224,9 +277,9 @@ class TestPlan:
 
     def test_missing_samples_are_refused(self):
         with pytest.raises(DataError, match=r"safety_share \(0\.25\)"):
-            mix(40, 0, 0.25, 400, seed=0)
+            mix(40, 0, 0.25, 40, 10, seed=0)
         with pytest.raises(DataError, match=r"data\.task"):
-            mix(0, 10, 0.25, 400, seed=0)
+            mix(0, 10, 0.25, 40, 10, seed=0)
 
 
 class TestSamples:

@@ -50,8 +50,9 @@ def test_deepspeed_accepts_the_derived_configuration(process, stage, precision):
     assert parsed.gradient_accumulation_steps == 4
     # In its plain float32 path DeepSpeed keeps no norm, so we clip there.
     assert parsed.gradient_clipping == (0 if stage == 0 and precision == "fp32" else 0.7)
-    assert parsed.zero_config.stage == stage
+    assert parsed.zero_config.stage == (max(stage, 1) if precision == "bf16" else stage)
     assert parsed.bfloat16_config.enabled == (precision == "bf16")
+    assert parsed.grad_accum_dtype == ("fp32" if precision == "bf16" else None)
 
 
 def test_the_switch_against_the_shared_memory_build_still_exists(process):

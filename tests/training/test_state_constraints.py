@@ -81,7 +81,7 @@ def test_subspace_agrees_with_a_naive_pass_of_two_models(site, tokens, row_lengt
         random_samples(),
         orthonormal(),
     )
-    constraint = Subspace(unit, torch.ones(3), [0, 1], tokens, CPU, layer_reduction="mean")
+    constraint = Subspace(unit, [0, 1], tokens, CPU, layer_reduction="mean")
     expected = 0.0
     for layer in layers:
         entry = entry_of(config, layer)
@@ -93,7 +93,7 @@ def test_subspace_agrees_with_a_naive_pass_of_two_models(site, tokens, row_lengt
 def test_subspace_of_every_direction_is_feature_l2():
     initial, current, samples = tiny_llama().double(), moved(tiny_llama().double()), random_samples()
     everything = torch.eye(16, dtype=torch.float64).expand(3, 16, 16).contiguous()
-    subspace = Subspace(everything, torch.zeros(3), [0, 2], "response", CPU)
+    subspace = Subspace(everything, [0, 2], "response", CPU)
     whole = FeatureL2(initial, [0, 2], "block_output", "response")
     found = [penalty_by_hooks(one, initial, current, samples, INDICES) for one in (subspace, whole)]
     assert found[0] == pytest.approx(found[1])

@@ -8,6 +8,7 @@ from training.config import TrialConfig
 from training.constraints import build_constraint
 from training.engine import start_process
 from training.loop import StepReport, TrainingSet
+from training.models import DTYPES
 from training.tuning import tuned
 
 
@@ -26,7 +27,8 @@ def trial(**changes: Any) -> TrialConfig:
 
 def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     """Losses and penalties by step, and a checksum of the weights that came out."""
-    config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
+    config, samples, direction = trial(**changes), random_samples(60), random_direction()
+    model = tiny_llama().to(DTYPES[config.precision])
     device = start_process()
     constraint = build_constraint(config.constraint, direction, device)
     data = TrainingSet(samples, 40, references_of(model, samples, direction))

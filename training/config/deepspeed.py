@@ -49,7 +49,7 @@ class DeepSpeedConfig(Config):
     """What DeepSpeed is told beyond batch sizes, precision and clipping, which follow from the trial."""
 
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """ZeRO stage: 0 replicates, 1 shards optimizer states, 2 gradients too, 3 parameters too."""
+    """ZeRO stage: 0 replicates, 1 shards optimizer states, 2 gradients too, 3 parameters too. In bf16, 0 runs as 1."""
     overrides: dict[str, Any] = Field(default_factory=dict)
     """Merged into the generated configuration at every depth, e.g. ``{zero_optimization: {offload_optimizer:
     {device: cpu}}}``; what follows from the trial is refused."""

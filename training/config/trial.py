@@ -83,6 +83,16 @@ class TrialConfig(Config):
         return math.ceil(epochs * samples / self.batch_size - 1e-9)
 
     @property
+    def zero_stage(self) -> Literal[0, 1, 2, 3]:
+        """The ZeRO stage that is run: in bf16 at least 1.
+
+        At stage 0 DeepSpeed's bf16 begins with an optimizer step of its own, on gradients of 0, and cannot add
+        gradients up in float32.
+        """
+        stage = self.deepspeed.zero_stage
+        return 1 if stage == 0 and self.precision == "bf16" else stage
+
+    @property
     def total_steps(self) -> int:
         """Optimizer steps in all: ``steps``, and before them the constraint's warm-up where it is extra."""
         return self.steps + self.constraint.extra_steps

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.config import ProConConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import Norm, beyond_rounding, drift_sum, held_projections, rounding_of
+from training.constraints.drift import Norm, beyond_rounding, drift_sum, held_projections
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
@@ -64,7 +64,6 @@ class ProCon(Constraint):
         self.averages_over = "samples" if per_sample else "tokens"
         self.units = unit[list(layers)].to(device)
         separations = separation[list(layers)].to(device, self.units.dtype)
-        self.rounding = rounding_of(separations, self.units.dtype)
         self.scales = separations if scaled else torch.ones_like(separations)
         self.reference_precision = reference_precision
 
@@ -77,9 +76,10 @@ class ProCon(Constraint):
         references = forward.references
         assert isinstance(references, Tensor), "ProCon was built without reference projections"
         where = positions_of(forward.batch, self.tokens)
-        projections = held_projections(forward.states, self.layers, where.index, self.units)
-        change = torch.stack(projections, dim=1) - references
-        change = beyond_rounding(change, references, self.rounding, self.reference_precision) / self.scales
+        projections, rounding = held_projections(
+            forward.states, self.layers, where.index, self.units, forward.logits.dtype
+        )
+        change = beyond_rounding(projections - references, references, rounding, self.reference_precision) / self.scales
         total = drift_sum(change, self.measure.norm, where.sample, self.measure.token_reduction)
         return total / len(self.layers) if self.measure.layer_reduction == "mean" else total
 

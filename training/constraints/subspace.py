@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.config import SubspaceConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import beyond_rounding, held_projections, rounding_of
+from training.constraints.drift import beyond_rounding, held_projections
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
@@ -59,7 +59,6 @@ class Subspace(Constraint):
     def __init__(
         self,
         unit: Tensor,
-        separation: Tensor,
         layers: Sequence[int],
         tokens: Tokens,
         device: torch.device,
@@ -72,7 +71,6 @@ class Subspace(Constraint):
 
         Args:
             unit: ``[all layers, directions, d_model]`` with orthonormal rows in every layer.
-            separation: ``[all layers]`` distance between the class means.
             layers: 0-based indices of those that are held.
             tokens: where.
             device: where the model is trained.
@@ -84,8 +82,6 @@ class Subspace(Constraint):
         self.layers, self.tokens = layers, tokens
         self.averages_over = "tokens" if token_reduction == "mean" else "samples"
         self.units = unit[list(layers)].to(device)
-        rounding = rounding_of(separation[list(layers)].to(device, self.units.dtype), self.units.dtype)
-        self.rounding = rounding.repeat_interleave(unit.shape[1])
         self.weight = 1 / len(layers) if layer_reduction == "mean" else 1.0
         self.reference_precision = reference_precision
 
@@ -98,9 +94,10 @@ class Subspace(Constraint):
         references = forward.references
         assert isinstance(references, Tensor), "the subspace was built without reference projections"
         where = positions_of(forward.batch, self.tokens)
-        projections = held_projections(forward.states, self.layers, where.index, self.units)
-        change = torch.cat(projections, dim=1) - references
-        change = beyond_rounding(change, references, self.rounding, self.reference_precision)
+        projections, rounding = held_projections(
+            forward.states, self.layers, where.index, self.units, forward.logits.dtype
+        )
+        change = beyond_rounding(projections - references, references, rounding, self.reference_precision)
         return change.square().sum() * self.weight
 
 
@@ -111,10 +108,9 @@ def build(config: SubspaceConstraint, materials: Materials) -> Subspace:
     harmful, harmless = (
         last_prompt_states(initial.model, initial.tokenizer, prompts) for prompts in (initial.harmful, initial.harmless)
     )
-    unit, separation = refusal_subspace(harmful, harmless, config.rank)
+    unit, _ = refusal_subspace(harmful, harmless, config.rank)
     return Subspace(
         unit,
-        separation,
         layers,
         config.tokens,
         materials.device,
