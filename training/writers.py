@@ -9,9 +9,11 @@ convolution or a recurrence.
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from training.errors import ModelError
 from training.evaluation.batching import measuring
@@ -40,6 +42,10 @@ class _Trace:
     """The parts that write, once it has ended; none where they do not explain its output."""
 
 
+_FOUND: WeakKeyDictionary[nn.Module, list[list[str]]] = WeakKeyDictionary()
+"""By model: a causal check asks once per layer and condition, and an architecture does not change."""
+
+
 def residual_writers(model: nn.Module) -> list[list[nn.Module]]:
     """The parts of every decoder layer whose outputs are added to the residual stream, by one forward pass.
 
@@ -51,6 +57,13 @@ def residual_writers(model: nn.Module) -> list[list[nn.Module]]:
     """
     base = base_model(model)
     layers = list(decoder_layers(base))
+    if base not in _FOUND:
+        _FOUND[base] = _by_kind(layers, _traced(base, layers))
+    return [[layer.get_submodule(name) for name in names] for layer, names in zip(layers, _FOUND[base], strict=True)]
+
+
+def _traced(base: PreTrainedModel, layers: list[nn.Module]) -> list[_Trace]:
+    """One forward pass over random tokens."""
     traces = [_Trace() for _ in layers]
     handles = []
 
@@ -88,10 +101,10 @@ def residual_writers(model: nn.Module) -> list[list[nn.Module]]:
     finally:
         for handle in handles:
             handle.remove()
-    return _by_kind(layers, traces)
+    return traces
 
 
-def _by_kind(layers: list[nn.Module], traces: list[_Trace]) -> list[list[nn.Module]]:
+def _by_kind(layers: list[nn.Module], traces: list[_Trace]) -> list[list[str]]:
     """Writers per layer; layers that are built alike share them, so that one that hardly writes is not taken for mute.
 
     Raises:
@@ -107,7 +120,7 @@ def _by_kind(layers: list[nn.Module], traces: list[_Trace]) -> list[list[nn.Modu
                 "set direction.causal=null to go on without the causal check"
             )
         names[kind].update(dict.fromkeys(trace.found))
-    return [[layer.get_submodule(name) for name in names[kind]] for layer, kind in zip(layers, kinds, strict=True)]
+    return [list(names[kind]) for kind in kinds]
 
 
 def _rows(hidden: Tensor) -> Tensor:
@@ -124,20 +137,21 @@ def _explained(before: Tensor, parts: list[tuple[str, Tensor]], after: Tensor, d
     scale = after.double().abs() + before.double().abs()
     weight = 1 / (scale + 1e-2 * scale.square().mean().sqrt())
     names = ["", *[name for name, _ in parts]]
-    columns = torch.stack([(one.double() * weight).flatten() for one in (before, *[out for _, out in parts])])
-    target = (after.double() * weight).flatten()
-    norms = columns.norm(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    columns = columns / norms[:, None]
-    products, towards = (columns @ columns.T).cpu(), (columns @ target).cpu()
-    columns, target = columns.cpu(), target.cpu()
+    table = torch.stack(
+        [(one.double() * weight).flatten() for one in (before, *[out for _, out in parts], after)], dim=1
+    )
+    # Of the thousands of rows a triangle is left in which every fit has the same error.
+    triangle = torch.linalg.qr(table, mode="r").R.cpu()
+    columns, target = triangle[:, :-1], triangle[:, -1]
+    columns = columns / columns.norm(dim=0).clamp(min=torch.finfo(torch.float64).tiny)
 
     def error(kept: list[int]) -> float:
         """Squared error of the best fit by ``kept``."""
-        inverse = torch.linalg.pinv(products[kept][:, kept], hermitian=True, rtol=1e-12)
-        return float((target - (inverse @ towards[kept]) @ columns[kept]).square().sum())
+        chosen = columns[:, kept]
+        return float((target - chosen @ (torch.linalg.pinv(chosen, rtol=1e-10) @ target)).square().sum())
 
-    unit = torch.finfo(dtype).eps ** 2 * target.numel()
-    kept = list(range(len(columns)))
+    unit = torch.finfo(dtype).eps ** 2 * after.numel()
+    kept = list(range(len(names)))
     least = error(kept)
     if least > _EXPLAINED**2 * unit:
         return None

@@ -134,7 +134,7 @@ def _tiny_hybrid():
     settings = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
     return Lfm2ForCausalLM(
-        Lfm2Config(**settings, **heads, layer_types=["conv", "full_attention"], block_auto_adjust_ff_dim=False)
+        Lfm2Config(**settings, **heads, layer_types=["full_attention", "conv"], block_auto_adjust_ff_dim=False)
     ).eval()
 
 

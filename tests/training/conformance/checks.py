@@ -222,7 +222,7 @@ def trains_adapters(architecture: Architecture) -> str:
     except ModelError as error:
         return f"refused: {error}"
     assert found.gain > 0.01
-    return "yes" if found.note is None else f"yes, but {found.note}"
+    return "yes" if found.note is None else f"yes, but {found.note.rpartition(' (')[0]}"
 
 
 def trains_everything(architecture: Architecture) -> str:
