@@ -99,8 +99,8 @@ def probabilities(
     """How probable it is that each trial belongs to the front, by id, given few select prompts and few seeds.
 
     A trial that has not finished with every objective is left out, and so is one whose probability is not known, since
-    nothing is of the error of an objective. See :func:`sweeps.replicates.probability_on_front`; ``over_seeds`` is the standard deviation of a rate
-    over training seeds that is allowed for besides.
+    nothing is of the error of an objective. See :func:`sweeps.replicates.probability_on_front`; ``over_seeds`` is the
+    standard deviation of a rate over training seeds that is allowed for besides.
     """
     able = [one for one in standings if one.feasible is not None]
     rows = [candidate(objectives, rules, one).allowing_for(over_seeds) for one in able]

@@ -175,7 +175,7 @@ def _seconds_left(
 ) -> float | None:
     """Mean time of the trials that came to an end x those to come, shared by the slots; what runs counts in part.
 
-    Of replicates, as many are to come as the present front's members would need.
+    Of replicates, as many are to come as the present front's members and the trained references would need.
     """
     times: list[float] = [
         trial.ended["time"] - trial.since
@@ -185,7 +185,8 @@ def _seconds_left(
     if not times:
         return None
     begun = Counter(trial.started["kind"] == "replicate" for trial in found if trial.status is not Status.STOPPED)
-    repeats = max(0, spec.seeds.replicates_on_front - 1) * sum(len(front) for front in fronts.values())
+    repeated = sum(len(front) + len(REFERENCES) - 1 for front in fronts.values() if front)
+    repeats = max(0, spec.seeds.replicates_on_front - 1) * repeated
     part = sum(1 - one.step / one.steps if one.steps else 0.5 for one in running)
     to_come = max(0, _planned(spec) - begun[False]) + max(0, repeats - begun[True])
     return (to_come + part) * sum(times) / len(times) / slots

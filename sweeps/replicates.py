@@ -130,10 +130,10 @@ def probability_on_front(candidates: Sequence[Candidate], goals: Sequence[Goal],
     """How probable it is that each candidate is on the front, from ``DRAWS`` parametric bootstrap draws.
 
     Rates are drawn from their Jeffreys posterior Beta(successes + 1/2, failures + 1/2), means over samples from the
-    normal distribution of their standard error, and what only a few seeds tell of from Student's t. What the rules bound
-    is drawn likewise: a trial is off the front, and beats nobody, in the draws in which it breaks one. A trial with an
-    objective whose error is not known has no probability; while such a trial is near the front, no trial has one, since
-    it may be on either side of them.
+    normal distribution of their standard error, and what only a few seeds tell of from Student's t. What the rules
+    bound is drawn likewise: a trial is off the front, and beats nobody, in the draws in which it breaks one. A trial
+    with an objective whose error is not known has no probability; while such a trial is near the front, no trial has
+    one, since it may be on either side of them.
 
     Args:
         candidates: all that could be on the front.
