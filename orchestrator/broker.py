@@ -37,11 +37,13 @@ class Update:
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """(successes, total) behind every metric that is a rate."""
     errors: dict[str, float] = field(default_factory=dict)
-    """Standard errors of the means measured at a rung."""
+    """Standard error over samples of every metric that is a mean over samples."""
     select_metrics: dict[str, float] = field(default_factory=dict)
     """Of a finished trial, what the search may see."""
     select_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """(successes, total) behind ``select_metrics``."""
+    select_errors: dict[str, float] = field(default_factory=dict)
+    """Standard errors of those of them that are means over samples."""
     error: str | None = None
     """Why it failed."""
     reason: str | None = None

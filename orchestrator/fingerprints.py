@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from training.config import DataConfig, ModelConfig, Source
+from training.config import DataConfig, EvaluationConfig, ModelConfig, Source
 from training.errors import TrainingError
 
 _ENDS = 2**20
@@ -20,6 +20,12 @@ def paths_of(source: Source) -> list[str]:
     """Everything that a source reads: local paths, Hub ids, embedded sets."""
     parts = [source.path, source.train.path if source.train else None, source.test.path if source.test else None]
     return [path for part in parts if part is not None for path in ([part] if isinstance(part, str) else part)]
+
+
+def judge_hashes(evaluation: EvaluationConfig) -> dict[str, str | None]:
+    """What tells one version of each model that judges from another, by its path or Hub id."""
+    models = [getattr(judge, "model", None) for judge in evaluation.judges if judge.type != "endpoint"]
+    return {path: model_hash(ModelConfig(name="judge", path=path)) for path in dict.fromkeys(models) if path}
 
 
 def model_hash(model: ModelConfig, data: DataConfig | None = None) -> str | None:

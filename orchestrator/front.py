@@ -94,6 +94,7 @@ def _model(
     front = [p for p in finished if standing[p.record.id].on_front]
     kept = [p for p in front if on_report[p.record.id].feasible]
     metrics = [o.metric for o in objectives]
+    compared = versus(front, references, metrics, answers) if answers else {}
     model: dict[str, Any] = {
         "hypervolume": _volume(objectives, [p.metrics for p in kept]),
         "front": [p.record.id for p in front],
@@ -107,7 +108,7 @@ def _model(
                 "p_on_front": probability.get(p.record.id),
                 "feasible": standing[p.record.id].feasible,
                 "on_report": _on_report(objectives, p, kept, on_report.get(p.record.id)),
-                **({"versus": versus(p, references, metrics, answers)} if answers and p in front else {}),
+                **({"versus": compared[p.record.id]} if p.record.id in compared else {}),
             }
             for p in trials
         ],

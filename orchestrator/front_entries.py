@@ -4,11 +4,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.pooling import Pooled, mean_metrics
+from orchestrator.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics
 from orchestrator.prediction import MEAN_OVER_LAYERS, with_means
 from orchestrator.records import RungRecord, TrialRecord
-from orchestrator.search_view import seen_counts, seen_metrics
-from sweeps.statistics import wilson_interval
+from orchestrator.search_view import seen_counts, seen_errors, seen_metrics
+from sweeps.statistics import interval_of_mean, wilson_interval
 
 COSINE, DISPLACEMENT = (f"direction/{name}{MEAN_OVER_LAYERS}" for name in ("cosine", "displacement"))
 COURSE_METRICS = (COSINE, DISPLACEMENT, "safety/refusal_log_odds", "safety/refusal_unlikely")
@@ -18,10 +18,10 @@ COURSE_METRICS = (COSINE, DISPLACEMENT, "safety/refusal_log_odds", "safety/refus
 def entry(pooled: Pooled) -> dict[str, Any]:
     """What references and trials have in common.
 
-    ``metrics``, ``intervals`` and ``counts`` are of the report prompts, over all seeds; ``select`` is what the front is
-    chosen by, the same of the select prompts; ``seeds`` lists every seed where there are several, the first being the
-    one that the search saw; ``rungs`` is the last rung of a trial that has one; ``course`` is what was measured of that
-    first seed on its way and in the end, on the select prompts.
+    ``metrics``, ``intervals``, ``counts`` and ``errors`` are of the report prompts, over all seeds; ``select`` is what
+    the front is chosen by, the same of the select prompts; ``seeds`` lists every seed where there are several, the
+    first being the one that the search saw; ``rungs`` is the last rung of a trial that has one; ``course`` is what was
+    measured of that first seed on its way and in the end, on the select prompts.
     """
     record = pooled.record
     found: dict[str, Any] = {
@@ -30,6 +30,7 @@ def entry(pooled: Pooled) -> dict[str, Any]:
         "metrics": finite(pooled.metrics),
         "intervals": {name: list(interval) for name, interval in pooled.intervals.items()},
         "counts": {name: list(count) for name, count in pooled.counts.items()},
+        "errors": dict(pooled.errors),
         "select": _select(pooled.seeds or (record,)),
         "replicates": len(pooled.seeds),
     }
@@ -67,11 +68,14 @@ def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
     counts = [seen_counts(seed) for seed in seeds]
     shared = [name for name in counts[0] if all(name in one for one in counts)]
     intervals = {name: [wilson_interval(*one[name]) for one in counts] for name in shared}
+    metrics = [seen_metrics(seed) for seed in seeds]
+    means = intervals_of_means(estimates_of_means(metrics, counts, [seen_errors(seed) for seed in seeds]))
     return {
-        "metrics": finite(mean_metrics([seen_metrics(seed) for seed in seeds])),
+        "metrics": finite(mean_metrics(metrics)),
         "intervals": {
             name: [min(low for low, _ in found), max(high for _, high in found)] for name, found in intervals.items()
-        },
+        }
+        | {name: list(interval) for name, interval in means.items()},
         "counts": {name: [sum(part) for part in zip(*(one[name] for one in counts), strict=True)] for name in shared},
     }
 
@@ -94,7 +98,7 @@ def _course(record: TrialRecord) -> list[dict[str, Any]]:
 def _rung(rung: RungRecord) -> dict[str, Any]:
     intervals = {name: wilson_interval(*count) for name, count in rung.counts.items()}
     intervals |= {
-        name: (rung.metrics[name] - 1.96 * error, rung.metrics[name] + 1.96 * error)
+        name: interval_of_mean(rung.metrics[name], error)
         for name, error in rung.errors.items()
         if name in rung.metrics and math.isfinite(error)
     }
@@ -112,5 +116,6 @@ def _seed(record: TrialRecord) -> dict[str, Any]:
         "status": str(record.status),
         "metrics": finite(record.metrics),
         "counts": {name: list(count) for name, count in record.counts.items()},
+        "errors": dict(record.errors),
         "select": _select([record]),
     }

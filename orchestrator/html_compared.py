@@ -1,6 +1,6 @@
 """Sections of ``front.html`` that compare: with the references, among prompt sets, among judges."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -33,7 +33,7 @@ def versus_section(front: Mapping[str, Any], model: str) -> str:
     explained = (
         f"Both models answered the same prompts (up to {prompts}), so the difference is paired: 95 % interval by "
         "bootstrap over prompts (and seeds, where there are several), p by McNemar's exact test (the bootstrap where "
-        "there are several seeds), not corrected for the number of comparisons; bold below 0.05."
+        f"there are several seeds). {_family(members)}"
     )
     return f'<h3>Against the references, prompt by prompt</h3>{table(head, rows)}<p class="quiet">{explained}</p>'
 
@@ -88,9 +88,25 @@ def _difference(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return ""
     value, p = f"{found['difference']:+.3f}", found["p_value"]
-    test = f"p {'&lt; 0.001' if p < 0.001 else f'{p:.3f}'}"
-    shown = f"<b>{value}</b>" if p < 0.05 else value
+    adjusted = found.get("p_adjusted")  # reports written before there were any are still read
+    test = f"p {_p_value(p)}" + ("" if adjusted is None else f", adjusted {_p_value(adjusted)}")
+    shown = f"<b>{value}</b>" if (p if adjusted is None else adjusted) < 0.05 else value
     return f"{shown}<br><small>{found['low']:+.3f} to {found['high']:+.3f}, {test}</small>"
+
+
+def _p_value(p: float) -> str:
+    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _family(members: Sequence[Mapping[str, Any]]) -> str:
+    """How many comparisons the p-values belong to."""
+    compared = [one for trial in members for found in trial["versus"].values() for one in found.values()]
+    if "comparisons" not in compared[0]:
+        return "The p-values are not corrected for their number; bold below 0.05."
+    return (
+        f"Each p is as if it were the only comparison; this table has {compared[0]['comparisons']}, and the adjusted "
+        "one counts them all (Holm); bold where that is below 0.05."
+    )
 
 
 def _part(name: str) -> str:

@@ -205,8 +205,10 @@ def _what_ended(ended: Event | None) -> dict[str, Any]:
     return {
         "metrics": ended["metrics"],
         "counts": _pairs(ended["counts"]),
+        "errors": ended.get("errors", {}),
         "select_metrics": ended.get("select_metrics", {}),
         "select_counts": _pairs(ended.get("select_counts", {})),
+        "select_errors": ended.get("select_errors", {}),
         "error": ended["error"],
         "unprepared": ended.get("unprepared", False),
         "reason": ended.get("reason"),

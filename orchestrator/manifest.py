@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from orchestrator.fingerprints import data_hashes, model_hash
+from orchestrator.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.machine import find_gpus
 from orchestrator.versions import versions
 from sweeps.spec import SweepSpec
@@ -21,6 +21,7 @@ def manifest(spec: SweepSpec) -> dict[str, Any]:
         "git": _git_commit(),
         "data": data_hashes(spec.data),
         "models": {model.name: model_hash(model, spec.data) for model in spec.models},
+        "judges": judge_hashes(spec.evaluation),
         "seeds": {"trial": spec.trial.seed, "searcher": spec.searcher.seed, "evaluation": spec.evaluation.seed},
         "hardware": hardware(),
     }

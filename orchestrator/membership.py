@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from orchestrator.pooling import Seeds, by_trial, mean_metrics
 from orchestrator.records import TrialRecord
-from orchestrator.search_view import seen_counts, seen_metrics
+from orchestrator.search_view import seen_counts, seen_errors, seen_metrics
 from sweeps.objectives import FeasibilityRule, Objective
 from sweeps.pareto import non_dominated
 from sweeps.replicates import Candidate, Estimate, estimate_over_seeds, probability_on_front
@@ -98,16 +98,14 @@ def probabilities(
 ) -> dict[str, float]:
     """How probable it is that each trial belongs to the front, by id, given few select prompts and few seeds.
 
-    A trial that has not finished with every objective is left out; so are all where nothing is known of the error of
-    one of them. See :func:`sweeps.replicates.probability_on_front`; ``over_seeds`` is the standard deviation of a rate
-    over training seeds that is allowed for besides.
+    A trial that has not finished with every objective is left out, and so is one whose probability is not known, since
+    nothing is of the error of an objective. See :func:`sweeps.replicates.probability_on_front`; ``over_seeds`` is the
+    standard deviation of a rate over training seeds that is allowed for besides.
     """
     able = [one for one in standings if one.feasible is not None]
     rows = [candidate(objectives, rules, one).allowing_for(over_seeds) for one in able]
-    if any(estimate.count is None and not estimate.error for row in rows for estimate in row.estimates):
-        return {}
     found = probability_on_front(rows, [o.goal for o in objectives]).tolist()
-    return dict(zip((one.record.id for one in able), found, strict=True))
+    return {one.record.id: chance for one, chance in zip(able, found, strict=True) if not math.isnan(chance)}
 
 
 def candidate(objectives: Sequence[Objective], rules: Sequence[FeasibilityRule], standing: Standing) -> Candidate:
@@ -118,6 +116,7 @@ def candidate(objectives: Sequence[Objective], rules: Sequence[FeasibilityRule],
         return estimate_over_seeds(
             [seen_metrics(seed).get(metric, math.nan) for seed in finished],
             [seen_counts(seed).get(metric) for seed in finished],
+            [seen_errors(seed).get(metric) for seed in finished],
         )
 
     return Candidate(

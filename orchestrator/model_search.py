@@ -80,8 +80,6 @@ class ModelSearch:
             return "now"
         if not self._spec.seeds.replicates_on_front:
             return "never"
-        if any(proposal.kind == "trial" for proposal in self.running.values()):
-            return "later"
         if self._repetition() is not None:
             return "now"
         return "later" if self.running else "never"

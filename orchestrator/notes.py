@@ -101,6 +101,17 @@ def _unsure_front(sweep: Examined) -> Iterator[str]:
         )
 
 
+def _unknown_doubt(sweep: Examined) -> Iterator[str]:
+    if sweep.members and all(trial["p_on_front"] is None for trial in sweep.members):
+        known = {name for trial in sweep.members for name in (*trial["counts"], *trial["errors"])}
+        unknown = [metric for metric in sweep.objectives if metric not in known]
+        if unknown:
+            yield (
+                f"how sure the front is cannot be told: one seed gives {' and '.join(unknown)} no error; "
+                "seeds.replicates_on_front repeats what looks best"
+            )
+
+
 def _select_and_report(sweep: Examined) -> Iterator[str]:
     doubtful = [trial for trial in sweep.members if unconfirmed(trial)]
     if len(sweep.members) >= 2 and len(doubtful) > len(sweep.members) / 2:
@@ -164,6 +175,7 @@ CHECKS: Mapping[str, Check] = {
     "constant objective": _constant_objective,
     "few prompts": _few_prompts,
     "unsure front": _unsure_front,
+    "unknown doubt": _unknown_doubt,
     "select and report": _select_and_report,
     "judges": _judges,
     "coherence": _coherence,

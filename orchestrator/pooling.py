@@ -1,5 +1,6 @@
 """A trial and its replicates under other training seeds as one estimate (pure)."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from orchestrator.outcomes import Outcomes, Prompt, Row, outcomes
 from orchestrator.records import Status, TrialRecord
 from sweeps.bootstrap import two_way_interval
-from sweeps.statistics import Interval, wilson_interval
+from sweeps.replicates import Estimate, estimate_over_seeds
+from sweeps.statistics import Interval, interval_of_mean, wilson_interval
 
 Answers = Mapping[str, Sequence[Row]]
 """Rows of ``answers/`` by trial id; trials that left none are absent."""
@@ -48,7 +50,9 @@ class Pooled:
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """(successes, total) behind every rate, summed over the seeds: ``total`` is no number of distinct prompts."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    """95 % interval of every rate."""
+    """95 % interval of every rate, and of every other metric whose error is known."""
+    errors: Mapping[str, float] = field(default_factory=dict)
+    """Standard error of every metric that is no rate, as far as it is known: over samples and seeds together."""
 
 
 def by_trial(records: Iterable[TrialRecord]) -> list[Seeds]:
@@ -100,9 +104,13 @@ def pooled(trial: Seeds, answers: Answers) -> Pooled:
     Wilson intervals, which is wider.
     """
     record, seeds = trial.record, trial.finished
+    means = estimates_of_means(
+        [seed.metrics for seed in seeds], [seed.counts for seed in seeds], [seed.errors for seed in seeds]
+    )
+    errors = {name: estimate.error for name, estimate in means.items() if estimate.error is not None}
     if len(seeds) < 2:
-        intervals = {name: wilson_interval(*count) for name, count in record.counts.items()}
-        return Pooled(record, seeds, trial.others, record.metrics, record.counts, intervals)
+        intervals = {name: wilson_interval(*count) for name, count in record.counts.items()} | intervals_of_means(means)
+        return Pooled(record, seeds, trial.others, record.metrics, record.counts, intervals, errors)
     counted = [name for name in record.counts if all(name in seed.counts for seed in seeds)]
     return Pooled(
         record,
@@ -110,8 +118,38 @@ def pooled(trial: Seeds, answers: Answers) -> Pooled:
         trial.others,
         metrics=mean_metrics([seed.metrics for seed in seeds]),
         counts={name: _summed([seed.counts[name] for seed in seeds]) for name in counted},
-        intervals={name: _interval(name, seeds, answers) for name in counted},
+        intervals={name: _interval(name, seeds, answers) for name in counted} | intervals_of_means(means),
+        errors=errors,
     )
+
+
+def estimates_of_means(
+    metrics: Sequence[Mapping[str, float]],
+    counts: Sequence[Mapping[str, tuple[int, int]]],
+    errors: Sequence[Mapping[str, float]],
+) -> dict[str, Estimate]:
+    """What the seeds say of the metrics that are no rates, of those whose error is known: over samples and seeds.
+
+    Args:
+        metrics: by seed, the values.
+        counts: by seed, (successes, total) behind the rates, which are left out.
+        errors: by seed, standard errors over samples, as far as they are known.
+    """
+    found = {
+        name: estimate_over_seeds([one[name] for one in metrics], [None] * len(metrics), [e.get(name) for e in errors])
+        for name in mean_metrics(metrics)
+        if not any(name in one for one in counts)
+    }
+    return {name: estimate for name, estimate in found.items() if estimate.known and math.isfinite(estimate.value)}
+
+
+def intervals_of_means(means: Mapping[str, Estimate]) -> dict[str, Interval]:
+    """95 % intervals of ``means``: normal where the error knows of the samples, else Student's over the seeds."""
+    return {
+        name: interval_of_mean(estimate.value, estimate.error, None if estimate.over_samples else estimate.seeds)
+        for name, estimate in means.items()
+        if estimate.error is not None
+    }
 
 
 def outcomes_by_seed(seeds: Sequence[TrialRecord], metric: str, answers: Answers) -> list[Outcomes] | None:

@@ -53,10 +53,14 @@ class TrialRecord:
     """The final measurement on the report prompts."""
     counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """(successes, total) behind every metric that is a rate, on the report prompts."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """Standard error over the report samples of every metric that is a mean over samples; empty in old journals."""
     select_metrics: dict[str, float] = field(default_factory=dict)
     """The final measurement on the select prompts, the only ones the search sees; empty in journals without a split."""
     select_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
     """(successes, total) behind every metric that is a rate, on the select prompts."""
+    select_errors: dict[str, float] = field(default_factory=dict)
+    """Standard error over the select samples of every metric that is a mean over samples."""
     rungs: tuple["RungRecord", ...] = ()
     """What was measured on the way, in order of steps."""
     history: tuple[tuple[int, dict[str, float]], ...] = ()

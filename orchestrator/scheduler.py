@@ -10,13 +10,16 @@ from orchestrator.proposal import Proposal
 from orchestrator.records import TrialRecord
 from orchestrator.searcher import FrontSearcher
 from orchestrator.trial_actors import keep_actors
-from sweeps.pruning import PruningConfig, RungResult, decide, rung_result
+from sweeps.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.rung_metrics import rung_goals
 from sweeps.spec import SweepSpec
+from training.config import TrialConfig
 
 
 class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
     """Judges searched trials at their rungs against all trials of their model that were there before.
+
+    A rung is a share of a trial's own steps, which need not be as many as another's.
 
     A trial waits at its rung for the verdict, which goes to its slot through the broker: it then ends by itself, with
     its own report, so that Tune keeps the actor. References are measured at theirs and go on; replicates have none.
@@ -38,11 +41,12 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         self._searcher = searcher
         self._broker = broker
         self._goals = rung_goals(spec.objectives, spec.pruning.metrics) if spec.pruning else []
-        self._seen: dict[tuple[str, int], dict[str, RungResult]] = {}
+        self._seen: dict[tuple[str, float], dict[str, RungResult]] = {}
+        """Results by model and share of the steps, then by trial."""
         for record in known if self._pruning else ():
             for rung in record.rungs if record.kind == "trial" else ():
                 found = rung_result(record.id, self._goals, rung.metrics, rung.counts, rung.errors)
-                self._keep(record.model, rung.step, found)
+                self._keep(record.model, self._rung(record.trial, rung.step), found)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         """Tune shows its controller to schedulers alone."""
@@ -64,11 +68,19 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
         found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
-        others = list(self._seen.get((proposal.model, update.step), {}).values())
+        rung = self._rung(proposal.job.trial, update.step)
+        others = list(self._seen.get((proposal.model, rung), {}).values()) if rung is not None else []
         decision = decide(found, others, [goal for _, goal in self._goals], pruning)
-        self._keep(proposal.model, update.step, found)
+        self._keep(proposal.model, rung, found)
         reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
         self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
-    def _keep(self, model: str, step: int, found: RungResult) -> None:
-        self._seen.setdefault((model, step), {})[found.id] = found
+    def _rung(self, trial: dict[str, Any] | None, step: int) -> float | None:
+        """The rung that a trial is at after ``step``; none where the rungs have changed since it was there."""
+        if trial is None or self._pruning is None:
+            return None
+        return rung_at(self._pruning, TrialConfig.model_validate(trial).total_steps, step)
+
+    def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
+        if rung is not None:
+            self._seen.setdefault((model, rung), {})[found.id] = found

@@ -55,11 +55,13 @@ def pruning(sweep: Examined) -> Iterator[str]:
 
 def _as_good_as_the_front(sweep: Examined, record: TrialRecord) -> bool:
     """Whether no trial of the final front dominated ``record`` at its last rung."""
-    step, compared = record.rungs[-1].step, list(sweep.rung_goals.values())
+    compared = list(sweep.rung_goals.values())
     members = {trial["id"] for trial in sweep.members}
-    at_step = [rung for r in sweep.records if r.id in members for rung in r.rungs if rung.step == step]
-    values = [[rung.metrics.get(m, math.nan) for m, _ in compared] for rung in (record.rungs[-1], *at_step)]
-    return bool(at_step) and bool(compared) and bool(non_dominated(values, [goal for _, goal in compared])[0])
+    # The same rung of all: its step is another where trials have other numbers of steps.
+    passed = len(record.rungs)
+    at_rung = [r.rungs[passed - 1] for r in sweep.records if r.id in members and len(r.rungs) >= passed]
+    values = [[rung.metrics.get(m, math.nan) for m, _ in compared] for rung in (record.rungs[-1], *at_rung)]
+    return bool(at_rung) and bool(compared) and bool(non_dominated(values, [goal for _, goal in compared])[0])
 
 
 def boundary(sweep: Examined) -> Iterator[str]:

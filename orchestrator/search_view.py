@@ -17,6 +17,11 @@ def seen_counts(record: TrialRecord) -> Mapping[str, tuple[int, int]]:
     return record.select_counts if record.select_metrics else record.counts
 
 
+def seen_errors(record: TrialRecord) -> Mapping[str, float]:
+    """Standard errors of those of :func:`seen_metrics` that are means over samples, as far as they are known."""
+    return record.select_errors if record.select_metrics else record.errors
+
+
 def objective_values(objectives: Sequence[Objective], record: TrialRecord) -> list[float] | None:
     """The values the search sees, one per objective; none where the trial has not finished or lacks a finite one."""
     values = [seen_metrics(record).get(objective.metric, math.nan) for objective in objectives]

@@ -161,6 +161,8 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         trial=proposal.job.trial,
         metrics=found.metrics,
         counts=found.counts,
+        errors=found.errors,
         select_metrics=found.select_metrics,
         select_counts=found.select_counts,
+        select_errors=found.select_errors,
     )

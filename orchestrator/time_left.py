@@ -115,7 +115,9 @@ class Timetable:
         for model in self._spec.models:
             own = [one for one in self._trials.values() if one.started["model"] == model.name]
             begun = Counter(one.started["kind"] for one in own if self._begun(one))
-            repeats = max(0, self._spec.seeds.replicates_on_front - 1) * members.get(model.name, 0)
+            repeated = members.get(model.name, 0)
+            repeated += len(REFERENCES) - 1 if repeated else 0  # the trained references are repeated too
+            repeats = max(0, self._spec.seeds.replicates_on_front - 1) * repeated
             wanted = {"reference": len(REFERENCES), "trial": self._spec.trials, "replicate": repeats}
             for kind, count in wanted.items():
                 found += [self._mean(kind, model.name) or 0.0] * max(0, count - begun[kind])

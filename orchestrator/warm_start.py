@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
-from orchestrator.fingerprints import data_hashes, model_hash
-from orchestrator.journal import read_journal, records
+from orchestrator.fingerprints import data_hashes, judge_hashes, model_hash
+from orchestrator.journal import Event, read_journal, records
 from orchestrator.membership import front
 from orchestrator.output import JOURNAL
 from orchestrator.records import Status, TrialRecord
 from orchestrator.search_view import objective_values
+from orchestrator.value_identity import Measured, differences, settings_identity
+from orchestrator.versions import versions
 from sweeps.conditions import value_at
 from sweeps.layer_ranges import LayerRange, carry_over
 from sweeps.space import SearchSpace
@@ -24,10 +26,8 @@ from training.errors import TrainingError
 
 FIRST_PROPOSALS = 4
 """Settings of other models' front trials that a model tries before it searches by itself."""
-WITHOUT_EFFECT = frozenset(
-    ("seed", "log_every", "checkpoint_every", "micro_batch_size", "gradient_checkpointing", "packing", "deepspeed")
-)
-"""Settings of a trial under which its values are still those of the same trial."""
+NAMED = 4
+"""Fields in which an earlier sweep differs that are told, at most."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,8 @@ class EarlierSearch:
 
     directory: str
     model: ModelConfig
-    data: Mapping[str, Any]
-    """The dumped ``DataConfig``."""
-    hashes: Mapping[str, Any]
-    """Of its data files by path, under ``data``, and of its models by name, under ``models``, as recorded then."""
+    measured: tuple[Measured, ...]
+    """What its values depend on besides the trials' settings, as recorded then: of every session that ran trials."""
     trials: tuple[TrialRecord, ...]
 
 
@@ -67,7 +65,7 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
         specs = [event["spec"] for event in events if "spec" in event]
         if not specs:
             raise OutputError(f"searcher.warm_start ({directory}) does not say what it searched: remove it")
-        hashes = [event["manifest"] for event in events if event.get("manifest")][-1:] or [{}]
+        sessions = _sessions(events)
         finished = [r for r in records(events) if r.kind == "trial" and r.status is Status.FINISHED]
         for dumped in specs[-1]["models"]:
             try:
@@ -75,31 +73,51 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
             except ValidationError as error:
                 raise OutputError(f"searcher.warm_start ({directory}) is of another version: remove it") from error
             own = tuple(record for record in finished if record.model == model.name)
-            found.append(EarlierSearch(directory, model, specs[-1]["data"], hashes[0], own))
+            measured = tuple(_measured(then, model.name, manifest) for then, manifest in sessions)
+            found.append(EarlierSearch(directory, model, measured, own))
     return found
+
+
+def _sessions(events: Sequence[Event]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Specification and manifest under which trials were started: a resumed sweep may have changed either."""
+    spec: dict[str, Any] = {}
+    manifest: dict[str, Any] = {}
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    for event in events:
+        spec, manifest = event.get("spec") or spec, event.get("manifest") or manifest
+        if event["event"] == "trial_started" and (spec, manifest) not in found:
+            found.append((spec, manifest))
+    return found
+
+
+def _measured(spec: Mapping[str, Any], model: str, manifest: Mapping[str, Any]) -> Measured:
+    chosen: Mapping[str, Any] = next((one for one in spec["models"] if one.get("name") == model), {})
+    return Measured(chosen, *(spec.get(block, {}) for block in ("data", "direction", "evaluation")), manifest)
 
 
 def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier: Sequence[EarlierSearch]) -> WarmStart:
     """What ``earlier`` teaches the search of ``model``.
 
-    A trial's values hold where model, data and all settings that are not searched are the same. Files are the same
-    by what is in them, wherever they are. Of the other trials only the settings of those on a front carry over, with
-    layers at the same fraction of the depth.
+    A trial's values hold where all is the same that could have changed them (:mod:`orchestrator.value_identity`) and is
+    not searched. Of the other trials only the settings of those on a front carry over, with layers at the same fraction
+    of the depth.
     """
     if not earlier:  # nor are the data's files read for their hashes
         return WarmStart((), (), "")
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
+    apart: dict[str, list[str]] = {}
     left = 0
-    here = _material(model, model_hash(model, spec.data), spec.data.model_dump(mode="json"), data_hashes(spec.data))
+    here = _measured_here(spec, model).identity
     for search in earlier:
-        recorded = search.hashes.get("models", {}).get(search.model.name)
-        same = here == _material(search.model, recorded, search.data, search.hashes.get("data", {}))
-        holding = [record for record in search.trials if same and _holds_here(spec, space, record)]
-        others = [record for record in search.trials if record not in holding]
+        differing = sorted({name for one in search.measured for name in differences(here, one.identity)})
+        verdicts = [(record, differing or _differing_settings(spec, space, record)) for record in search.trials]
+        told += [record for record, found in verdicts if found == []]
+        others = [record for record, found in verdicts if found != []]
+        for _, found in verdicts:
+            apart.setdefault(search.directory, []).extend(found or ())
         chosen = front(spec.objectives, spec.feasible, others)
         carried = settings_of(chosen, space, lambda model=search.model: _depth_if_there(model))  # type: ignore[misc]
-        told += holding
         settings += carried
         left += len(others) - len(carried)
     first = spread(settings, FIRST_PROPOSALS)
@@ -108,7 +126,15 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
         f"warm start of {model.name}: {_trials(len(told))} learnt from, the settings of {_trials(len(first))} tried "
         f"first, {_trials(left)} left out (off the front of other settings or another model, or outside the ranges)"
     )
-    return WarmStart(tuple(told), tuple(first), said)
+    reasons = [_told_apart(directory, names) for directory, names in apart.items() if names]
+    return WarmStart(tuple(told), tuple(first), "; ".join([said, *reasons]))
+
+
+def _told_apart(directory: str, names: Sequence[str]) -> str:
+    """Why values of the sweep in ``directory`` are not taken for values of this one."""
+    distinct = list(dict.fromkeys(names))
+    more = f" and {len(distinct) - NAMED} more" if len(distinct) > NAMED else ""
+    return f"values of {directory} do not hold where these differ: {', '.join(distinct[:NAMED])}{more}"
 
 
 def settings_of(
@@ -161,32 +187,28 @@ def _depth_if_there(model: ModelConfig) -> int | None:
         return None
 
 
-def _material(model: ModelConfig, known: str | None, data: Any, files: Mapping[str, str]) -> tuple[Any, ...]:
-    """What trials are made of besides their settings: a file in ``data`` is its hash, a model without one its path."""
-    chosen = model.model_dump(exclude={"name", "path"})
-    return chosen, known or model.path, _by_content(data, files)
+def _measured_here(spec: SweepSpec, model: ModelConfig) -> Measured:
+    manifest = {
+        "versions": versions(),
+        "models": {model.name: model_hash(model, spec.data)},
+        "judges": judge_hashes(spec.evaluation),
+        "data": data_hashes(spec.data),
+    }
+    return _measured(spec.model_dump(mode="json"), model.name, manifest)
 
 
-def _by_content(value: Any, files: Mapping[str, str]) -> Any:
-    """``value`` with the hash of each file in place of its path."""
-    if isinstance(value, Mapping):
-        return {key: _by_content(one, files) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_by_content(one, files) for one in value]
-    return files.get(value, value) if isinstance(value, str) else value
-
-
-def _holds_here(spec: SweepSpec, space: SearchSpace, record: TrialRecord) -> bool:
+def _differing_settings(spec: SweepSpec, space: SearchSpace, record: TrialRecord) -> list[str] | None:
+    """The settings by which a value of ``record`` is none of this search's; none where it is outside its space."""
     if objective_values(spec.objectives, record) is None:
-        return False
+        return None
     values = values_at(record, space)
     try:
         drawn = space.decode(space.encode(values))
         here = spec.trial_config({path: values[path] for path in drawn})
         there = TrialConfig.model_validate(record.trial)
     except ValueError:
-        return False
-    return here.model_dump(exclude=set(WITHOUT_EFFECT)) == there.model_dump(exclude=set(WITHOUT_EFFECT))
+        return None
+    return differences(settings_identity(here), settings_identity(there))
 
 
 def _trials(count: int) -> str:

@@ -135,8 +135,10 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             trial.total_steps if trial is not None else 0,
             {**found.metrics, "evaluation/seconds": found.seconds},
             found.counts,
+            found.errors,
             select_metrics=found.select_metrics,
             select_counts=found.select_counts,
+            select_errors=found.select_errors,
         )
         embedded = ModelConfig.model_validate(job.model).embedded
         kept = found.answers if bench.evaluation.keeps_text(embedded=embedded) else without_text(found.answers)

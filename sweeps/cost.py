@@ -41,7 +41,7 @@ class Work:
     searched: int
     """Searched trials."""
     replicates: int
-    """Repetitions under other seeds, if every trial ended on the front."""
+    """Repetitions under other seeds: of the trained references, and of the trials if all ended on the front."""
     steps: int
     """Optimizer steps of one trial, the longest that the search can draw."""
     batch_size: int
@@ -80,7 +80,7 @@ def model_work(spec: SweepSpec) -> Work:
         untrained=1,
         references=len(REFERENCES) - 1,
         searched=spec.trials,
-        replicates=spec.trials * max(0, spec.seeds.replicates_on_front - 1),
+        replicates=(spec.trials + len(REFERENCES) - 1) * max(0, spec.seeds.replicates_on_front - 1),
         steps=max(trial.total_steps for trial in largest),
         batch_size=max(trial.batch_size for trial in largest),
         max_length=max(trial.max_length for trial in largest),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,6 +12,8 @@ from sweeps.statistics import Interval, wilson_interval_of_rate
 
 Array = NDArray[np.float64]
 TAILS = (2.5, 97.5)
+FEW = 10
+"""Draws beyond 0 that are too few to count by."""
 
 
 @dataclass(frozen=True)
@@ -21,36 +24,45 @@ class PairedDifference(Estimate):
     """Two-sided, of no difference."""
 
 
-def paired_difference(first: ArrayLike, second: ArrayLike, seed: int = 0) -> PairedDifference:
+def paired_difference(
+    first: ArrayLike, second: ArrayLike, seed: int = 0, *, same_seeds: bool = False
+) -> PairedDifference:
     """The rate of ``first`` minus that of ``second``, which answered the same prompts.
 
     The interval is the percentile interval of the bootstrap over prompts, drawn together for both, and over the seeds
-    of each, widened where needed to Newcombe's for paired rates (1998, method 10), since a bootstrap of prompts on
-    which both agree has no width. The p-value is McNemar's exact test with one seed each, else the bootstrap's.
+    of each (drawn together too where they are the same seeds), widened where needed to Newcombe's for paired rates
+    (1998, method 10), since a bootstrap of prompts on which both agree has no width. The p-value is McNemar's exact
+    test with one seed each, else the bootstrap's.
 
     Args:
         first: ``[seeds, prompts]`` of 0 and 1.
         second: ``[other seeds, prompts]`` of 0 and 1, the prompts in the same order.
         seed: of the draws.
+        same_seeds: whether row n of both was trained under the same seed, on the same order of samples.
 
     Raises:
-        ValueError: a table is empty or of another shape, the prompts are not as many, or a value is neither 0 nor 1.
+        ValueError: a table is empty or of another shape, the prompts are not as many, or a value is neither 0 nor 1;
+            or the seeds are said to be the same and are not as many.
     """
     one, two = as_outcomes(first, "first"), as_outcomes(second, "second")
+    if same_seeds and len(one) != len(two):
+        raise ValueError(f"first ({len(one)} seeds) and second ({len(two)}) must hold the same seeds")
     if one.shape[1] != two.shape[1]:
         raise ValueError(f"first ({one.shape[1]} prompts) and second ({two.shape[1]}) must hold the same prompts")
     generator = np.random.default_rng(seed)
     count = one.shape[1]
     prompts = generator.multinomial(count, np.full(count, 1 / count), DRAWS) / count
-    draws = _redrawn_rates(one, generator, prompts) - _redrawn_rates(two, generator, prompts)
+    weights = _seed_weights(generator, len(one))
+    others = weights if same_seeds else _seed_weights(generator, len(two))
+    draws = ((weights @ one) * prompts).sum(axis=1) - ((others @ two) * prompts).sum(axis=1)
     low, high = np.percentile(draws, TAILS).tolist()
     newcombe = _newcombe(one.mean(axis=0), two.mean(axis=0))
+    mean, interval = float(one.mean() - two.mean()), (min(low, newcombe[0]), max(high, newcombe[1]))
     if len(one) == len(two) == 1:
         p_value = mcnemar_p_value(one[0], two[0])
     else:
-        p_value = min(1.0, 2 * (1 + min(int((draws <= 0).sum()), int((draws >= 0).sum()))) / (1 + DRAWS))
-    mean = float(one.mean() - two.mean())
-    return PairedDifference(mean, min(low, newcombe[0]), max(high, newcombe[1]), p_value)
+        p_value = _bootstrap_p_value(mean, interval, min(int((draws <= 0).sum()), int((draws >= 0).sum())))
+    return PairedDifference(mean, *interval, p_value)
 
 
 def mcnemar_p_value(first: ArrayLike, second: ArrayLike) -> float:
@@ -80,12 +92,23 @@ def mcnemar_p_value(first: ArrayLike, second: ArrayLike) -> float:
     return float(binomtest(only_first, differing).pvalue) if differing else 1.0
 
 
-def _redrawn_rates(outcomes: Array, generator: np.random.Generator, prompts: Array) -> Array:
-    """``[DRAWS]`` rates under resampled seeds and the weights ``prompts`` ``[DRAWS, prompts]``."""
-    seeds = len(outcomes)
-    weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds
-    rates: Array = ((weights @ outcomes) * prompts).sum(axis=1)
-    return rates
+def _bootstrap_p_value(mean: float, interval: Interval, beyond: int) -> float:
+    """Two-sided p-value from the number of draws on the other side of 0.
+
+    Where hardly any are, their number says only that it is small: then the normal distribution as wide as the interval
+    says how small, without which no p-value could be told from 0 once there are many comparisons.
+    """
+    counted = min(1.0, 2 * (1 + beyond) / (1 + DRAWS))
+    if beyond >= FEW:
+        return counted
+    error = (interval[1] - interval[0]) / 2 / NormalDist().inv_cdf(0.975)
+    return min(counted, math.erfc(abs(mean) / error / math.sqrt(2)))
+
+
+def _seed_weights(generator: np.random.Generator, seeds: int) -> Array:
+    """``[DRAWS, seeds]`` shares with which each seed was drawn."""
+    weights: Array = generator.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS) / seeds
+    return weights
 
 
 def _newcombe(first: Array, second: Array) -> Interval:

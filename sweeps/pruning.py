@@ -67,6 +67,16 @@ def rung_steps(config: PruningConfig, total_steps: int) -> tuple[int, ...]:
     return tuple(sorted(step for step in steps if step < total_steps))
 
 
+def rung_at(config: PruningConfig, total_steps: int, step: int) -> float | None:
+    """Which of ``config.rungs`` a trial of ``total_steps`` steps is at after ``step``; none where it is at none.
+
+    Trials meet at the same share of their steps: where something that decides how many there are is searched, such as
+    an extra warm-up, they are never at the same step. Of rungs that fall on one step it is the last.
+    """
+    shares = [share for share in config.rungs if max(1, round(share * total_steps)) == step < total_steps]
+    return shares[-1] if shares else None
+
+
 def rung_result(
     trial: str,
     chosen: Sequence[tuple[str, Goal]],

@@ -1,4 +1,4 @@
-"""Which trial to repeat under another training seed, so that the front's membership is settled (pure)."""
+"""How sure a front's membership is, and which trial to repeat under another training seed to settle it (pure)."""
 
 import math
 from collections.abc import Sequence
@@ -29,8 +29,17 @@ class Estimate:
     """Pooled value, in the objective's unit."""
     count: tuple[float, float] | None = None
     """(successes, total) of a rate, as many independent prompts as it is worth."""
-    error: float = 0.0
-    """Standard error over the seeds of what is no rate; 0 for one seed."""
+    error: float | None = None
+    """Standard error of what is no rate; none where it is not known, which is not the same as exact."""
+    over_samples: bool = False
+    """Whether ``error`` knows of the samples; else it is the spread of a few seeds, or nothing."""
+    seeds: int = 1
+    """How many it is over."""
+
+    @classmethod
+    def of_rate(cls, successes: float, total: float) -> "Estimate":
+        """A rate by its counts."""
+        return cls(successes / total if total else math.nan, (successes, total), over_samples=True)
 
     def allowing_for(self, over_seeds: float, seeds: int) -> "Estimate":
         """The same with the luck of ``seeds`` training seeds: a standard deviation for rates, twice the error else."""
@@ -42,27 +51,55 @@ class Estimate:
         share = inside / (inside + over_seeds**2 / seeds) if total else 1.0
         return replace(self, count=(successes * share, total * share))
 
-    @classmethod
-    def of_rate(cls, successes: float, total: float) -> "Estimate":
-        """A rate by its counts."""
-        return cls(successes / total if total else math.nan, (successes, total))
+    @property
+    def known(self) -> bool:
+        """Whether anything is known of how far the value may be off."""
+        return self.count is not None or self.error is not None
+
+    def draws(self, generator: np.random.Generator, count: int) -> NDArray[np.float64]:
+        """``[count]`` values that the true one could have; what has no known error is taken as exact."""
+        if self.count is not None:
+            successes, total = self.count
+            return generator.beta(successes + 0.5, total - successes + 0.5, count)
+        if self.error is None:
+            return np.full(count, self.value)
+        if self.over_samples:
+            return generator.normal(self.value, self.error, count)
+        return self.value + self.error * generator.standard_t(self.seeds - 1, count)
 
 
-def estimate_over_seeds(values: Sequence[float], counts: Sequence[tuple[int, int] | None]) -> Estimate:
-    """What several seeds say of one objective, as far as the search needs it, which has no answers by prompt.
+def estimate_over_seeds(
+    values: Sequence[float],
+    counts: Sequence[tuple[int, int] | None],
+    errors: Sequence[float | None] | None = None,
+) -> Estimate:
+    """What several seeds, which answered the same prompts, say of one objective, without the answers by prompt.
 
-    Rates are pooled over seeds by adding their counts. That the same prompts are asked each time, so that two seeds
-    say less than twice as much, is not modelled.
+    The variance of the mean is that over samples, which asking the same ones again does not lessen, plus that over the
+    seeds divided by their number: the two parts of the two-way bootstrap. It is rather too large, since the spread of
+    the seeds holds some of the luck of the samples too.
 
     Args:
         values: one per seed.
         counts: (successes, total) per seed, none where the objective is no rate.
+        errors: standard error over samples per seed, none where it is not known; one that is 0 or infinite is not.
     """
     known = [count for count in counts if count is not None]
+    spread = float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
     if known and len(known) == len(counts):
-        return Estimate.of_rate(sum(count[0] for count in known), sum(count[1] for count in known))
-    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-    return Estimate(float(np.mean(values)), None, spread)
+        successes, total = sum(count[0] for count in known), sum(count[1] for count in known)
+        rate, prompts = (successes / total if total else math.nan), total / len(known)
+        smoothed = (successes + 0.5) / (total + 1)  # as the posterior's: at 0 % and 100 % a rate is not exact either
+        over_samples = smoothed * (1 - smoothed) / prompts if prompts else math.inf
+        worth = prompts * over_samples / (over_samples + spread) if prompts else 0.0
+        count = (rate * worth, worth) if worth else (0.0, 0.0)
+        return Estimate(rate, count, over_samples=True, seeds=len(values))
+    inside = [error for error in errors or () if error is not None and 0 < error < math.inf]
+    mean = float(np.mean(values))
+    if inside:
+        error = math.sqrt(float(np.mean(np.square(inside))) + spread)
+        return Estimate(mean, None, error, over_samples=True, seeds=len(values))
+    return Estimate(mean, None, math.sqrt(spread) if spread > 0 else None, seeds=len(values))
 
 
 @dataclass(frozen=True)
@@ -83,18 +120,38 @@ class Candidate:
         bounded = tuple((estimate.allowing_for(over_seeds, self.seeds), rule) for estimate, rule in self.bounded)
         return replace(self, estimates=wider, bounded=bounded) if over_seeds else self
 
+    @property
+    def known(self) -> bool:
+        """Whether the error of every objective is known."""
+        return all(estimate.known for estimate in self.estimates)
+
 
 def probability_on_front(candidates: Sequence[Candidate], goals: Sequence[Goal], seed: int = 0) -> NDArray[np.float64]:
     """How probable it is that each candidate is on the front, from ``DRAWS`` parametric bootstrap draws.
 
-    Rates are drawn from their Jeffreys posterior Beta(successes + 1/2, failures + 1/2), other objectives from the
-    normal distribution of their mean over seeds. What the rules bound is drawn likewise: a trial is off the front, and
-    beats nobody, in the draws in which it breaks one.
+    Rates are drawn from their Jeffreys posterior Beta(successes + 1/2, failures + 1/2), means over samples from the
+    normal distribution of their standard error, and what only a few seeds tell of from Student's t. What the rules
+    bound is drawn likewise: a trial is off the front, and beats nobody, in the draws in which it breaks one. A trial
+    with an objective whose error is not known has no probability; while such a trial is near the front, no trial has
+    one, since it may be on either side of them.
 
     Args:
         candidates: all that could be on the front.
         goals: one per objective.
         seed: of the draws.
+
+    Returns:
+        ``[n]``; NaN where it is not known.
+    """
+    found = chances(candidates, goals, seed)
+    unknown = np.array([not candidate.known for candidate in candidates], dtype=np.bool_)
+    if bool((unknown & (found > UNLIKELY)).any()):
+        unknown[:] = True
+    return np.where(unknown, math.nan, found)
+
+
+def chances(candidates: Sequence[Candidate], goals: Sequence[Goal], seed: int = 0) -> NDArray[np.float64]:
+    """:func:`probability_on_front` with what has no known error taken as exact: who is near the front, no more.
 
     Returns:
         ``[n]``.
@@ -103,29 +160,23 @@ def probability_on_front(candidates: Sequence[Candidate], goals: Sequence[Goal],
     draws = np.empty((DRAWS, len(candidates), len(goals)))
     for row, candidate in enumerate(candidates):
         for column, estimate in enumerate(candidate.estimates):
-            draws[:, row, column] = _drawn(estimate, generator)
+            draws[:, row, column] = estimate.draws(generator, DRAWS)
         for estimate, rule in candidate.bounded:
             # An end of the scale can be met but never drawn, and without a value no draw keeps the rule.
             as_measured = estimate.count is not None and rule.bound in (0.0, 1.0)
-            values = np.full(DRAWS, estimate.value) if as_measured else _drawn(estimate, generator)
+            values = np.full(DRAWS, estimate.value) if as_measured else estimate.draws(generator, DRAWS)
             draws[~rule.kept_by(values), row] = math.nan
     return pareto.probability_on_front(draws, goals)
-
-
-def _drawn(estimate: Estimate, generator: np.random.Generator) -> NDArray[np.float64]:
-    """``[DRAWS]`` values of what ``estimate`` is about."""
-    if estimate.count is not None:
-        successes, total = estimate.count
-        return generator.beta(successes + 0.5, total - successes + 0.5, DRAWS)
-    return generator.normal(estimate.value, estimate.error, DRAWS)
 
 
 def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds: int) -> str | None:
     """The trial to repeat next; none when membership is settled or every trial near the front has its seeds.
 
-    Near the front are the trials whose probability of being on it is above ``UNLIKELY``. The one with the fewest seeds
+    Near the front are the trials whose chance of being on it is above ``UNLIKELY``. The one with the fewest seeds
     comes first, and of those the one whose membership is least certain. Membership is settled when no probability
-    lies between ``UNLIKELY`` and ``LIKELY``.
+    lies between ``UNLIKELY`` and ``LIKELY``; but never by values whose error over samples is not known, since a few
+    seeds may agree by luck, nor where one trial is alone, since there is nothing that could settle it: they get all
+    their seeds.
 
     Args:
         candidates: all finished trials of a model, each once.
@@ -134,12 +185,16 @@ def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds
     """
     if not candidates:
         return None
-    probabilities = probability_on_front(candidates, goals).tolist()
-    if not any(UNLIKELY < probability < LIKELY for probability in probabilities):
+    found = chances(candidates, goals).tolist()
+    near = [
+        (candidate, chance, index)
+        for index, (candidate, chance) in enumerate(zip(candidates, found, strict=True))
+        if chance > UNLIKELY
+    ]
+    measured = all(estimate.over_samples for candidate, _, _ in near for estimate in candidate.estimates)
+    if len(candidates) > 1 and measured and all(chance >= LIKELY for _, chance, _ in near):
         return None
     wanting = [
-        (candidate.seeds, abs(probability - 0.5), index)
-        for index, (candidate, probability) in enumerate(zip(candidates, probabilities, strict=True))
-        if probability > UNLIKELY and candidate.seeds < seeds
+        (candidate.seeds, abs(chance - 0.5), index) for candidate, chance, index in near if candidate.seeds < seeds
     ]
     return candidates[min(wanting)[2]].id if wanting else None

@@ -1,6 +1,7 @@
-"""Intervals around measured rates."""
+"""Intervals around measured values, and p-values of several comparisons."""
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 Interval = tuple[float, float]
@@ -52,3 +53,42 @@ def wilson_interval_of_rate(rate: float, total: int, confidence: float = 0.95) -
     low = 0.0 if rate == 0 else max(0.0, center - margin)
     high = 1.0 if rate == 1 else min(1.0, center + margin)
     return low, high
+
+
+def interval_of_mean(mean: float, error: float, values: int | None = None, confidence: float = 0.95) -> Interval:
+    """Interval of a mean by its standard error, in the mean's unit.
+
+    Args:
+        mean: the mean.
+        error: its standard error.
+        values: how few values the error was estimated from, which makes it Student's interval; none for many.
+        confidence: two-sided coverage, between 0 and 1.
+    """
+    if values is None:
+        reach = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    else:
+        from scipy.special import stdtrit
+
+        reach = float(stdtrit(values - 1, (1 + confidence) / 2)) * error
+    return mean - reach, mean + reach
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number by the step-down procedure of Holm (1979).
+
+    The smallest is multiplied by their number, the next by one less, and so on; none becomes smaller than one before
+    it, or larger than 1. Rejecting what is adjusted below a level keeps the chance of any false rejection below that
+    level, whatever the comparisons have to do with each other.
+
+    Args:
+        p_values: of one family of comparisons, in any order.
+
+    Returns:
+        the adjusted ones, in the same order.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

@@ -37,7 +37,7 @@ from training.direction_extraction import Extraction, load_or_extract
 from training.errors import DataError, DirectionError, ModelError, TrainingError
 from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
-from training.evaluation.lm_eval import lm_eval_metrics
+from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
 from training.evaluation.sets import EvaluationSets
 from training.export import export, form_of
@@ -332,7 +332,8 @@ class Workbench:
             begin = time.perf_counter()
             found = measure(model, self.tokenizer, self.sets, self.drift_reference, self._judges)
             if self.evaluation.lm_eval is not None:
-                found = found.with_unsplit(lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval))
+                scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
+                found = found.with_unsplit(scores, lm_eval_errors(scores))
             return replace(found, seconds=time.perf_counter() - begin)
 
         return engines.from_rank_zero(timed)

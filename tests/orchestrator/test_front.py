@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,10 +96,53 @@ def test_probability_on_the_front_follows_the_number_of_prompts() -> None:
     assert model_of([record("alone")])["trials"][0]["p_on_front"] == 1.0
 
 
-def test_probability_on_the_front_needs_counts_behind_every_objective() -> None:
-    loss = Objective(metric="utility/loss", goal="minimize", worst=3.0)
-    front = build_front([OBJECTIVES[0], loss], [], [record("a"), record("b")])
-    assert [trial["p_on_front"] for trial in front["models"]["organism"]["trials"]] == [None, None]
+LOSS = Objective(metric="utility/loss", goal="minimize", worst=3.0)
+
+
+def lossy(identity: str, loss: float, **changes: Any) -> TrialRecord:
+    """A trial with a held-out loss beside its rates, which are the same for all."""
+    made = record(identity, 0.3, 0.5, **changes)
+    return replace(made, metrics={**made.metrics, "utility/loss": loss})
+
+
+def losses(*trials: TrialRecord) -> list[dict[str, Any]]:
+    """The trials of a front of losses alone."""
+    found: list[dict[str, Any]] = build_front([LOSS], [], trials)["models"]["organism"]["trials"]
+    return found
+
+
+def test_a_loss_is_as_sure_as_its_error_over_samples() -> None:
+    near = losses(*(lossy(name, loss, errors={"utility/loss": 0.1}) for name, loss in (("a", 1.0), ("b", 1.1))))
+    assert near[1]["p_on_front"] == pytest.approx(0.24, abs=0.05)
+    assert near[0]["intervals"]["utility/loss"] == pytest.approx([1 - 0.196, 1 + 0.196], abs=1e-3)
+    assert near[0]["errors"] == {"utility/loss": 0.1}
+    assert near[0]["select"]["intervals"]["utility/loss"] == near[0]["intervals"]["utility/loss"]
+    far = losses(*(lossy(name, loss, errors={"utility/loss": 0.01}) for name, loss in (("a", 1.0), ("b", 1.1))))
+    assert [trial["p_on_front"] for trial in far] == [1.0, 0.0]
+
+
+def test_a_loss_of_unknown_error_leaves_the_probability_unknown() -> None:
+    """As in journals of before errors were kept; never 0 or 1."""
+    found = losses(lossy("a", 1.0), lossy("b", 2.0))
+    assert [trial["p_on_front"] for trial in found] == [None, None]
+    assert "utility/loss" not in found[0]["intervals"]
+
+
+def test_seeds_widen_the_error_of_a_loss_and_stand_in_where_there_is_none() -> None:
+    def copies(errors: dict[str, float]) -> dict[str, Any]:
+        again = [
+            replace(lossy(f"a-r{i}", loss, errors=errors), kind="replicate", replicate_of="a")
+            for i, loss in ((1, 1.2), (2, 1.4))
+        ]
+        return losses(lossy("a", 1.0, errors=errors), *again)[0]
+
+    both = copies({"utility/loss": 0.3})
+    assert both["metrics"]["utility/loss"] == pytest.approx(1.2)
+    assert both["errors"]["utility/loss"] == pytest.approx(math.sqrt(0.09 + 0.04 / 3))
+    seeds = copies({})
+    assert seeds["errors"]["utility/loss"] == pytest.approx(0.2 / math.sqrt(3))
+    low, high = seeds["intervals"]["utility/loss"]
+    assert (high - low) / 2 == pytest.approx(4.3027 * 0.2 / math.sqrt(3), rel=1e-3), "three values: Student's t"
 
 
 def test_the_same_records_give_the_same_document() -> None:

@@ -29,9 +29,12 @@ def test_events_become_records(tmp_path: Path) -> None:
         status="FINISHED",
         metrics={"utility/accuracy": 0.5},
         counts={"utility/accuracy": [5, 10]},
+        errors={"utility/loss": 0.1},
+        select_errors={"utility/loss": 0.2},
         error=None,
     )
     first, second = records(read_journal(journal.path))
+    assert (first.errors, first.select_errors) == ({"utility/loss": 0.1}, {"utility/loss": 0.2})
     assert (first.status, first.metrics, first.counts) == (
         Status.FINISHED,
         {"utility/accuracy": 0.5},
@@ -123,3 +126,11 @@ while True:
     assert numbers == list(range(len(numbers)))
     assert len(numbers) > acknowledged
     assert json.loads(path.read_text().splitlines()[0])["number"] == 0
+
+
+def test_a_journal_of_before_errors_were_kept_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    started(journal, "m-0")
+    journal.append("trial_ended", id="m-0", status="FINISHED", metrics={"utility/loss": 1.0}, counts={}, error=None)
+    (found,) = records(read_journal(journal.path))
+    assert (found.metrics, found.errors, found.select_errors) == ({"utility/loss": 1.0}, {}, {})

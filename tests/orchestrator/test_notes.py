@@ -12,7 +12,7 @@ from small_sweeps import small_sweep
 from orchestrator.front import build_front
 from orchestrator.idle import idle_share
 from orchestrator.records import RungRecord, Status, TrialRecord
-from sweeps.objectives import FeasibilityRule
+from sweeps.objectives import FeasibilityRule, Objective
 from sweeps.spec import SweepSpec
 
 
@@ -66,6 +66,20 @@ def test_few_prompts_and_a_front_that_few_prompts_leave_open() -> None:
     assert any("rests on 20 prompts:" in sentence for sentence in found["few prompts"])
     crowd = [record(f"t{i}", 0.40 - 0.005 * i, 0.60 - 0.005 * i, prompts=200) for i in range(30)]
     assert "probability below one half" in said(crowd)["unsure front"][0]
+
+
+def test_a_front_of_which_nobody_knows_how_sure_it_is() -> None:
+    drift = "direction/cosine/layer_00"
+    objective = Objective(metric=drift, goal="maximize", worst=-1.0)
+
+    def told(*trials: TrialRecord) -> list[str]:
+        front = build_front([objective], [], trials)
+        return [note["sentence"] for note in front["notes"] if note["check"] == "unknown doubt"]
+
+    (sentence,) = told(record("a", cosine=0.9), record("b", cosine=0.5))
+    assert f"one seed gives {drift} no error" in sentence
+    again = replace(record("a-r1", cosine=0.89), kind="replicate", replicate_of="a")
+    assert told(record("a", cosine=0.9), again, record("b", cosine=0.5)) == []
 
 
 def test_select_and_report_that_disagree() -> None:

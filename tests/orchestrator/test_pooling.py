@@ -12,7 +12,7 @@ from orchestrator.outcomes import outcomes
 from orchestrator.pooling import pool
 from orchestrator.records import Status
 from sweeps.paired import mcnemar_p_value
-from sweeps.statistics import wilson_interval
+from sweeps.statistics import holm, wilson_interval
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,8 @@ def test_a_pooled_interval_is_never_narrower_than_wilson_at_the_distinct_prompts
     records, answers = sampled
     for pooled in pool(records, answers):
         if len(pooled.seeds) > 1:
-            for metric, interval in pooled.intervals.items():
+            for metric in pooled.counts:
+                interval = pooled.intervals[metric]
                 prompts = pooled.counts[metric][1] // 3
                 single = wilson_interval(round(pooled.metrics[metric] * prompts), prompts)
                 # One prompt more or less than the mean rate makes this much difference.
@@ -151,6 +152,51 @@ def test_front_trials_are_paired_with_the_references(sampled, front):
     assert set(pairs[0]) == set(pairs[1])
     p = mcnemar_p_value(*([float(one[key]) for key in sorted(pairs[0])] for one in pairs))
     assert found["p_value"] == p < 0.001
+    assert found["seeds"] == [1, 1]
     assert set(single["versus"]) == {"ift", "ift_safety"}
     assert set(single["versus"]["ift"]) == {ASR, ACCURACY}
     assert all("versus" not in trial for trial in front["models"]["organism"]["trials"] if not trial["on_front"])
+
+
+def test_p_values_say_how_many_comparisons_they_belong_to(front):
+    members = [trial for trial in front["models"]["organism"]["trials"] if trial["on_front"]]
+    family = [one for trial in members for found in trial["versus"].values() for one in found.values()]
+    assert {one["comparisons"] for one in family} == {len(family)} == {4 * len(members)}
+    assert [one["p_adjusted"] for one in family] == holm([one["p_value"] for one in family])
+    smallest = min(family, key=lambda one: one["p_value"])
+    assert smallest["p_adjusted"] == pytest.approx(min(1.0, len(family) * smallest["p_value"]))
+    assert all(one["p_adjusted"] >= one["p_value"] for one in family)
+
+
+def test_a_trial_is_compared_with_a_reference_under_the_same_seeds():
+    """Seeds make both vary together by far more than the trial differs; taken apart, they would hide it."""
+    prompts, shares = 100, {0: 0.3, 1: 0.5, 2: 0.7}
+
+    def rows(share):
+        return [
+            {
+                "set": "harmful",
+                "prompt_id": str(i),
+                "refused": i >= round(share * prompts),
+                "complied": True,
+                "correct": None,
+            }
+            for i in range(prompts)
+        ]
+
+    records, answers = [], {}
+    for name, kind, label, better in (("t", "trial", None, 0.1), ("organism-ift", "reference", "ift", 0.0)):
+        for seed, share in shares.items():
+            made = record(name, share - better, 0.5, kind=kind, label=label, prompts=prompts, seed=seed)
+            if seed:
+                made = replace(made, id=f"{name}-r{seed}", kind="replicate", label=f"{name}-r{seed}", replicate_of=name)
+            records.append(made)
+            answers[made.id] = rows(share - better)
+    model = build_front(OBJECTIVES, [], records, answers=answers)["models"]["organism"]
+    found = model["trials"][0]["versus"]["ift"][ASR]
+    assert (found["seeds"], model["reference"]["ift"]["replicates"]) == ([3, 3], 3)
+    assert found["difference"] == pytest.approx(-0.1)
+    assert found["high"] < 0
+    other = [replace(one, seed=one.seed + 7) if one.kind == "replicate" and "ift" in one.id else one for one in records]
+    apart = build_front(OBJECTIVES, [], other, answers=answers)["models"]["organism"]["trials"][0]["versus"]["ift"][ASR]
+    assert apart["high"] > 0, "other seeds are not paired"

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -293,7 +294,7 @@ def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
     spec = sweep(trials=3, seeds={"replicates_on_front": 3})
     play = Play(searcher(spec), close_race, slots=2).run()
     repeated = [p for p in play.proposals if p.kind == "replicate"]
-    assert [p.kind for p in play.proposals] == ["reference"] * 3 + ["trial"] * 3 + ["replicate"] * 6
+    assert [p.kind for p in play.proposals] == ["reference"] * 3 + ["trial"] * 3 + ["replicate"] * (4 + 6)
     by_id = {p.job.id: p for p in play.proposals}
     for proposal in repeated:
         original = by_id[str(proposal.replicate_of)]
@@ -302,8 +303,8 @@ def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
         assert proposal.job.trial is not None
         assert original.job.trial is not None
         assert {**proposal.job.trial, "seed": original.job.trial["seed"]} == original.job.trial
-    assert Counter(p.seed for p in repeated) == {1: 3, 2: 3}
-    assert play.waited, "replicates wait for the last searched trials"
+    assert Counter(p.seed for p in repeated) == {1: 5, 2: 5}
+    assert [p.replicate_of for p in repeated[:4]] == ["small-ift", "small-ift", "small-ift_safety", "small-ift_safety"]
     assert len(told(play.search)) == 3, "replicates teach the front, not the search"
 
 
@@ -332,7 +333,57 @@ def test_a_settled_front_is_not_repeated() -> None:
         return Update("measured", metrics={name: c[0] / c[1] for name, c in counts.items()}, counts=counts)
 
     play = Play(searcher(sweep(trials=3, seeds={"replicates_on_front": 5})), clear).run()
-    assert len(play.proposals) == 6
+    repeated = Counter(p.replicate_of for p in play.proposals if p.kind == "replicate")
+    assert repeated == {"small-ift": 4, "small-ift_safety": 4}
+
+
+def test_trials_wait_for_the_last_searched_one_before_they_are_repeated() -> None:
+    play = Play(searcher(sweep(trials=3, seeds={"replicates_on_front": 2})), close_race, slots=4).run()
+    kinds = [p.kind for p in play.proposals]
+    assert kinds == ["reference"] * 3 + ["trial"] * 3 + ["replicate"] * 5
+    assert play.waited
+
+
+def lossy(error: float | None) -> Callable[[Proposal], Update]:
+    """Losses far apart, as sure as ``error`` says."""
+
+    def measure(proposal: Proposal) -> Update:
+        number = int(proposal.job.id.split("-")[1][0]) if proposal.kind == "trial" else 0
+        errors = {} if error is None else {"utility/loss": error}
+        counts = {REFUSAL: (0, 40)}
+        return Update("measured", metrics={REFUSAL: 0.0, "utility/loss": 1.0 + number}, counts=counts, errors=errors)
+
+    return measure
+
+
+@pytest.mark.parametrize(
+    ("error", "repeated"),
+    [
+        (0.01, {}),  # settled: nothing comes near the first
+        (0.9, {"small-0": 2, "small-1": 2}),
+        (None, {"small-0": 2}),  # nothing is known of the one that looks best, so it gets its seeds
+    ],
+)
+def test_a_loss_is_repeated_as_its_error_demands(error: float | None, repeated: dict[str, int]) -> None:
+    objectives = [{"metric": "utility/loss", "goal": "minimize", "worst": 9.0}]
+    spec = sweep(trials=3, seeds={"replicates_on_front": 3}, objectives=objectives)
+    play = Play(searcher(spec), lossy(error)).run()
+    found = Counter(p.replicate_of for p in play.proposals if p.kind == "replicate" and "ift" not in p.job.id)
+    assert found == repeated
+
+
+def test_a_single_configuration_gets_its_seeds() -> None:
+    play = Play(searcher(sweep(trials=1, seeds={"replicates_on_front": 3})), close_race).run()
+    found = Counter(p.replicate_of for p in play.proposals if p.kind == "replicate")
+    assert found == {"small-0": 2, "small-ift": 2, "small-ift_safety": 2}
+
+
+def test_references_are_not_repeated_where_no_trial_could_be_compared() -> None:
+    def fails(proposal: Proposal) -> Update:
+        return Update("failed", error="diverged") if proposal.kind == "trial" else close_race(proposal)
+
+    play = Play(searcher(sweep(trials=2, seeds={"replicates_on_front": 3})), fails).run()
+    assert [p.kind for p in play.proposals] == ["reference"] * 3 + ["trial"] * 2
 
 
 def test_replicates_go_on_after_a_rebuild() -> None:
@@ -353,7 +404,7 @@ def test_a_replicate_that_fails_is_not_tried_for_ever() -> None:
         return Update("failed", error="diverged") if proposal.kind == "replicate" else close_race(proposal)
 
     play = Play(searcher(sweep(trials=2, seeds={"replicates_on_front": 2})), measure).run()
-    assert Counter(p.kind for p in play.proposals) == {"reference": 3, "trial": 2, "replicate": 2}
+    assert Counter(p.kind for p in play.proposals) == {"reference": 3, "trial": 2, "replicate": 2 + 2}
 
 
 @pytest.mark.parametrize(

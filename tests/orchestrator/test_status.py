@@ -140,7 +140,8 @@ class TestProgress:
         sweep.say(
             "spec_changed", spec={**SPEC.model_dump(mode="json"), "seeds": {"replicates_on_front": 3}}, changes=[]
         )
-        assert sweep_status(sweep.directory).seconds_left == pytest.approx(before + 40)  # a, under two more seeds
+        # One trial on the front and two references, each under two more seeds.
+        assert sweep_status(sweep.directory).seconds_left == pytest.approx(before + (1 + 2) * 2 * 40 / 2)
 
     def test_before_any_end_the_time_left_is_unknown(self, tmp_path, monkeypatch):
         made = Sweep(tmp_path, monkeypatch)

@@ -1,6 +1,8 @@
 """What a search learns from the journals of earlier sweeps."""
 
+import json
 from collections.abc import Callable
+from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,13 @@ from orchestrator.journal import Journal
 from orchestrator.manifest import manifest
 from orchestrator.membership import front
 from orchestrator.proposal import Proposal
+from orchestrator.spec_changes import flat
+from orchestrator.value_identity import WITHOUT_EFFECT, differences, settings_identity
 from orchestrator.warm_start import spread
 from sweeps.spec import SweepSpec
 
+FEWER = {"path": "organism/small/general", "limit": 9}
+ENDPOINT = {"url": "http://localhost", "model": "m", "format": "harmbench", "api_key_env": "KEY"}
 search_of = partial(searcher, depths=TRUE_DEPTHS)
 
 
@@ -86,6 +92,87 @@ def test_what_does_not_change_values_does_not_stand_in_the_way(tmp_path: Path) -
     spec = learning(tmp_path / "before")
     other = spec.model_copy(update={"trial": spec.trial.model_copy(update={"seed": 7, "log_every": 1})})
     assert len(told(search_of(other))) == 3
+
+
+def evaluated(**changes: Any) -> dict[str, Any]:
+    return {"evaluation": {**small_sweep()["evaluation"], **changes}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        (evaluated(max_new_tokens=4), "evaluation.max_new_tokens"),
+        (evaluated(seed=1), "evaluation.seed"),
+        (evaluated(report_share=0.2), "evaluation.report_share"),
+        (evaluated(task=39), "evaluation.task"),
+        (evaluated(judges=[{"type": "phrases", "extra": ["no way"]}]), "evaluation.judges"),
+        ({"direction": {"filter": False}}, "direction.filter"),
+        ({"direction": {"seed": 3}}, "direction.seed"),
+        (
+            {"data": {**small_sweep()["data"], "task": {"path": "organism/small/general", "limit": 9}}},
+            "data.task.limit",
+        ),
+    ],
+)
+def test_values_measured_in_another_way_lend_settings_alone(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    run(tmp_path / "before", sweep(trials=4))
+    said: list[str] = []
+    search = search_of(learning(tmp_path / "before", **changes), say=said.append)
+    assert told(search) == []
+    assert "0 trials learnt from" in said[0]
+    assert f"values of {tmp_path / 'before'} do not hold where these differ: {field}" in said[0]
+    assert not said[0].startswith("warm start of small: 0 trials learnt from, the settings of 0 trials")
+
+
+def test_how_answers_are_got_does_not_count(tmp_path: Path) -> None:
+    run(tmp_path / "before", sweep(trials=3))
+    spec = learning(tmp_path / "before", **evaluated(batch_size=3, keep_answers=False, strict=False))
+    assert len(told(search_of(spec))) == 3
+
+
+def test_a_sweep_that_went_on_in_another_way_lends_no_values(tmp_path: Path) -> None:
+    """Which of its trials were measured in which way its journal could tell, but its front mixes them."""
+    run(tmp_path / "before", sweep(trials=3))
+    journal = Journal(tmp_path / "before" / "journal.jsonl")
+    changed = sweep(trials=3, **evaluated(max_new_tokens=4))
+    journal.append("sweep_resumed", manifest=manifest(changed))
+    journal.append("spec_changed", spec=changed.model_dump(mode="json"), changes=[])
+    shared: dict[str, Any] = {"id": "small-9", "model": "small", "kind": "trial", "label": "small-9"}
+    journal.append("trial_started", **shared, params={}, trial=None)
+    journal.close()
+    for evaluation in (evaluated(), evaluated(max_new_tokens=4)):
+        assert told(search_of(learning(tmp_path / "before", **evaluation))) == []
+
+
+def test_a_journal_without_a_manifest_lends_settings_alone(tmp_path: Path) -> None:
+    run(tmp_path / "before", sweep(trials=3))
+    path = tmp_path / "before" / "journal.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), "manifest": {}}), *rest]) + "\n")
+    assert told(search_of(learning(tmp_path / "before"))) == []
+
+
+def test_what_counts_is_everything_but_what_is_listed() -> None:
+    """A field that somebody adds counts until it is listed, and what is listed is there."""
+    spec = sweep(evaluation={"lm_eval": {"tasks": ["x"]}, "judges": [{"type": "endpoint", **ENDPOINT}]})
+    names = {
+        f"{block}.{name}"
+        for block, dumped in (
+            ("model", spec.models[0]),
+            ("direction", spec.direction),
+            ("evaluation", spec.evaluation),
+            ("trial", spec.trial),
+        )
+        for name in flat(dumped.model_dump(mode="json"))
+    }
+    classifier = {"evaluation.judges.0.device", "evaluation.judges.0.batch_size"}
+    for pattern in WITHOUT_EFFECT:
+        assert any(fnmatch(name, pattern) for name in names | classifier), pattern
+    counting = settings_identity(spec.trial)
+    assert {"trial.steps", "trial.learning_rate", "trial.precision", "trial.constraint.alpha"} <= set(counting)
+    assert differences(counting, {**counting, "trial.something_new": 1}) == ["trial.something_new"]
 
 
 def test_another_models_front_is_tried_at_the_same_fraction_of_depth(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ def demo(*overrides):
 class TestWork:
     def test_references_searched_trials_and_replicates(self):
         work = model_work(demo("trials=10", "seeds.replicates_on_front=3"))
-        assert (work.untrained, work.references, work.searched, work.replicates) == (1, 2, 10, 20)
-        assert (work.trained, work.trials) == (32, 33)
-        assert work.total_steps == 32 * 100
-        assert work.tokens(40.5) == 32 * 100 * 32 * 40.5
+        assert (work.untrained, work.references, work.searched, work.replicates) == (1, 2, 10, 24)
+        assert (work.trained, work.trials) == (36, 37)
+        assert work.total_steps == 36 * 100
+        assert work.tokens(40.5) == 36 * 100 * 32 * 40.5
 
     def test_without_replicates_there_are_none(self):
         assert model_work(demo()).replicates == 0

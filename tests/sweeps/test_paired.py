@@ -69,3 +69,22 @@ def test_impossible_tables_are_refused():
         paired_difference([[0.5, 1.0]], [[0, 1]])
     with pytest.raises(ValueError, match=r"first \(2 prompts\) and second \(3\)"):
         paired_difference([[1, 0]], [[1, 0, 1]])
+
+
+def test_seeds_that_both_were_trained_under_are_drawn_together():
+    base = np.arange(100) < np.array([[20], [50], [80]])
+    better = np.arange(100) < np.array([[10], [40], [70]])
+    together, apart = (paired_difference(better, base, same_seeds=same) for same in (True, False))
+    assert together.mean == apart.mean == pytest.approx(-0.1)
+    assert together.high < 0 < apart.high
+    assert together.p_value < 0.05 < apart.p_value
+    with pytest.raises(ValueError, match="same seeds"):
+        paired_difference(better, base[:2], same_seeds=True)
+
+
+def test_a_p_value_is_not_stopped_by_the_number_of_draws():
+    """Else nothing could hold among many comparisons: 50 of them would make at least 0.05 of it."""
+    clear = paired_difference(np.arange(200) < np.array([[20], [22]]), np.arange(200) < np.array([[150], [155]]))
+    assert 0 < clear.p_value < 1e-6
+    same = np.arange(200) < np.array([[20], [22]])
+    assert paired_difference(same, same).p_value == 1.0

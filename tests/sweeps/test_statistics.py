@@ -1,7 +1,7 @@
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
-from sweeps.statistics import wilson_interval
+from sweeps.statistics import holm, interval_of_mean, wilson_interval
 
 
 @pytest.mark.parametrize("total", [1, 7, 100, 1319])
@@ -31,3 +31,16 @@ def test_wilson_contains_the_rate_and_narrows_with_prompts():
 def test_wilson_refuses_impossible_input(successes, total, confidence):
     with pytest.raises(ValueError, match="must lie between"):
         wilson_interval(successes, total, confidence)
+
+
+def test_holm_known_values():
+    """4 x .005 = .02, 3 x .01 = .03, 2 x .03 = .06, and the last is no smaller than the one before it."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+def test_intervals_of_means_equal_scipys():
+    assert interval_of_mean(2.0, 0.5) == pytest.approx(norm.interval(0.95, 2.0, 0.5))
+    assert interval_of_mean(2.0, 0.5, 3) == pytest.approx(t.interval(0.95, 2, 2.0, 0.5))

@@ -19,6 +19,10 @@ from training.errors import DataError, ModelError
 from training.evaluation.batching import is_out_of_memory, measuring
 from training.models import base_model
 
+SCORE = "utility/lm_eval/"
+"""The name of a task's score starts with this."""
+STANDARD_ERROR = "utility/lm_eval_stderr/"
+"""The name of its standard error starts with this."""
 PRIMARY = ("exact_match", "acc_norm", "acc")
 """What a task is scored by: the first of these that it reports."""
 _RESAMPLES = 1000
@@ -103,6 +107,15 @@ def lm_eval_metrics(
     return scores
 
 
+def lm_eval_errors(scores: Mapping[str, float]) -> dict[str, float]:
+    """Standard error of each task in ``scores``, what :func:`lm_eval_metrics` returns, by the name of its score."""
+    return {
+        SCORE + name.removeprefix(STANDARD_ERROR): value
+        for name, value in scores.items()
+        if name.startswith(STANDARD_ERROR)
+    }
+
+
 @lru_cache(maxsize=1)
 def _task_manager(include_path: str | None, tasks: tuple[str, ...]) -> Any:
     """What knows ``tasks``; the thousands of YAML files that ship with lm-eval are left unread where none is needed."""
@@ -121,10 +134,10 @@ def _score(task: str, results: Mapping[str, Any]) -> dict[str, float]:
         for key, value in results.items():
             name, _, kind = key.partition(",")
             if name == metric and isinstance(value, int | float):
-                found = {f"utility/lm_eval/{task}": float(value)}
+                found = {SCORE + task: float(value)}
                 error = results.get(f"{metric}_stderr,{kind}")
                 if isinstance(error, int | float):  # else it says N/A
-                    found[f"utility/lm_eval_stderr/{task}"] = float(error)
+                    found[STANDARD_ERROR + task] = float(error)
                 return found
     there = sorted({key.partition(",")[0] for key in results if "," in key and "_stderr," not in key})
     raise DataError(

@@ -37,12 +37,22 @@ class Measurement:
     """(successes, total) behind those of them that are rates."""
     answers: list[Row]
     """One row per prompt and attack, see :attr:`training.evaluation.answers.Answer.row`; with their text."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """Standard error over the report's samples of every metric that is a mean over samples."""
+    select_errors: dict[str, float] = field(default_factory=dict)
+    """The same over the samples that the search selects by."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took, where somebody looked at the clock."""
 
-    def with_unsplit(self, metrics: Mapping[str, float]) -> Self:
-        """This with ``metrics`` that have no two halves: the search sees the same values as the report."""
-        return replace(self, metrics={**self.metrics, **metrics}, select_metrics={**self.select_metrics, **metrics})
+    def with_unsplit(self, metrics: Mapping[str, float], errors: Mapping[str, float]) -> Self:
+        """This with ``metrics`` that have no two halves: the search sees the same values and errors as the report."""
+        return replace(
+            self,
+            metrics={**self.metrics, **metrics},
+            errors={**self.errors, **errors},
+            select_metrics={**self.select_metrics, **metrics},
+            select_errors={**self.select_errors, **errors},
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,7 @@ def measure(
     forward = _forward(model, tokenizer, sets, SPLITS)
     drift = _drift(model, sets, drift_reference)
     found: dict[Split, tuple[dict[str, float], Counts]] = {}
+    errors: dict[Split, dict[str, float]] = {}
     for view in SPLITS:
         seen = [answers[index] for index in sets.view([answer.split for answer in answers], view)]
         scores = forward.of(sets, view)
@@ -93,7 +104,9 @@ def measure(
         average = mean_attack_success(seen)
         averages = {AVERAGE: average[0]} if average is not None else {}
         found[view] = rates_of(counts) | averages | agreements(seen, asks) | scores.metrics | drift, counts
-    return Measurement(*found["report"], *found["select"], [answer.row(asks) for answer in answers])
+        errors[view] = scores.errors | ({AVERAGE: average[1]} if average is not None else {})
+    rows = [answer.row(asks) for answer in answers]
+    return Measurement(*found["report"], *found["select"], rows, errors["report"], errors["select"])
 
 
 def measure_without_generation(

@@ -1,4 +1,5 @@
 import hashlib
+from statistics import stdev
 
 import pytest
 import torch
@@ -61,6 +62,11 @@ def test_views_are_measured_on_their_own_prompts(model, tokenizer, sets):
         samples = zip(sets.task.samples, sets.task.rows, strict=True)
         held = held_out(model, [sample for sample, row in samples if sets.task.splits[row] == view])
         assert metrics["utility/loss"] == pytest.approx(held.loss, rel=1e-4)
+        errors = found.errors if view == "report" else found.select_errors
+        assert errors == {
+            "safety/refusal_log_odds": pytest.approx(stdev(odds) / len(odds) ** 0.5, rel=1e-3),
+            "utility/loss": pytest.approx(held.error, rel=1e-3),
+        }
     assert found.metrics["utility/loss"] != found.select_metrics["utility/loss"]
 
 
