@@ -82,7 +82,7 @@ def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
 
 def _course(record: TrialRecord) -> list[dict[str, Any]]:
     """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
-    measured = {rung.step: rung.metrics for rung in record.rungs}
+    measured: dict[int, Mapping[str, float]] = {rung.step: rung.metrics for rung in record.rungs}
     final = seen_metrics(record)
     if final and record.history:
         measured[record.history[-1][0]] = final

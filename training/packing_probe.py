@@ -35,7 +35,7 @@ def packing_fault(model: nn.Module, samples: Samples) -> str | None:
     probe = _probe(samples)
     indices = np.arange(len(probe))
     with measuring(base_model(model)):
-        alone = torch.cat([response_logits(model, probe.collate([index])) for index in indices]).float()
+        alone = torch.cat([response_logits(model, probe.collate([index])) for index in indices.tolist()]).float()
         try:
             apart = response_logits(model, probe.collate(indices, row_length=1)).float()
             packed = response_logits(model, probe.collate(indices, int(probe.lengths.sum()) - 1)).float()
