@@ -23,7 +23,7 @@ class Change:
 
 def changes(before: SweepSpec, now: SweepSpec) -> list[Change]:
     """The fields that differ, in order of their names; a field that one side lacks is None there."""
-    old, new = (flat(spec.model_dump(mode="json")) for spec in (before, now))
+    old, new = (flattened(spec.model_dump(mode="json")) for spec in (before, now))
     return [
         Change(name, old.get(name), new.get(name))
         for name in sorted(old.keys() | new.keys())
@@ -42,7 +42,7 @@ def refusal(directory: Path, found: Sequence[Change]) -> str:
     )
 
 
-def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flattened(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings and lists as dotted keys."""
     if isinstance(tree, dict) and tree:
         children = tree.items()
@@ -52,5 +52,5 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix.removesuffix("."): tree}
     flat: dict[str, Any] = {}
     for key, value in children:
-        flat |= flat(value, f"{prefix}{key}.")
+        flat |= flattened(value, f"{prefix}{key}.")
     return flat

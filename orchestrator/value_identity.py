@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.spec_changes import flat
+from orchestrator.spec_changes import flattened
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
 
 Identity = dict[str, Any]
@@ -84,7 +84,7 @@ def differences(one: Identity, other: Identity) -> list[str]:
 def _counting(tree: Mapping[str, Any]) -> Identity:
     return {
         name: value
-        for name, value in flat(tree).items()
+        for name, value in flattened(tree).items()
         if not any(fnmatchcase(name, pattern) for pattern in WITHOUT_EFFECT)
     }
 

@@ -17,7 +17,7 @@ from orchestrator.journal import Journal
 from orchestrator.manifest import manifest
 from orchestrator.membership import front
 from orchestrator.proposal import Proposal
-from orchestrator.spec_changes import flat
+from orchestrator.spec_changes import flattened
 from orchestrator.value_identity import WITHOUT_EFFECT, differences, settings_identity
 from orchestrator.warm_start import spread
 from sweeps.spec import SweepSpec
@@ -165,7 +165,7 @@ def test_what_counts_is_everything_but_what_is_listed() -> None:
             ("evaluation", spec.evaluation),
             ("trial", spec.trial),
         )
-        for name in flat(dumped.model_dump(mode="json"))
+        for name in flattened(dumped.model_dump(mode="json"))
     }
     classifier = {"evaluation.judges.0.device", "evaluation.judges.0.batch_size"}
     for pattern in WITHOUT_EFFECT:
