@@ -47,7 +47,7 @@ def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -
     return rows
 
 
-def with_means(metrics: dict[str, float]) -> dict[str, float]:
+def with_means(metrics: Mapping[str, float]) -> dict[str, float]:
     """``metrics`` and, for each per-layer metric, its mean over the layers."""
     found = dict(metrics)
     for base in LAYER_METRICS:
