@@ -1,7 +1,7 @@
 """Greedy answers to many prompts at once, token for token what ``transformers`` would generate, only sooner."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,8 +73,9 @@ def generate_tokens(
 ) -> list[list[int]]:
     """Greedy answers as token ids, the ending token included where one was reached, in the order of ``prompts``.
 
-    Prompts are batched by length; a batch stops when its last row does, and rows that are done leave it. Where memory
-    runs out, the batch is halved and begun again, and later batches are no larger.
+    Prompts are batched by length; a batch stops when its last row does, and rows that are done leave it where the
+    model's cache can drop them, else they go on as padding. Where memory runs out, the batch is halved and begun again,
+    and later batches are no larger.
 
     Raises:
         ModelError: memory runs out over a single prompt.
@@ -113,12 +114,61 @@ class _Rows:
     numbers: list[int] = field(default_factory=list)
     """Where each row stands in the batch as it began."""
 
-    def keep(self, kept: list[int]) -> None:
-        """Drop all rows but ``kept``."""
+    def keep(self, kept: list[int]) -> bool:
+        """Drop all rows but ``kept``; false, and nothing is dropped, where the cache cannot."""
+        select = row_selection(self.cache)
+        if select is None:
+            return False
         index = torch.tensor(kept, device=self.mask.device)
+        select(index)
         self.mask, self.position = self.mask[index], self.position[index]
-        self.cache.batch_select_indices(index)
         self.numbers = [self.numbers[row] for row in kept]
+        return True
+
+
+def row_selection(cache: Any) -> Callable[[Tensor], None] | None:
+    """What keeps the given rows of a cache and drops the others; none where it cannot drop any.
+
+    The states of hybrid models (Qwen3.5, LFM2, Falcon-H1) have no selection of rows, or one that forgets them, but know
+    beam search's reordering, which drops the rows that it is not given.
+    """
+    layers = getattr(cache, "layers", None) or ()
+    names = ["batch_select_indices", "reorder_cache"]
+    if any(hasattr(layer, "conv_states") for layer in layers):
+        names = ["reorder_cache"]
+    for name in names:
+        if layers and all(hasattr(layer, name) for layer in layers):
+            selection: Callable[[Tensor], None] = getattr(cache, name)
+            return selection
+    return None
+
+
+def prefill(base: PreTrainedModel, ids: Tensor, mask: Tensor) -> Any:
+    """The forward pass over whole prompts that a batch begins with.
+
+    Args:
+        base: a causal language model.
+        ids: ``[rows, seq]``, padded on the left.
+        mask: ``[rows, seq]``, 0 on padding.
+
+    Returns:
+        The model's output; ``logits[:, -1]`` are of the next token.
+    """
+    return base(input_ids=ids, attention_mask=mask, **_options(base, _positions(mask)))
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _options(base: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
+    accepted = inspect.signature(base.forward).parameters
+    options: dict[str, Any] = {"use_cache": True}
+    if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
+        options["logits_to_keep"] = 1
+    if "position_ids" in accepted:  # absent where positions follow from the mask alone
+        options["position_ids"] = positions
+    return options
 
 
 def _decode_batch(
@@ -126,17 +176,10 @@ def _decode_batch(
 ) -> list[list[int]]:
     """Answers of one batch: a forward pass over the prompts, then one per token."""
     ids, mask = pad(prompts, padding_id=0, side="left", device=base.device)
-    accepted = inspect.signature(base.forward).parameters
-    options: dict[str, Any] = {"use_cache": True}
-    if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
-        options["logits_to_keep"] = 1
-    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    rows = _Rows(mask, positions[:, -1:] + 1, numbers=list(range(len(prompts))))
+    rows = _Rows(mask, _positions(mask)[:, -1:] + 1, numbers=list(range(len(prompts))))
     answers: list[list[int]] = [[] for _ in prompts]
+    output = prefill(base, ids, mask)
     for step in range(max_new_tokens):
-        if "position_ids" in accepted:  # absent where positions follow from the mask alone
-            options["position_ids"] = positions
-        output = base(input_ids=ids, attention_mask=rows.mask, past_key_values=rows.cache, **options)
         tokens = output.logits[:, -1].argmax(dim=-1).tolist()
         for number, token in zip(rows.numbers, tokens, strict=True):
             if not _ended(answers[number], end_ids):
@@ -145,11 +188,16 @@ def _decode_batch(
         if not kept or step + 1 == max_new_tokens:
             break
         rows.cache = output.past_key_values
-        if len(rows.numbers) - len(kept) >= _FINISHED_SHARE * len(rows.numbers):
-            rows.keep(kept)
+        finished = len(rows.numbers) - len(kept)
+        if finished and finished >= _FINISHED_SHARE * len(rows.numbers) and rows.keep(kept):
             tokens = [tokens[row] for row in kept]
-        ids, positions = torch.tensor(tokens, device=base.device)[:, None], rows.position
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(tokens), 1)], dim=1)
+        output = base(
+            input_ids=torch.tensor(tokens, device=base.device)[:, None],
+            attention_mask=rows.mask,
+            past_key_values=rows.cache,
+            **_options(base, rows.position),
+        )
         rows.position = rows.position + 1
     return answers
 

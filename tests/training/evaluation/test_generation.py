@@ -44,6 +44,20 @@ def test_equals_transformers_token_for_token(kind, request, tokenizer, prompts, 
     assert all(answer[-1] in end_ids or len(answer) == 20 for answer in answers)
 
 
+def test_rows_of_a_cache_that_cannot_drop_them_go_on_as_padding(model, tokenizer, prompts, monkeypatch):
+    encoded = encode_prompts(tokenizer, prompts[:8])
+    ends = frozenset({2, frequent_token(model, encoded)})
+    expected = generate_tokens(model, encoded, end_ids=ends, max_new_tokens=20, batch_size=8)
+    assert len({len(answer) for answer in expected}) > 2
+
+    class Opaque:
+        """A cache of which nothing is known."""
+
+    assert generation.row_selection(Opaque()) is None
+    monkeypatch.setattr(generation, "row_selection", lambda _cache: None)
+    assert generate_tokens(model, encoded, end_ids=ends, max_new_tokens=20, batch_size=8) == expected
+
+
 def test_a_batch_stops_when_its_last_row_does(model, tokenizer, prompts):
     encoded = encode_prompts(tokenizer, prompts[:6])
     steps = []
