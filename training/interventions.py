@@ -1,6 +1,5 @@
 """Interventions on the residual stream that test whether a direction causes refusal (arXiv 2406.11717, section 2.4)."""
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -8,37 +7,36 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from training.errors import ModelError
 from training.models import decoder_layers
 from training.residual import Site, hidden_of
-
-_WRITER = re.compile(r"attn|attention|mlp|feed_forward|ffn|moe")
-_NOT_A_WRITER = re.compile(r"norm|dropout|layernorm|ln_")
+from training.writers import residual_writers
 
 
 @contextmanager
 def ablated_direction(model: torch.nn.Module, unit: Tensor) -> Iterator[None]:
     """While active, ``unit`` is removed from the residual stream at every layer and position: ``h - (h . r) r``.
 
-    What enters a block, what its attention and MLP add, and what leaves it are projected, so that nothing reads r.
+    What enters a block, what its parts add to the residual stream (after their own norms, where an architecture has
+    them, since a norm's weights would bring r back), and what leaves it are projected, so that nothing reads r.
 
     Args:
         model: a causal language model, with or without adapters.
         unit: ``[d_model]``, of length 1.
 
     Raises:
-        ModelError: a block's attention or MLP cannot be found.
+        ModelError: what a block adds to the residual stream cannot be found.
     """
 
     def without_direction(hidden: Tensor) -> Tensor:
         r = unit.to(hidden.device, hidden.dtype)
         return hidden - (hidden @ r)[..., None] * r
 
+    writers = residual_writers(model)
     handles: list[RemovableHandle] = []
     try:
-        for block in decoder_layers(model):
+        for block, parts in zip(decoder_layers(model), writers, strict=True):
             handles.append(_on_input(block, without_direction))
-            handles += [_on_output(module, without_direction) for module in (*_writers(block), block)]
+            handles += [_on_output(module, without_direction) for module in (*parts, block)]
         yield
     finally:
         for handle in handles:
@@ -93,15 +91,6 @@ def added_vector(model: torch.nn.Module, vector: Tensor, layer: int, site: Site 
         yield
     finally:
         handle.remove()
-
-
-def _writers(block: torch.nn.Module) -> list[torch.nn.Module]:
-    """The attention and the MLP of a decoder block, whose outputs are added to the residual stream."""
-    named = [child for name, child in block.named_children() if _WRITER.search(name) and not _NOT_A_WRITER.search(name)]
-    if len(named) < 2:
-        names = ", ".join(name for name, _ in block.named_children())
-        raise ModelError(f"{type(block).__name__} has no attention and MLP that ablation could find among: {names}")
-    return named
 
 
 def _on_output(module: torch.nn.Module, change: Callable[[Tensor], Tensor]) -> RemovableHandle:
