@@ -198,7 +198,8 @@ def difference_of_means(harmful: Tensor, harmless: Tensor) -> tuple[Tensor, Tens
     if lost:
         raise DirectionError(
             f"harmful and harmless prompts cannot be told apart at layer {lost[0]}, so there is no refusal direction: "
-            "check that data.harmful and data.harmless hold different prompts"
+            "check that data.harmful and data.harmless hold different prompts (a model whose first layers are short "
+            "convolutions, such as LFM2, sees only the end of its chat template there, and cannot be used)"
         )
     return (difference / separation[:, None]).float(), separation.float()
 

@@ -16,6 +16,9 @@ from training.config import DataConfig, DirectionConfig
 from training.direction import METADATA_FILE, Direction, extract_direction
 from training.direction_prompts import DirectionPrompts, draw_prompts, filtered
 from training.errors import DirectionError
+from training.model_checks import check_model
+from training.models import base_model
+from training.writers import residual_writers
 
 PROMPTS_FILE = "prompts.json"
 
@@ -54,9 +57,13 @@ def load_or_extract(
         say: told in a sentence what is being done.
 
     Raises:
+        ModelError: the model's architecture is none that directions are defined for.
         DirectionError: too few prompts are left, there is no direction, or the saved one is of something else.
         DataError: a source cannot be read.
     """
+    check_model(base_model(model))
+    if config.causal is not None:
+        residual_writers(model)  # ablation needs them: better refused now than after thousands of answers
     directory.mkdir(parents=True, exist_ok=True)
     drawn = draw_prompts(data, config)
     with FileLock(f"{directory}.lock"):

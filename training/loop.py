@@ -95,7 +95,7 @@ class _Steps:
     def __init__(self, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, sizes: BatchSizes) -> None:
         self.data = data
         self.sizes = sizes
-        self.row_length = trial.max_length if trial.packing else None
+        self.row_length = trial.row_length
         self.layers = list(constraint.layers) if constraint is not None and constraint.needs_references else None
         self.plan = plan_of(trial, data)
         # Every rank knows the whole plan, so the global counts need no communication.

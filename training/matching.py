@@ -83,7 +83,7 @@ def gradient_norms(
     for step in (index % len(plan.steps) for index in range(first, first + BATCHES)):
         total = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
         for chosen in plan.micro_batches(step, engines.rank(), sizes.world_size, sizes.micro_batch_size):
-            batch = data.samples.collate(chosen, trial.max_length if trial.packing else None).to(device)
+            batch = data.samples.collate(chosen, trial.row_length).to(device)
             recalled = compared.references.of(chosen, list(constraint.layers)).to(device)
             with capture(model, constraint.layers, constraint.site) as states:
                 logits = response_logits(model, batch)

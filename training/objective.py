@@ -1,6 +1,7 @@
 """One forward pass of the model being trained: cross-entropy and penalty as sums, in a module DeepSpeed can wrap."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from training.constraints import Constraint, ForwardPass
 from training.constraints.base import Recalled
 from training.data.samples import Batch
 from training.models import base_model
+from training.packed_inputs import packed_inputs
 from training.residual import capture
 
 
@@ -53,17 +55,9 @@ class Objective(nn.Module):
         return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
 
 
-def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-    """What the model is called with.
-
-    Of a packed batch transformers reads off ``position_ids`` which tokens may attend to each other: it builds a
-    block-diagonal mask for SDPA, and flash-attention's variable lengths where the batch is a single row.
-    """
-    if batch.position_ids is None:
-        return {"input_ids": batch.input_ids}
-    inputs = {"input_ids": batch.input_ids, "position_ids": batch.position_ids}
-    flash = "flash" in str(base_model(model).config._attn_implementation)
-    return {name: value.flatten()[None] for name, value in inputs.items()} if flash else inputs
+def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
+    """What the model is called with; see :func:`training.packed_inputs.packed_inputs` for a packed batch."""
+    return {"input_ids": batch.input_ids} if batch.position_ids is None else packed_inputs(model, batch)
 
 
 def _selecting(positions: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:

@@ -14,6 +14,7 @@ from training.checkpoint import Checkpointing
 from training.config import AdapterTuning, FreezeLayersConstraint, TrialConfig
 from training.constraints import Constraint
 from training.constraints.freeze_layers import freeze
+from training.errors import ModelError
 from training.loop import Report, Rungs, TrainingSet, train
 
 
@@ -36,6 +37,18 @@ def _with_frozen_layers(module: nn.Module, trial: TrialConfig) -> nn.Module:
     return module
 
 
+def _check_precision(model: PreTrainedModel, trial: TrialConfig) -> None:
+    """Refuse what DeepSpeed would round for good: under bf16 it casts every weight it is given, in place."""
+    if trial.precision != "bf16":
+        return
+    for name, weight in model.named_parameters():
+        if weight.dtype == torch.float32:
+            raise ModelError(
+                f"{type(model).__name__} keeps {name} in float32, which a training in bf16 would round, in the base "
+                "model too: set trial.precision to fp32"
+            )
+
+
 @contextmanager
 def tuned(
     model: PreTrainedModel,
@@ -53,7 +66,9 @@ def tuned(
 
     Raises:
         TrainingError: see :func:`training.loop.train`.
+        ModelError: bf16 of a model that keeps some weights in float32.
     """
+    _check_precision(model, trial)
     if trial.deepspeed.zero_stage < 3:
         with trainable(model, trial) as trained:
             train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training import engine as engines
 from training import matching
+from training.adapters import left_out
 from training.checkpoint import Checkpointing
 from training.config import Constraint as ConstraintBlock
 from training.config import (
@@ -30,7 +31,7 @@ from training.constraints.random_direction import real_twin
 from training.data.encoding import encode_source
 from training.data.samples import Samples
 from training.direction_extraction import Extraction, load_or_extract
-from training.errors import DirectionError, TrainingError
+from training.errors import DirectionError, ModelError, TrainingError
 from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_metrics
@@ -39,6 +40,7 @@ from training.evaluation.sets import EvaluationSets
 from training.export import export, form_of
 from training.loop import Report, Rungs, StepReport, TrainingSet
 from training.models import load_model, load_tokenizer, model_fingerprint
+from training.packing_probe import packing_fault
 from training.quantised import load_quantised_model
 from training.recommended import with_recommended_layers
 from training.reference_store import ReferenceStore
@@ -85,9 +87,10 @@ class Workbench:
         self.evaluation = evaluation
         self.directory = directory
         self.warnings: list[str] = []
-        """What whoever runs the trials should be told, in sentences; filled by :meth:`prepare`."""
+        """What whoever runs the trials should be told, in sentences; filled by :meth:`prepare` and by :meth:`run`."""
         self.name = name or Path(model_path).name
         self._samples: dict[int, tuple[Samples, int]] = {}
+        self._packing_faults: dict[object, str | None] = {}
         self._references = ReferenceStore(directory / "references")
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
         self._judges = build_judges(evaluation.judges, directory / "verdicts" / f"{platform.node()}.sqlite")
@@ -163,6 +166,7 @@ class Workbench:
             self._use_precision(self._precision)
             return self._measure(self.model)
         self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
+        trial = self._with_decided_packing(trial)
         trial = self._with_matched_strength(with_recommended_layers(trial, self.causal, self.name))
         samples, task = self._training_samples(trial.max_length)
         constraint = self._constraint(trial, trial.constraint)
@@ -173,6 +177,9 @@ class Workbench:
         with tuned(
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
         ) as trained:
+            unreached = left_out(trained) if form_of(trained) == "adapter" else None
+            if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
+                self._tell(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
                 engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
             return self._measure(trained)
@@ -254,6 +261,31 @@ class Workbench:
             self.directory / "matching", trial, self.model_fingerprint, samples.fingerprint, self.direction.fingerprint
         )
         return matching.matched(trial, path, lambda: matching.strength_ratio(self.model, trial, samples, task, *both))
+
+    def _tell(self, sentence: str) -> None:
+        """Add a warning that concerns many trials, once."""
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+            log.warning("%s", sentence)
+
+    def _with_decided_packing(self, trial: TrialConfig) -> TrialConfig:
+        """The trial as it will be trained: packed only where that changes nothing; all ranks decide alike.
+
+        Raises:
+            ModelError: ``packing: true`` of a model that does not keep the samples of a row apart.
+        """
+        if not trial.packing:
+            return trial
+        samples, _ = self._training_samples(trial.max_length)
+        probed = self._loaded, trial.max_length
+        if probed not in self._packing_faults:
+            self._packing_faults[probed] = engines.from_rank_zero(lambda: packing_fault(self.model, samples))
+        fault = self._packing_faults[probed]
+        if fault is not None and trial.packing is True:
+            raise ModelError(f"trial.packing (true) cannot be had for {self.name}: {fault}; write auto or false")
+        if fault is not None:
+            self._tell(f"{self.name} is trained without packing (trial.packing is auto): {fault}")
+        return trial.model_copy(update={"packing": fault is None})
 
     def _rungs(self, trial: TrialConfig, steps: Collection[int]) -> Rungs:
         """Measurement at the rungs; only a model in shards needs every rank for a forward pass."""

@@ -6,10 +6,12 @@ import torch
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trajectory
 
-from training.config import ProConConstraint
+from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
 from training.data.packing import first_fit_decreasing
+from training.errors import ModelError
 from training.objective import Objective, model_inputs, response_logits
+from training.packing_probe import packing_fault
 
 INDICES = np.random.default_rng(3).permutation(40)[:17]
 ROW = 40
@@ -123,3 +125,90 @@ def test_flash_attention_gets_one_row_of_variable_lengths():
     starts = (inputs["position_ids"][0] == 0).sum()
     padding = batch.input_ids.numel() - int(random_samples().lengths[INDICES].sum())
     assert starts == len(INDICES) + padding
+
+
+def _tiny_hybrid():
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    torch.manual_seed(0)
+    settings = {"vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 256}
+    return Lfm2ForCausalLM(
+        Lfm2Config(**settings, **heads, layer_types=["full_attention", "conv"], block_auto_adjust_ff_dim=False)
+    ).eval()
+
+
+def test_a_hybrid_model_is_told_where_samples_begin_and_packs_exactly_with_kernels_that_listen(monkeypatch):
+    """The kernels are CUDA's; here their promise is kept by the reference, run once per sample."""
+    from transformers.models.lfm2 import modeling_lfm2
+
+    def convolve_apart(hidden, weight, bias=None, activation=None, seq_idx=None, **_others):
+        alone = []
+        for number in range(int(seq_idx.max()) + 1):
+            part = hidden[..., seq_idx[0] == number]
+            padding = weight.shape[-1] - 1
+            out = torch.nn.functional.conv1d(part, weight[:, None], bias, padding=padding, groups=part.shape[1])
+            alone.append(out[..., : part.shape[-1]])
+        return torch.cat(alone, dim=-1)
+
+    model, samples = _tiny_hybrid(), random_samples()
+    assert "causal_conv1d" in packing_fault(model, samples)
+    single = response_logits(model, samples.collate(INDICES)).detach()
+    monkeypatch.setattr(modeling_lfm2, "causal_conv1d_fn", convolve_apart)
+    packed = response_logits(model, samples.collate(INDICES, ROW)).detach()
+    torch.testing.assert_close(packed, single, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_probe_sees_a_leak_and_no_rounding(precision, monkeypatch):
+    from training import objective
+
+    model, samples = tiny_llama().to(precision), random_samples()
+    assert packing_fault(model, samples) is None
+    # Without masks, and with positions that go on, a sample sees those before it in its row.
+    monkeypatch.setattr(objective, "packed_inputs", lambda _model, batch: {"input_ids": batch.input_ids})
+    assert "reach into each other" in packing_fault(model, samples)
+
+
+@pytest.mark.usefixtures("process")
+class TestDecision:
+    @pytest.fixture
+    def hybrid(self, tmp_path, chat_tokenizer):
+        from benches import bench, write_files
+
+        write_files(tmp_path, chat_tokenizer)
+        _tiny_hybrid().save_pretrained(tmp_path / "model")
+        made = bench(tmp_path)
+        made.prepare()
+        return made
+
+    def trial(self, packing):
+        settings = {"steps": 1, "batch_size": 4, "packing": packing, "max_length": 64, "constraint": {"alpha": 0.0}}
+        return TrialConfig.model_validate(settings)
+
+    def test_packing_is_refused_where_it_leaks(self, hybrid):
+        with pytest.raises(ModelError, match=r"trial\.packing \(true\) cannot be had for tiny: .*write auto or false"):
+            hybrid.run(self.trial(True), lambda _report: False)
+
+    def test_auto_goes_on_without_and_says_so(self, hybrid):
+        for _ in range(2):
+            hybrid.run(self.trial("auto"), lambda _report: False)
+        said = [warning for warning in hybrid.warnings if "without packing" in warning]
+        assert len(said) == 1
+        assert "tiny is trained without packing (trial.packing is auto)" in said[0]
+
+    def test_auto_packs_where_it_is_exact(self, tmp_path, chat_tokenizer):
+        from benches import bench, write_files
+
+        write_files(tmp_path, chat_tokenizer)
+        made = bench(tmp_path)
+        made.prepare()
+        assert made._with_decided_packing(self.trial("auto")).packing is True
+        assert not made.warnings
+
+
+def test_old_and_new_values_are_valid():
+    assert TrialConfig().row_length is None
+    assert TrialConfig(packing=True).row_length == 512
+    assert TrialConfig(packing="auto").packing == "auto"
+    assert TrialConfig(packing="auto").row_length is None

@@ -44,8 +44,10 @@ class TrialConfig(Config):
     """Number format of weights and activations in training."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third more time."""
-    packing: bool = False
-    """Put several samples into each row of ``max_length`` tokens; the same training with less padding."""
+    packing: bool | Literal["auto"] = False
+    """Put several samples into each row of ``max_length`` tokens: the same training with less padding. ``true`` is
+    refused where the model does not keep the samples of a row apart, ``auto`` packs where it does and says where not.
+    Off by default: batches are grouped by length anyway, and a row of short samples costs attention over all of it."""
     safety_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the training samples that are safety samples."""
     safety_count: int | None = Field(default=None, ge=0)
@@ -62,6 +64,11 @@ class TrialConfig(Config):
     """Steps between two reports of training metrics."""
     checkpoint_every: PositiveInt = 50
     """Steps between two checkpoints, where the trial is given a place for them."""
+
+    @property
+    def row_length(self) -> int | None:
+        """Tokens per packed row; none where every sample has a row, or ``auto`` was not decided yet."""
+        return self.max_length if self.packing is True else None
 
     @property
     def total_steps(self) -> int:
