@@ -1,7 +1,7 @@
 """How well the cheap metrics of the rungs predicted what a trial measured in the end (pure)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
