@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -109,13 +110,14 @@ def inspect(
     Raises:
         TrainingError: the tokenizer, its chat template or a source cannot be used.
     """
+    from training.chat_settings import ChatSettings
     from training.chat_template import ending_of
     from training.data.encoding import encode_source
     from training.models import load_tokenizer
     from training.organism.cache import ensure_organism
 
     path = ensure_organism(model, spec.data, report=report) if model.embedded else model.path
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, ChatSettings.of(model, date.today()))
     trial = spec.trial
     chosen = constrained_tokens(trial)
     encoded = {

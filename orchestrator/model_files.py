@@ -1,12 +1,15 @@
 """What the files of a model tell without loading it: its shape, and how long training samples are in its tokens."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweeps.memory import Shape
+from training.chat_settings import ChatSettings
 from training.config import DataConfig, ModelConfig, Source
 from training.data.tables import FILES
 from training.errors import ModelError, TrainingError
@@ -109,28 +112,54 @@ def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleL
     if folder is None or not rows:
         return SampleLength(max_length, measured=False)
     try:
-        lengths = _lengths(folder, rows, max_length)
+        lengths = _lengths(folder, rows, max_length, ChatSettings.of(model, date.today()))
     except Exception:  # a template may ask for anything; the training says what is wrong with it
         return SampleLength(max_length, measured=False)
     return SampleLength(sum(lengths) / len(lengths), measured=True)
 
 
-def _lengths(folder: Path, rows: Sequence[Mapping[str, str]], max_length: int) -> list[int]:
+def chat_template_of(folder: Path) -> str:
+    """The text of the chat template in a model's folder; empty where there is none."""
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    held = settings.get("chat_template") or ""
+    if isinstance(held, list):  # several, each with a name
+        held = {one["name"]: one["template"] for one in held}.get("default", "")
+    return str(held)
+
+
+def renderer(folder: Path, chat: ChatSettings) -> Callable[..., str]:
+    """The chat template of the model in ``folder``, to be called with ``messages`` and ``add_generation_prompt``.
+
+    It renders as transformers would, for whom nothing but the template's file is needed.
+
+    Args:
+        folder: of the model.
+        chat: arguments and date of the template.
+    """
     from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from tokenizers import Tokenizer
 
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    own = folder / "chat_template.jinja"
-    text = own.read_text(encoding="utf-8") if own.is_file() else settings["chat_template"]
     # The settings that transformers renders chat templates with.
-    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    template = environment.from_string(chat.bound(chat_template_of(folder)))
     special = {name: _text(settings.get(name)) for name in ("bos_token", "eos_token")}
+    return partial(template.render, **special)
+
+
+def _lengths(folder: Path, rows: Sequence[Mapping[str, str]], max_length: int, chat: ChatSettings) -> list[int]:
+    from tokenizers import Tokenizer
+
     tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    render = renderer(folder, chat)
     texts = [
-        template.render(
+        render(
             messages=[{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}],
             add_generation_prompt=False,
-            **special,
         )
         for row in rows
     ]

@@ -127,8 +127,8 @@ def compare(
 def reproduce(directory: Path, trial: str, out: Path | None, console: "Console") -> Reproduction:
     """Run ``trial`` of the sweep in ``directory`` again with its recorded settings and seed, in this process.
 
-    The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read. A
-    trial of several workers is run by one, on the same global batches.
+    The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read, the
+    day that its prompts are of among it. A trial of several workers is run by one, on the same global batches.
 
     Args:
         directory: a sweep's output folder.
@@ -143,7 +143,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
     chosen = recorded_trial(directory, trial)
     check_measured(chosen.spec, sayer(console))
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
-    found = differences(chosen.manifest, manifest(chosen.spec))
+    found = differences(chosen.manifest, manifest(chosen.spec, chosen.day))
     measurement = _run(chosen, folder, console)
     rates, scalars = compare(chosen.record.metrics, chosen.record.counts, measurement.metrics)
     result = Reproduction(folder, trial, rates, scalars, found, time.time() - begin)
@@ -155,6 +155,7 @@ def reproduce(directory: Path, trial: str, out: Path | None, console: "Console")
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measurement":
+    from training.chat_settings import ChatSettings
     from training.engine import start_process
     from training.organism.cache import ensure_organism
     from training.workbench import Workbench
@@ -169,6 +170,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: "Console") -> "Measuremen
         folder,
         name=model.name,
         precision=spec.trial.precision,
+        chat=ChatSettings.of(model, chosen.day),
     )
 
     def say(text: str) -> None:

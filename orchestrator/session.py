@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, Journal, read_journal, records
-from orchestrator.manifest import manifest
+from orchestrator.manifest import day_of, manifest
 from orchestrator.output import CHECKPOINTS, JOURNAL, LOCK, SPEC, STOP_REQUEST, create_output, read_json, write_json
 from orchestrator.preflight import check_machine, check_sweep
 from orchestrator.records import Status, TrialRecord
@@ -111,9 +111,8 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        session = cls(
-            spec, directory, Journal(directory / JOURNAL), manifest(spec), depths, tracking_uri, artifacts, before
-        )
+        held = manifest(spec, day_of(before))
+        session = cls(spec, directory, Journal(directory / JOURNAL), held, depths, tracking_uri, artifacts, before)
         session._open("sweep_resumed", manifest=session.manifest, cut=session.journal.cut)
         if found:
             session._change(found)

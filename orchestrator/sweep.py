@@ -155,7 +155,9 @@ def _search(
         count = slot_count(spec.resources, len(spec.models) * (len(REFERENCES) + spec.trials))
         progress.slots(count)
         broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-        slots = (make_slots or Slots)(broker, BROKER, namespace, spec, session.directory, count)
+        slots = (make_slots or Slots)(
+            broker, BROKER, namespace, spec, session.directory, count, session.manifest["date"]
+        )
         progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
         slots.start()
         _build_embedded(spec, progress, journal=session.journal)

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training import engine as engines
 from training import matching
+from training.chat_settings import ChatSettings
 from training.checkpoint import Checkpointing
 from training.config import Constraint as ConstraintBlock
 from training.config import (
@@ -66,6 +67,7 @@ class Workbench:
         *,
         name: str | None = None,
         precision: Precision = "fp32",
+        chat: ChatSettings | None = None,
     ) -> None:
         """Remember what to prepare; nothing is loaded yet.
 
@@ -78,6 +80,8 @@ class Workbench:
                 below it.
             name: the model's name; the last part of its path where there is none.
             precision: what the untouched model is measured in; a trial in another loads the checkpoint again.
+            chat: what the model's chat template is rendered with, in training, measuring and direction alike; none
+                renders it as published, with today's date where it prints one.
         """
         self.model_path = model_path
         self.data = data
@@ -90,7 +94,9 @@ class Workbench:
         self._samples: dict[int, tuple[Samples, int]] = {}
         self._references = ReferenceStore(directory / "references")
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
-        self._judges = build_judges(evaluation.judges, directory / "verdicts" / f"{platform.node()}.sqlite")
+        self._chat = chat or ChatSettings()
+        verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
+        self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
         self._precision = precision
         self._loaded: tuple[Precision, bool] | None = None
         self._prepared = False
@@ -121,7 +127,7 @@ class Workbench:
         say = notify if engines.rank() == 0 else log.debug
         self.device = engines.start_process()
         say(f"loading {self.name} from {self.model_path}")
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path, self._chat)
         self._use_precision(self._precision)
         say(f"extracting the refusal direction of {self.name}")
         extraction = self._load_or_extract_direction(say)
@@ -174,7 +180,8 @@ class Workbench:
             self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
         ) as trained:
             if save is not None:
-                engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
+                published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
+                engines.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
             return self._measure(trained)
 
     def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
