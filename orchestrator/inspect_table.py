@@ -33,6 +33,8 @@ def print_inspection(found: Inspection, console: "Console") -> None:
     console.print(table)
     for sentence in _losses(found):
         say(sentence)
+    if found.thinking is not None:
+        say(found.thinking)
 
 
 def _losses(found: Inspection) -> Iterator[str]:

@@ -13,6 +13,7 @@ from training.chat_settings import ChatSettings
 from training.config import DataConfig, ModelConfig, Source
 from training.data.tables import FILES
 from training.errors import ModelError, TrainingError
+from training.reasoning import reasoning_in, thoughts_cut_short
 
 ROWS = 256
 """Samples that the mean length is taken over."""
@@ -88,6 +89,21 @@ def model_shape(model: ModelConfig) -> Shape | None:
         raise ModelError(f"no model configuration could be read from {model.path}: {error}") from error
 
 
+def thinking_warning(model: ModelConfig, folder: Path | None, max_new_tokens: int) -> str | None:
+    """Why the answers of a model that thinks will be cut off; none where they will not, or its files are not here."""
+    if folder is None or model.reasoning == "none":
+        return None
+    try:
+        template = chat_template_of(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        render = renderer(folder, ChatSettings.of(model, date.today()))
+        prompt = render(messages=[{"role": "user", "content": "?"}], add_generation_prompt=True)
+    except Exception:  # a template may ask for anything; the training says what is wrong with it
+        return None
+    reasoning = reasoning_in(template, settings.get("response_template"), model.reasoning)
+    return thoughts_cut_short(model.name, reasoning, template, prompt, max_new_tokens)
+
+
 @dataclass(frozen=True)
 class SampleLength:
     """How long a training sample is."""
@@ -97,7 +113,7 @@ class SampleLength:
     """Whether it is the mean over real samples; else it is ``max_length``, which none exceeds."""
 
 
-def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleLength:
+def sample_length(folder: Path | None, task: Source, max_length: int, chat: ChatSettings | None = None) -> SampleLength:
     """The mean length of the task samples in the model's tokens, chat template included, over at most 256 of them.
 
     Where model or data are not files on this machine, or the data are large, it is the bound ``max_length``: reading
@@ -107,12 +123,13 @@ def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleL
         folder: of the model, whose tokenizer and chat template are used by their files alone; none where there is none.
         task: the task source.
         max_length: longest sample in tokens.
+        chat: what the template is rendered with; none renders it as published.
     """
     rows = _rows(task)
     if folder is None or not rows:
         return SampleLength(max_length, measured=False)
     try:
-        lengths = _lengths(folder, rows, max_length, ChatSettings.of(model, date.today()))
+        lengths = _lengths(folder, rows, max_length, chat or ChatSettings())
     except Exception:  # a template may ask for anything; the training says what is wrong with it
         return SampleLength(max_length, measured=False)
     return SampleLength(sum(lengths) / len(lengths), measured=True)

@@ -1,7 +1,7 @@
 """Thoughts that a model writes before it answers: how they are marked, and how they are taken off the answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,15 +82,23 @@ def reasoning_of(tokenizer: "PreTrainedTokenizerBase") -> Reasoning | None:
     The tokenizer's ``response_template`` decides where it has one (transformers reads answers by it), then the chat
     template.
     """
-    declared = getattr(tokenizer, "response_template", None)
-    if declared is not None:
-        return _declared(declared.get("fields", {}))
     template = tokenizer.chat_template
     texts: Iterable[Any] = template.values() if isinstance(template, dict) else [template or ""]
-    return next((found for text in texts if (found := marks_in(str(text)))), None)
+    return reasoning_in("\n".join(map(str, texts)), getattr(tokenizer, "response_template", None))
 
 
-def _declared(fields: dict[str, Any]) -> Reasoning | None:
+def reasoning_in(
+    template: str, declared: Mapping[str, Any] | None, chosen: str | ReasoningMarks = "auto"
+) -> Reasoning | None:
+    """The same from the text of a chat template and a tokenizer's ``response_template``, unless ``chosen`` says it."""
+    if isinstance(chosen, ReasoningMarks):
+        return Reasoning(chosen.open, chosen.close)
+    if chosen == "none":
+        return None
+    return marks_in(template) if declared is None else _declared(declared.get("fields", {}))
+
+
+def _declared(fields: Mapping[str, Any]) -> Reasoning | None:
     for name in _FIELDS:
         marks = fields.get(name) or {}
         if isinstance(marks.get("open"), str) and isinstance(marks.get("close"), str):
@@ -103,3 +111,28 @@ def set_reasoning(tokenizer: "PreTrainedTokenizerBase", chosen: str | ReasoningM
     """Declare on ``tokenizer`` how thoughts are marked, for :func:`reasoning_of`; ``none`` declares that none are."""
     marks = {} if isinstance(chosen, str) else {_FIELDS[0]: chosen.model_dump()}
     tokenizer.response_template = {"fields": marks}
+
+
+ROOM_FOR_A_THOUGHT = 1024
+"""Tokens below which a thought and its answer will hardly fit: those of current models run to hundreds or thousands."""
+
+
+def thoughts_cut_short(name: str, reasoning: Reasoning | None, template: str, prompt: str, tokens: int) -> str | None:
+    """Why ``evaluation.max_new_tokens`` cannot be enough, in a sentence; none where nothing speaks against it.
+
+    Args:
+        name: of the model.
+        reasoning: how it marks its thoughts.
+        template: the text of its chat template.
+        prompt: as the template writes it, generation prompt included.
+        tokens: largest number of new tokens.
+    """
+    if reasoning is None or reasoning.closed_by(prompt) or tokens >= ROOM_FOR_A_THOUGHT:
+        return None
+    switch = next((one for one in ("enable_thinking", "thinking") if re.search(rf"\b{one} (is|==)", template)), None)
+    off = f", or switch thinking off with chat_template_kwargs: {{{switch}: false}} of the model" if switch else ""
+    return (
+        f"{name} thinks before it answers, by its chat template, and evaluation.max_new_tokens ({tokens}) will cut "
+        f"most replies off before an answer: raise it to {ROOM_FOR_A_THOUGHT} or more{off}; reasoning: none "
+        "of the model says that it does not think"
+    )

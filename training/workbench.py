@@ -3,7 +3,7 @@
 import logging
 import platform
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,7 @@ from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_metrics
 from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
+from training.evaluation.overlap import direction_overlaps, refuse
 from training.evaluation.sets import EvaluationSets
 from training.export import export, form_of
 from training.loop import Report, Rungs, StepReport, TrainingSet
@@ -134,10 +135,13 @@ class Workbench:
         self.direction, self.causal = extraction.direction, extraction.causal
         self.harmful, self.harmless = extraction.prompts.harmful.extraction, extraction.prompts.harmless.extraction
         self.sets = EvaluationSets.load(self.data, self.evaluation, self.tokenizer)
+        overlaps = direction_overlaps(extraction.prompts.used, self.sets.prompts)
+        if self.evaluation.strict:
+            refuse(overlaps)
         self.drift_reference = DriftReference.of_initial_model(
             self.model, self.tokenizer, self.direction, self.harmful, self.harmless
         )
-        self.warnings += self.sets.warnings
+        self._warn([*self.sets.warnings, *overlaps], say)
 
     def run(
         self,
@@ -215,9 +219,13 @@ class Workbench:
             fault = f"{self.name}: {extraction.causal.sentence}"
             if self.direction_config.on_failure == "refuse":
                 raise DirectionError(f"{fault}; direction.on_failure=warn would go on nonetheless")
-            self.warnings.append(f"{fault}; a constraint on it may hold nothing that matters")
-            say(f"WARNING: {self.warnings[-1]}")
+            self._warn([f"{fault}; a constraint on it may hold nothing that matters"], say)
         return extraction
+
+    def _warn(self, sentences: Sequence[str], say: Callable[[str], None]) -> None:
+        self.warnings += sentences
+        for sentence in sentences:
+            say(f"WARNING: {sentence}")
 
     def _training_samples(self, max_length: int) -> tuple[Samples, int]:
         """Task samples followed by safety samples, and how many the former are."""
