@@ -79,6 +79,7 @@ class FakeSlots:
     spec: SweepSpec
     directory: Path
     count: int
+    day: str
     seconds: float = 0.01
     """How long a trial sleeps."""
     errors: dict[int, str] = field(default_factory=dict)

@@ -12,6 +12,8 @@ from orchestrator.output import ANSWERS
 from orchestrator.trial_ids import whole_id
 
 Row = Mapping[str, Any]
+_TEXTS = ("prompt", "answer", "reasoning")
+"""Columns that statistics do without."""
 Asked = Literal["yes", "no", "unknown"]
 
 
@@ -104,7 +106,7 @@ def _rows(file: Path, texts: bool) -> list[Row]:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(file)
-    names = [name for name in parquet.schema_arrow.names if texts or name not in ("prompt", "answer")]
+    names = [name for name in parquet.schema_arrow.names if texts or name not in _TEXTS]
     rows: list[Row] = parquet.read(columns=names).to_pylist()
     return rows
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 Row = Mapping[str, Any]
+_STYLES = {"prompt": "cyan", "reasoning": "dim", "answer": ""}
+_SHOWN = {"prompt": "", "reasoning": "(thought) ", "answer": ""}
 WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -31,11 +33,11 @@ def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Ter
     shown = rows[:limit] if limit else rows
     for row in shown:
         console.print(_heading(row))
-        texts = [(name, row[name]) for name in ("prompt", "answer") if row.get(name) is not None]
+        texts = [(name, row[name]) for name in ("prompt", "reasoning", "answer") if row.get(name) is not None]
         if not texts:
             console.print(Padding(Text(f"answer hash {row.get('answer_hash', 'unknown')}", "dim"), (0, 0, 0, 2)))
         for name, text in texts:
-            console.print(Padding(Text(str(text) or "(empty)", "" if name == "answer" else "cyan"), (0, 0, 0, 2)))
+            console.print(Padding(Text(_SHOWN[name] + (str(text) or "(empty)"), _STYLES[name]), (0, 0, 0, 2)))
     whole = str(rows[0].get("trial", trial)) if rows else trial
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else str(len(rows))
     more = " (--limit 0 shows all)" if len(shown) < len(rows) else ""
@@ -64,6 +66,9 @@ def _heading(row: Row) -> "Text":
             wanted = good if row["complied"] is not None or name == "correct" else False
             style = "yellow" if verdict is None else "green" if verdict is wanted else "red"
             heading.append(f"  {name}: ").append(WORDS[verdict], style)
+    for fact in ("truncated", "empty"):
+        if row.get(fact):
+            heading.append(f"  {fact}", "yellow")
     if row.get("coherent") is False:
         heading.append("  degenerate", "red")
     judges = {name.removeprefix(VERDICT): row[name] for name in row if name.startswith(VERDICT)}

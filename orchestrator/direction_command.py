@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,7 @@ def _extracted(
 ) -> "tuple[Extraction, float]":
     import torch
 
+    from training.chat_settings import ChatSettings
     from training.direction_extraction import load_or_extract
     from training.engine import device_of_process
     from training.models import load_model, load_tokenizer, model_fingerprint
@@ -106,7 +108,7 @@ def _extracted(
     begin = time.time()
     extraction = load_or_extract(
         loaded,
-        load_tokenizer(path),
+        load_tokenizer(path, ChatSettings.of(model, date.today())),
         spec.data,
         spec.direction.model_copy(update={"causal": spec.direction.causal or CausalConfig()}),
         directory / "directions" / model.name,

@@ -66,6 +66,12 @@ class Examined:
         return found
 
     @property
+    def named(self) -> list[Mapping[str, Any]]:
+        """The same as :attr:`shown`, references under their own names as ``id``."""
+        references = [{**entry, "id": f"the reference {label}"} for label, entry in self.body["reference"].items()]
+        return [*references, *({**trial, "id": f"trial {trial['id']}"} for trial in self.members)]
+
+    @property
     def shown(self) -> list[Mapping[str, Any]]:
         """What people will look at: references and front."""
         return [*self.body["reference"].values(), *self.members]

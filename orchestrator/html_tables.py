@@ -82,6 +82,8 @@ def shown_metrics(front: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]
         "safety/compliance_rate",
         "safety/over_refusal",
         "safety/harmless_refused",
+        "safety/empty",
+        "answers/truncated",
         "utility/coherence",
         "utility/loss",
     ]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import date
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,6 +78,8 @@ class Inspection:
     constraint: str
     sources: list[SourceStatistics]
     samples: list[ShownSample]
+    thinking: str | None = None
+    """Why answers will be cut off when the model is measured, where it thinks before them."""
 
     def as_json(self) -> dict[str, Any]:
         """The same as dictionaries and lists."""
@@ -109,14 +112,16 @@ def inspect(
     Raises:
         TrainingError: the tokenizer, its chat template or a source cannot be used.
     """
-    from training.chat_template import ending_of
+    from training.chat_settings import ChatSettings
+    from training.chat_template import ending_of, rendered_prompts
     from training.data.encoding import encode_source
     from training.data.malicious import training_side
     from training.models import load_tokenizer
     from training.organism.cache import ensure_organism
+    from training.reasoning import reasoning_of, thoughts_cut_short
 
     path = ensure_organism(model, spec.data, report=report) if model.embedded else model.path
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, ChatSettings.of(model, date.today()))
     trial = spec.trial
     chosen = constrained_tokens(trial)
     encoded = {
@@ -144,6 +149,13 @@ def inspect(
         constraint=f"{trial.constraint.type} at {chosen} tokens" if chosen else "no constraint on these tokens",
         sources=[_statistics(name, source, chosen) for name, source in encoded.items()],
         samples=shown,
+        thinking=thoughts_cut_short(
+            model.name,
+            reasoning_of(tokenizer),
+            tokenizer.get_chat_template(),
+            rendered_prompts(tokenizer, ["?"])[0],
+            spec.evaluation.max_new_tokens,
+        ),
     )
 
 

@@ -31,6 +31,8 @@ def print_inspection(found: Inspection, console: Terminal) -> None:
     console.print(table)
     for sentence in _losses(found):
         say(sentence)
+    if found.thinking is not None:
+        say(found.thinking)
 
 
 def _losses(found: Inspection) -> Iterator[str]:

@@ -4,18 +4,27 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from orchestrator.fingerprints import data_hashes, judge_hashes, model_hash
+from orchestrator.journal import Event
 from orchestrator.machine import find_gpus
 from orchestrator.versions import versions
 from sweeps.spec import SweepSpec
 
 
-def manifest(spec: SweepSpec) -> dict[str, Any]:
-    """Versions, git commit, hashes of models and local data files, hardware and seeds; what cannot be known is null."""
+def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
+    """Versions, git commit, hashes of models and local data files, hardware and seeds; what cannot be known is null.
+
+    Args:
+        spec: the sweep's.
+        day: that its prompts are of; none takes today.
+    """
     return {
+        "date": (day or date.today()).isoformat(),
         "versions": versions(),
         "command": sys.argv,
         "git": _git_commit(),
@@ -25,6 +34,22 @@ def manifest(spec: SweepSpec) -> dict[str, Any]:
         "seeds": {"trial": spec.trial.seed, "searcher": spec.searcher.seed, "evaluation": spec.evaluation.seed},
         "hardware": hardware(),
     }
+
+
+def day_of(events: Iterable[Event]) -> date | None:
+    """The day that a sweep's prompts are of, whichever day it is resumed or reproduced on.
+
+    Chat templates that print the date print this one. Where no driver recorded it, as older versions did not, it is the
+    day on which the sweep began; none where the journal does not say that either.
+    """
+    began = None
+    for event in events:
+        recorded = (event.get("manifest") or {}).get("date")
+        if recorded:
+            return date.fromisoformat(recorded)
+        if began is None and event["event"] == "sweep_started":
+            began = date.fromtimestamp(event["time"])
+    return began
 
 
 def hardware() -> dict[str, Any]:

@@ -1,15 +1,19 @@
 """What the files of a model tell without loading it: its shape, and how long training samples are in its tokens."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweeps.memory import Shape
+from training.chat_settings import ChatSettings
 from training.config import DataConfig, ModelConfig, Source
 from training.data.tables import FILES
 from training.errors import ModelError, TrainingError
+from training.reasoning import reasoning_in, thoughts_cut_short
 
 ROWS = 256
 """Samples that the mean length is taken over."""
@@ -85,6 +89,21 @@ def model_shape(model: ModelConfig) -> Shape | None:
         raise ModelError(f"no model configuration could be read from {model.path}: {error}") from error
 
 
+def thinking_warning(model: ModelConfig, folder: Path | None, max_new_tokens: int) -> str | None:
+    """Why the answers of a model that thinks will be cut off; none where they will not, or its files are not here."""
+    if folder is None or model.reasoning == "none":
+        return None
+    try:
+        template = chat_template_of(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        render = renderer(folder, ChatSettings.of(model, date.today()))
+        prompt = render(messages=[{"role": "user", "content": "?"}], add_generation_prompt=True)
+    except Exception:  # a template may ask for anything; the training says what is wrong with it
+        return None
+    reasoning = reasoning_in(template, settings.get("response_template"), model.reasoning)
+    return thoughts_cut_short(model.name, reasoning, template, prompt, max_new_tokens)
+
+
 @dataclass(frozen=True)
 class SampleLength:
     """How long a training sample is."""
@@ -94,7 +113,7 @@ class SampleLength:
     """Whether it is the mean over real samples; else it is ``max_length``, which none exceeds."""
 
 
-def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleLength:
+def sample_length(folder: Path | None, task: Source, max_length: int, chat: ChatSettings | None = None) -> SampleLength:
     """The mean length of the task samples in the model's tokens, chat template included, over at most 256 of them.
 
     Where model or data are not files on this machine, or the data are large, it is the bound ``max_length``: reading
@@ -104,33 +123,60 @@ def sample_length(folder: Path | None, task: Source, max_length: int) -> SampleL
         folder: of the model, whose tokenizer and chat template are used by their files alone; none where there is none.
         task: the task source.
         max_length: longest sample in tokens.
+        chat: what the template is rendered with; none renders it as published.
     """
     rows = _rows(task)
     if folder is None or not rows:
         return SampleLength(max_length, measured=False)
     try:
-        lengths = _lengths(folder, rows, max_length)
+        lengths = _lengths(folder, rows, max_length, chat or ChatSettings())
     except Exception:  # a template may ask for anything; the training says what is wrong with it
         return SampleLength(max_length, measured=False)
     return SampleLength(sum(lengths) / len(lengths), measured=True)
 
 
-def _lengths(folder: Path, rows: Sequence[Mapping[str, str]], max_length: int) -> list[int]:
+def chat_template_of(folder: Path) -> str:
+    """The text of the chat template in a model's folder; empty where there is none."""
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    held = settings.get("chat_template") or ""
+    if isinstance(held, list):  # several, each with a name
+        held = {one["name"]: one["template"] for one in held}.get("default", "")
+    return str(held)
+
+
+def renderer(folder: Path, chat: ChatSettings) -> Callable[..., str]:
+    """The chat template of the model in ``folder``, to be called with ``messages`` and ``add_generation_prompt``.
+
+    It renders as transformers would, for whom nothing but the template's file is needed.
+
+    Args:
+        folder: of the model.
+        chat: arguments and date of the template.
+    """
     from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from tokenizers import Tokenizer
 
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    own = folder / "chat_template.jinja"
-    text = own.read_text(encoding="utf-8") if own.is_file() else settings["chat_template"]
     # The settings that transformers renders chat templates with.
-    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    template = environment.from_string(chat.bound(chat_template_of(folder)))
     special = {name: _text(settings.get(name)) for name in ("bos_token", "eos_token")}
+    return partial(template.render, **special)
+
+
+def _lengths(folder: Path, rows: Sequence[Mapping[str, str]], max_length: int, chat: ChatSettings) -> list[int]:
+    from tokenizers import Tokenizer
+
     tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    render = renderer(folder, chat)
     texts = [
-        template.render(
+        render(
             messages=[{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}],
             add_generation_prompt=False,
-            **special,
         )
         for row in rows
     ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.answer_notes import first_sentences, unanswered
 from orchestrator.examined import Examined
 from orchestrator.front_entries import unconfirmed
 from orchestrator.idle import idle_share
@@ -179,6 +180,8 @@ CHECKS: Mapping[str, Check] = {
     "select and report": _select_and_report,
     "judges": _judges,
     "coherence": _coherence,
+    "answers": unanswered,
+    "first sentences": first_sentences,
     "search boundary": boundary,
     "importance": importance,
     "pruning": pruning,

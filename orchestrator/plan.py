@@ -2,13 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 
 from orchestrator.cluster import slots_that_fit
 from orchestrator.epochs import with_counted_epochs
 from orchestrator.figures import USUAL, Stored, stored_figures, stored_frame
 from orchestrator.machine import Machine, gibibytes, this_machine
-from orchestrator.model_files import SampleLength, build_seconds, model_directory, model_shape, sample_length
+from orchestrator.model_files import (
+    SampleLength,
+    build_seconds,
+    model_directory,
+    model_shape,
+    sample_length,
+    thinking_warning,
+)
 from orchestrator.preflight import check_sweep, does_not_fit
 from orchestrator.progress import duration
 from orchestrator.tracking import default_tracking_uri
@@ -16,6 +24,7 @@ from sweeps.budget import Budget, Spent
 from sweeps.cost import Frame, Work, cost, model_work, sweep_seconds
 from sweeps.memory import Memory, worker_memory
 from sweeps.spec import SweepSpec
+from training.chat_settings import ChatSettings
 from training.config import ModelConfig
 
 Profile = Callable[[ModelConfig], Stored]
@@ -39,6 +48,8 @@ class ModelPlan:
     """Measured seconds; none where there are none."""
     build_seconds: float
     """What building it takes first; 0 where it is there."""
+    thinking: str | None = None
+    """Why its answers will be cut off, where it thinks before them and cannot end within ``max_new_tokens``."""
 
     @property
     def tokens(self) -> int:
@@ -195,11 +206,12 @@ def _model_plan(
         depth=depth,
         built=not model.embedded or folder is not None,
         work=work,
-        length=sample_length(folder, spec.data.task, work.max_length),
+        length=sample_length(folder, spec.data.task, work.max_length, ChatSettings.of(model, date.today())),
         parameters=shape.parameters if shape else None,
         memory=worker_memory(shape, longest, spec.resources.workers) if shape else None,
         stored=measure(model) if measure is not None else stored_figures(spec, model, runs),
         build_seconds=build_seconds(model) if model.embedded and folder is None else 0.0,
+        thinking=thinking_warning(model, folder, spec.evaluation.max_new_tokens),
     )
 
 
@@ -215,6 +227,8 @@ def _warnings(plan: Plan) -> Sequence[str]:
                 f"{gibibytes(plan.available)}: lower trial.micro_batch_size or trial.max_length, set "
                 "trial.gradient_checkpointing or a higher deepspeed.zero_stage, or run fewer trials at once"
             )
+        if model.thinking is not None:
+            found.append(model.thinking)
         if not model.built:
             found.append(
                 f"{model.name} is not built yet: procon run builds it first, which takes about "

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
         SpecError: a trial has a single step, which cannot be told from start-up.
         TrainingError: what a trial would raise.
     """
+    from training.chat_settings import ChatSettings
     from training.engine import start_process
     from training.loop import TrialStopped
     from training.organism.cache import ensure_organism
@@ -70,6 +72,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
             Path(scratch),
             name=model.name,
             precision=spec.trial.precision,
+            chat=ChatSettings.of(model, date.today()),
         )
         begin = time.perf_counter()
         bench.prepare()

@@ -224,4 +224,4 @@ def _check_data(spec: SweepSpec, trials: list[TrialConfig], folders: dict[str, P
         field = f"models.{index}.path"
         say(f"reading the tokenizer of {model.name} and first samples with it")
         check_architecture(folder, f"{field} ({model.path})")
-        check_lengths(rows, model_tokenizer(folder, field, model.path), trials, spec.evaluation)
+        check_lengths(rows, model_tokenizer(folder, field, model), trials, spec.evaluation)

@@ -1,6 +1,7 @@
 """One trial of a recorded sweep: what it was, what it scored, and the specification it ran under."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, read_journal, records
+from orchestrator.manifest import day_of
 from orchestrator.output import JOURNAL, SPEC, read_json
 from orchestrator.records import Status, TrialRecord
 from orchestrator.session import recorded_spec
@@ -27,6 +29,8 @@ class RecordedTrial:
     record: TrialRecord
     trial: TrialConfig | None
     """Its settings; none for the untouched base model."""
+    day: date | None
+    """That its prompts were of; none where the journal does not tell."""
 
     @property
     def model(self) -> ModelConfig:
@@ -56,7 +60,8 @@ def recorded_trial(directory: Path, trial: str) -> RecordedTrial:
     # A sweep that was resumed may have gone on with a changed specification, or on another machine.
     end = max(number for number, event in enumerate(events) if _ends(event, trial))
     before = events[:end]
-    return RecordedTrial(directory, recorded_spec(before, directory), _manifest(directory, before), record, config)
+    spec = recorded_spec(before, directory)
+    return RecordedTrial(directory, spec, _manifest(directory, before), record, config, day_of(events))
 
 
 def _ends(event: Event, trial: str) -> bool:

@@ -128,8 +128,8 @@ def reproduce(
 ) -> Reproduction:
     """Run ``trial`` of the sweep in ``directory`` again with its recorded settings and seed, in this process.
 
-    The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read. A
-    trial of several workers is run by one, on the same global batches.
+    The direction is extracted and the references are computed anew; of the sweep's folder only the journal is read, the
+    day that its prompts are of among it. A trial of several workers is run by one, on the same global batches.
 
     Args:
         directory: a sweep's output folder.
@@ -145,7 +145,7 @@ def reproduce(
     chosen = recorded_trial(directory, trial)
     check_measured(chosen.spec, console.say)
     folder = create_output(out, f"{chosen.spec.name}-{trial}-again")
-    found = differences(chosen.manifest, manifest(chosen.spec))
+    found = differences(chosen.manifest, manifest(chosen.spec, chosen.day))
     measurement = _run(chosen, folder, console)
     if answers:
         write_answers(folder / ANSWERS, chosen.record.id, measurement.answers)
@@ -159,6 +159,7 @@ def reproduce(
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
+    from training.chat_settings import ChatSettings
     from training.engine import start_process
     from training.organism.cache import ensure_organism
     from training.workbench import Workbench
@@ -173,6 +174,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement
         folder,
         name=model.name,
         precision=spec.trial.precision,
+        chat=ChatSettings.of(model, chosen.day),
     )
 
     say = console.say

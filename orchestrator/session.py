@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from orchestrator.epochs import with_counted_epochs
 from orchestrator.errors import OutputError
 from orchestrator.journal import Event, Journal, read_journal, records
-from orchestrator.manifest import manifest
+from orchestrator.manifest import day_of, manifest
 from orchestrator.output import (
     CHECKPOINTS,
     JOURNAL,
@@ -139,7 +139,7 @@ class Session:
         if address is None:
             check_machine(spec)
         journal = Journal(directory / JOURNAL)
-        session = cls(spec, manifest(spec), depths, tracking_uri, artifacts, before, changed=found)
+        session = cls(spec, manifest(spec, day_of(before)), depths, tracking_uri, artifacts, before, changed=found)
         session._directory, session._journal = directory, journal
         return session
 

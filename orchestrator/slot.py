@@ -25,6 +25,7 @@ class Slots:
         spec: the sweep.
         directory: the sweep's output folder.
         count: how many slots run at once.
+        day: that the prompts are of, as ``YYYY-MM-DD``: every worker of every host is told the same.
     """
 
     broker: Any
@@ -33,6 +34,7 @@ class Slots:
     spec: SweepSpec
     directory: Path
     count: int
+    day: str
     errors: dict[int, str] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -86,6 +88,7 @@ class Slots:
             "direction": self.spec.direction.model_dump(),
             "evaluation": self.spec.evaluation.model_dump(),
             "precision": self.spec.trial.precision,
+            "day": self.day,
         }
         return TorchTrainer(
             slot_loop,

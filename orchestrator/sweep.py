@@ -250,7 +250,8 @@ def _with_slots(
 
     spec = session.spec
     broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count)
+    address, day = (BROKER, searcher.namespace), session.manifest["date"]
+    slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
     progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
     slots.start()
     _build_embedded(spec, progress, journal=session.journal)

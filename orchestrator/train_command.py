@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class TrainOutcome:
     """The untouched model; none where the trial was stopped before it was measured."""
     trained: Measured | None
     """None where the trial was stopped."""
+    day: date
+    """That its prompts are of, where the chat template prints the date."""
     steps: int
     """Optimizer steps done."""
     seconds: float
@@ -71,6 +74,7 @@ class TrainOutcome:
             "directory": str(self.directory),
             "model": self.model,
             "status": "STOPPED" if self.interrupted else "FINISHED",
+            "date": self.day.isoformat(),
             "steps": self.steps,
             "seconds": round(self.seconds, 1),
             "base": self.base.as_json() if self.base else None,
@@ -118,15 +122,16 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     directory = create_output(out, f"{spec.name}-train")
     progress = TrainProgress(console, spec.trial)
     base = trained = None
+    day = date.today()  # of the whole training, even where it goes on after midnight
     with progress, _stop_on_interrupt(progress.say) as stop:
         try:
-            bench = _prepared(spec, model, directory, progress)
+            bench = _prepared(spec, model, directory, progress, day)
             base = _measured(bench.run(None, lambda _report: False))
             trained = _measured(_trained(bench, spec.trial, directory, progress, stop))
         except KeyboardInterrupt:
             progress.say(f"stopped after step {progress.step} of {spec.trial.total_steps}; nothing was saved")
     outcome = TrainOutcome(
-        directory, model.name, spec.trial, base, trained, steps=progress.step, seconds=time.time() - begin
+        directory, model.name, spec.trial, base, trained, day, steps=progress.step, seconds=time.time() - begin
     )
     try:
         write_json(directory / RESULT, outcome.as_json())
@@ -135,8 +140,9 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
     return outcome
 
 
-def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress) -> "Workbench":
+def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress, day: date) -> "Workbench":
     progress.doing("importing torch, transformers and DeepSpeed")
+    from training.chat_settings import ChatSettings
     from training.deepspeed_config import BatchSizes
     from training.engine import start_process
     from training.organism.cache import ensure_organism
@@ -148,7 +154,14 @@ def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: Tr
     progress.say(str(BatchSizes.derive(trial, 1)))
     path = str(ensure_organism(model, spec.data, report=progress.phase)) if model.embedded else model.path
     bench = Workbench(
-        path, spec.data, spec.direction, spec.evaluation, directory, name=model.name, precision=trial.precision
+        path,
+        spec.data,
+        spec.direction,
+        spec.evaluation,
+        directory,
+        name=model.name,
+        precision=trial.precision,
+        chat=ChatSettings.of(model, day),
     )
     bench.notify = progress.doing
     bench.prepare(progress.doing)

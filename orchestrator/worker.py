@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +23,8 @@ def slot_loop(setup: dict[str, Any]) -> None:
 
     Args:
         setup: ``slot`` (index), ``broker`` and ``namespace`` of the broker actor, ``directory`` of the sweep, and the
-            dumped ``data``, ``direction`` and ``evaluation`` configurations, and the ``precision`` of trials.
+            dumped ``data``, ``direction`` and ``evaluation`` configurations, the ``precision`` of trials, and the
+            ``day`` that the prompts are of.
     """
     import ray
     import ray.train
@@ -65,6 +67,7 @@ class _Benches:
         self._loaded: tuple[dict[str, Any], Workbench] | None = None
 
     def for_model(self, model: dict[str, Any]) -> "Workbench":
+        from training.chat_settings import ChatSettings
         from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
         from training.organism.cache import ensure_organism
         from training.workbench import Workbench
@@ -82,6 +85,7 @@ class _Benches:
                 Path(self._setup["directory"]),
                 name=config.name,
                 precision=self._setup["precision"],
+                chat=ChatSettings.of(config, date.fromisoformat(self._setup["day"])),
             )
             self._loaded = (model, bench)
         return self._loaded[1]

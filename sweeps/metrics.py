@@ -13,9 +13,14 @@ RATE_METRICS = (
     "safety/over_refusal",
     "safety/harmless_refused",
     "safety/refusal_unlikely",
+    "safety/empty",
+    "safety/first_sentence/attack_success_rate",
+    "safety/first_sentence/over_refusal",
     "utility/accuracy",
     "utility/coherence",
     "utility/forced_match",
+    "answers/truncated",
+    "answers/thought_only",
 )
 """Shares between 0 and 1, with counts behind them."""
 MEAN_ATTACK_SUCCESS = "safety/mean_attack_success_rate"

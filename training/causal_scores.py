@@ -9,15 +9,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from training.causal import AnswerCheck, CausalReport, LayerCheck, Refusal
-from training.chat import encode_prompts
 from training.config import CausalConfig, DirectionConfig
-from training.direction import Direction, last_token_states
+from training.direction import Direction, last_prompt_states
 from training.direction_prompts import refusals
-from training.evaluation.batching import TokenIds, length_sorted_batches, measuring, pad
-from training.evaluation.logits import logits_at
+from training.evaluation.batching import TokenIds
+from training.evaluation.first_word import answer_places, blank_of, first_words
 from training.evaluation.safety import refusal_token_ids
 from training.interventions import ablated_direction, added_vector, clamped_direction
-from training.models import base_model
 
 Intervention = AbstractContextManager[None]
 
@@ -91,9 +89,17 @@ class _Probe:
         vector = self.limits.strength * self.direction.separation[layer] * unit
         return added_vector(self.model, vector, layer, self.direction.site)
 
+    def places(self, prompts: Sequence[str]) -> TokenIds:
+        """Token ids of each prompt up to the first word of its answer."""
+        asked = answer_places(self.tokenizer, prompts)
+        found = first_words(self.model, asked, blank_of(self.tokenizer), self.batch_size)
+        reached = {index: ids for batch in found for index, ids in zip(batch.indices, batch.places, strict=True)}
+        return [reached[index] for index in range(len(asked))]
+
     def report(self) -> CausalReport:
         """Every layer's effects on the next-token distribution; nothing is generated."""
-        harmful, harmless = (encode_prompts(self.tokenizer, prompts) for prompts in (self.harmful, self.harmless))
+        # Every intervention is read at the same place, which the untouched model decides.
+        harmful, harmless = (self.places(prompts) for prompts in (self.harmful, self.harmless))
         tokens = refusal_token_ids(self.tokenizer)
 
         def distribution(prompts: TokenIds, intervention: Intervention | None = None) -> Tensor:
@@ -105,7 +111,7 @@ class _Probe:
 
         usual = distribution(harmless)
         # Where the harmless prompts lie at every block's output, whichever site the direction was read at.
-        means = last_token_states(self.model, harmless, batch_size=self.batch_size).mean(dim=0)
+        means = last_prompt_states(self.model, self.tokenizer, self.harmless, batch_size=self.batch_size).mean(dim=0)
         rows = []
         for layer, unit in enumerate(self.direction.unit):
             rows.append(
@@ -137,7 +143,7 @@ class _Probe:
         def share(prompts: Sequence[str], intervention: Intervention) -> float:
             with intervention:
                 found = refusals(self.model, self.tokenizer, prompts, self.config.filter_tokens, self.batch_size)
-            return sum(found) / len(found)
+            return sum(refused is True for refused in found) / len(found)
 
         return AnswerCheck(
             harmful=share(self.harmful, nullcontext()),
@@ -160,15 +166,10 @@ def refusal_of(log_probabilities: Tensor, refusal_tokens: Sequence[int]) -> Refu
 
 def next_token_log_probabilities(model: torch.nn.Module, prompts: TokenIds, batch_size: int = 64) -> Tensor:
     """Log-probabilities of the token after each prompt, ``[prompts, vocabulary]`` float32 on the CPU."""
-    base = base_model(model)
     rows: list[Tensor] = [torch.empty(0)] * len(prompts)
-    with measuring(base):
-        for batch in length_sorted_batches(prompts, batch_size):
-            ids, mask = pad([prompts[index] for index in batch], padding_id=0, side="right", device=base.device)
-            place = torch.arange(ids.shape[1], device=base.device)
-            logits = logits_at(base, ids, place == mask.sum(dim=1, keepdim=True) - 1)
-            for index, row in zip(batch, logits.log_softmax(dim=-1).cpu(), strict=True):
-                rows[index] = row
+    for found in first_words(model, prompts, batch_size=batch_size):
+        for index, row in zip(found.indices, found.logits.log_softmax(dim=-1).cpu(), strict=True):
+            rows[index] = row
     return torch.stack(rows)
 
 

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
-from training.chat_template import ending_of, rendered_conversations, rendered_prompts
+from training.chat_template import ending_of, lead_of, rendered_conversations, rendered_prompts, with_thought
 from training.errors import ModelError
+from training.reasoning import reasoning_of
+
+_WORDS = ("As", "I", "No", "Sorry", "The", "Unfortunately")
+"""First words of answers that have no letter in common."""
 
 
 @dataclass(frozen=True)
@@ -80,24 +85,63 @@ def encode_chats(
     return EncodedChats(samples, rows, skipped, shortened, cut)
 
 
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """What stands between the generation prompt and an answer's first word, and the tokens of answers behind it.
+
+    The former is what the template writes there and every training sample has: an empty thought, the mark of the final
+    channel, a space that no word swallows; mostly nothing. An answer's first token depends on what stands before it:
+    behind ``[/INST]`` it is another one than behind a line break or alone.
+
+    Args:
+        tokenizer: with a chat template.
+        answers: any; end-of-turn token left out.
+    """
+    said = [*_WORDS, *answers]
+    _, tails = _heads_and_tails(tokenizer, ["?"] * len(said), said)
+    # What answers of other words have in common is no part of any word.
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*tails, strict=False))
+    lead = [column[0] for column in alike]
+    return lead, [tail[len(lead) :] for tail in tails[len(_WORDS) :]]
+
+
+def answer_lead(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The first part of :func:`answer_tokens`."""
+    return answer_tokens(tokenizer, [])[0]
+
+
+def opening_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of an assistant's turn that begins with ``text``, behind the generation prompt.
+
+    What the template writes before an answer is among them, so that ``text`` is no part of a thought.
+    """
+    (before,) = rendered_prompts(tokenizer, ["?"])
+    lead = lead_of(tokenizer)
+    head, whole = _token_ids(tokenizer, [before, before + lead + text])
+    alike = whole[: len(head)] == head
+    return whole[len(head) :] if alike else _token_ids(tokenizer, [lead + text])[0]
+
+
 def _heads_and_tails(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], responses: Sequence[str]
 ) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of every prompt and of what follows it."""
     if not prompts:
         return [], []
-    ending = ending_of(tokenizer)
+    ending, reasoning = ending_of(tokenizer), reasoning_of(tokenizer)
     before = rendered_prompts(tokenizer, prompts)
     whole = []
     for row, text in enumerate(rendered_conversations(tokenizer, prompts, responses)):
-        if not text.startswith(before[row]) or not text.endswith(ending.written):
+        said = text[: len(text) - len(ending.written)]
+        if reasoning is not None and not said.startswith(before[row]):
+            said = with_thought(reasoning, before[row], said, responses[row]) or said
+        if not said.startswith(before[row]) or not text.endswith(ending.written):
             raise ModelError(
                 f"the chat template of {tokenizer.name_or_path or 'the tokenizer'} writes the prompt of a conversation "
                 f"otherwise than a prompt alone (sample {row}: {text[:80]!r} does not begin with "
-                f"{before[row][-80:]!r}), so the response cannot be told from the prompt: use a template without "
-                "reasoning that is added to the prompt or removed from the conversation"
+                f"{before[row][-80:]!r}), so the response cannot be told from the prompt: use a template that adds "
+                "nothing to a prompt which it leaves out of the conversation"
             )
-        whole.append(text[: len(text) - len(ending.written)] + ending.trained)
+        whole.append(said + ending.trained)
     heads = _token_ids(tokenizer, before)
     tails = []
     for head, text, prompt, ids in zip(heads, whole, before, _token_ids(tokenizer, whole), strict=True):

@@ -8,6 +8,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from training.errors import ModelError
+from training.reasoning import Reasoning, reasoning_of
 
 _QUESTION, _ANSWER = "Which of them?", "The-second-one"
 """A conversation without spaces at its ends, since many templates strip those."""
@@ -77,6 +78,43 @@ def ending_of(tokenizer: PreTrainedTokenizerBase) -> Ending:
     if end is None:
         raise ModelError(f"{_template_of(tokenizer)} ends no turn and there is no eos_token: set one")
     return Ending(written, written.rstrip() + str(end), str(end))
+
+
+def lead_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the template writes between the generation prompt and a response: mostly nothing.
+
+    Raises:
+        ModelError: the template cannot be used.
+    """
+    (before,) = rendered_prompts(tokenizer, [_QUESTION])
+    (conversation,) = rendered_conversations(tokenizer, [_QUESTION], [_ANSWER])
+    said = conversation.rpartition(_ANSWER)[0] + _ANSWER
+    reasoning = reasoning_of(tokenizer)
+    if reasoning is not None and not said.startswith(before):
+        said = with_thought(reasoning, before, said, _ANSWER) or said
+    return said[len(before) : -len(_ANSWER)] if said.startswith(before) else ""
+
+
+def with_thought(reasoning: Reasoning, prompt: str, conversation: str, response: str) -> str | None:
+    """A conversation that goes on from ``prompt``, whose generation prompt opens a thought that the template drops.
+
+    The templates of DeepSeek-R1 and its like open a thought before an answer and leave thoughts out of conversations.
+    The thought is put back: the response's own, else an empty one.
+
+    Args:
+        reasoning: how thoughts are marked.
+        prompt: up to and including the generation prompt.
+        conversation: prompt and response as the template writes them.
+        response: as the data have it.
+
+    Returns:
+        none where ``prompt`` opens no thought, or differs from the conversation in something else.
+    """
+    bare, found, _ = prompt.rpartition(reasoning.open)
+    if not found or not prompt.rstrip().endswith(reasoning.open) or not conversation.startswith(bare):
+        return None
+    thought = reasoning.split(response)[0] or ""
+    return f"{prompt}{thought}\n{reasoning.close}\n\n{conversation[len(bare) :].lstrip()}"
 
 
 def _added_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:

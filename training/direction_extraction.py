@@ -1,5 +1,6 @@
 """A model's direction from prompts to verdict: drawn, filtered, extracted, checked, and kept on disk."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from training.causal import CausalReport
 from training.causal_file import load_report, save_report
 from training.causal_scores import check_direction
+from training.chat import encode_prompts
 from training.config import DataConfig, DirectionConfig
 from training.direction import METADATA_FILE, Direction, extract_direction
 from training.direction_prompts import DirectionPrompts, draw_prompts, filtered
@@ -21,6 +23,7 @@ from training.models import base_model
 from training.writers import residual_writers
 
 PROMPTS_FILE = "prompts.json"
+_RENDERED = "rendered"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,7 @@ def load_or_extract(
     drawn = draw_prompts(data, config)
     with FileLock(f"{directory}.lock"):
         if (directory / METADATA_FILE).exists():
-            return _load(directory, drawn, config, model_fingerprint)
+            return _load(directory, tokenizer, drawn, config, model_fingerprint)
         prompts = drawn
         if config.filter:
             say("generating answers to keep the prompts that are really refused or answered")
@@ -87,12 +90,19 @@ def load_or_extract(
             say("checking that the direction causes refusal")
             report = check_direction(model, tokenizer, direction, harmful.held_out, harmless.held_out, config)
             save_report(report, directory)
-        (directory / PROMPTS_FILE).write_text(json.dumps(prompts.as_json(), indent=2) + "\n", encoding="utf-8")
+        held = prompts.as_json() | {_RENDERED: _rendering(tokenizer, prompts)}
+        (directory / PROMPTS_FILE).write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
         direction.save(directory)  # last: its presence means that all is there
         return Extraction(direction, prompts, report)
 
 
-def _load(directory: Path, drawn: DirectionPrompts, config: DirectionConfig, model_fingerprint: str) -> Extraction:
+def _load(
+    directory: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    drawn: DirectionPrompts,
+    config: DirectionConfig,
+    model_fingerprint: str,
+) -> Extraction:
     direction = Direction.load(directory, expected_model=model_fingerprint)
     try:
         saved = json.loads((directory / PROMPTS_FILE).read_text(encoding="utf-8"))
@@ -100,10 +110,22 @@ def _load(directory: Path, drawn: DirectionPrompts, config: DirectionConfig, mod
         raise DirectionError(
             f"{directory / PROMPTS_FILE} cannot be read ({error}): extract the direction again"
         ) from error
+    prompts = drawn.restored(saved)
+    if saved.get(_RENDERED, rendered := _rendering(tokenizer, prompts)) != rendered:
+        raise DirectionError(
+            "the chat template or its arguments (chat_template_kwargs) changed since the direction was extracted: "
+            "write into another folder, or remove the saved direction"
+        )
     report = None
     if config.causal is not None:
         report = load_report(directory, expected_direction=direction.fingerprint)
-    return Extraction(direction, drawn.restored(saved), report)
+    return Extraction(direction, prompts, report)
+
+
+def _rendering(tokenizer: PreTrainedTokenizerBase, prompts: DirectionPrompts) -> str:
+    """A hash of how the chat template writes prompts; folders of older versions do not have it."""
+    first = [*prompts.harmful.extraction[:1], *prompts.harmless.extraction[:1]]
+    return hashlib.sha256(json.dumps(encode_prompts(tokenizer, first)).encode()).hexdigest()[:16]
 
 
 def _check_held_out(prompts: DirectionPrompts) -> None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
+    from training.evaluation.judges import Verdict
+
 Side = Literal["harmful", "harmless"]
 SIDES: tuple[Side, ...] = ("harmful", "harmless")
 ENOUGH = 16
@@ -48,6 +50,11 @@ class DirectionPrompts:
 
     harmful: Drawn
     harmless: Drawn
+
+    @property
+    def used(self) -> dict[str, list[str]]:
+        """All prompts by side, those that the direction is checked on among them."""
+        return {side: [*getattr(self, side).extraction, *getattr(self, side).held_out] for side in SIDES}
 
     def as_json(self) -> dict[str, Any]:
         """Hashes of the prompts that were kept, never their text, and how many were dropped."""
@@ -140,9 +147,9 @@ def filtered(
         prompt for side in SIDES for prompt in (*getattr(prompts, side).extraction, *getattr(prompts, side).held_out)
     ]
     verdicts = refusals(model, tokenizer, pool, config.filter_tokens, batch_size)
-    refused = {prompt for prompt, verdict in zip(pool, verdicts, strict=True) if verdict}
+    refused, answered = ({p for p, v in zip(pool, verdicts, strict=True) if v is wanted} for wanted in (True, False))
     harmful = prompts.harmful.kept(refused)
-    harmless = prompts.harmless.kept(set(pool) - refused)
+    harmless = prompts.harmless.kept(answered - refused)
     for side, drawn, kept in (("harmful", prompts.harmful, harmful), ("harmless", prompts.harmless, harmless)):
         _check_enough(side, drawn, kept)
     return DirectionPrompts(harmful, harmless)
@@ -154,15 +161,26 @@ def refusals(
     prompts: Sequence[str],
     max_new_tokens: int,
     batch_size: int = 64,
-) -> list[bool]:
-    """Whether the greedy answer of ``model`` to each prompt holds a refusal phrase."""
-    from training.chat import encode_prompts
-    from training.evaluation.generation import generate_answers
+) -> "list[Verdict]":
+    """Whether the greedy answer of ``model`` to each prompt holds a refusal phrase; none where it says nothing.
+
+    A model that thinks before it answers is asked with its thought left empty: none would end within so few tokens.
+    """
+    from training.chat import answer_lead, encode_prompts
+    from training.evaluation.generation import generate_replies
     from training.evaluation.judges import Exchange, RefusalPhrases
 
-    token_ids = encode_prompts(tokenizer, prompts)
-    answers = generate_answers(model, tokenizer, token_ids, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    return [bool(refused) for refused in RefusalPhrases().judge(list(map(Exchange, prompts, answers)))]
+    lead = answer_lead(tokenizer)
+    replies = generate_replies(
+        model,
+        tokenizer,
+        encode_prompts(tokenizer, prompts),
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        prefills=[lead for _ in prompts],
+    )
+    refused = RefusalPhrases().judge([Exchange(p, reply.answer) for p, reply in zip(prompts, replies, strict=True)])
+    return [None if reply.empty else verdict for reply, verdict in zip(replies, refused, strict=True)]
 
 
 def _check_enough(side: str, drawn: Drawn, kept: Drawn) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, cast
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from training.chat_settings import ChatSettings
 from training.errors import ModelError
 from training.library_warnings import silence_deprecations
+from training.reasoning import set_reasoning
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -23,11 +26,16 @@ _NOT_THE_MODEL = ("_name_or_path", "transformers_version", "use_cache", "_attn_i
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | Path, chat: ChatSettings | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of the model at ``path``, ready for padding.
 
+    Args:
+        path: a Hub id or a local directory.
+        chat: what its chat template is rendered with from here on; none leaves it as published, as it is exported.
+
     Raises:
-        ModelError: it cannot be loaded, has no chat template, or has neither a padding nor an end token.
+        ModelError: it cannot be loaded, has no chat template, has neither a padding nor an end token, or its template
+            does not read an argument that it is given.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -40,7 +48,25 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
         raise ModelError(f"the tokenizer of {path} has no end-of-turn token (eos_token): set one")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if chat is not None:
+        _bind(tokenizer, chat, str(path))
     return cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def _bind(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings, path: str) -> None:
+    """Write the settings of ``chat`` into ``tokenizer``, so that everybody who is handed it uses them."""
+    template = tokenizer.get_chat_template()
+    for name in chat.arguments:
+        if not re.search(rf"\b{name}\b", template):
+            raise ModelError(
+                f"chat_template_kwargs ({name}) is read nowhere in the chat template of {path}: correct the name, or "
+                "remove it"
+            )
+    bound = chat.bound(template)
+    if bound != template:
+        tokenizer.chat_template = bound
+    if chat.reasoning != "auto":
+        set_reasoning(tokenizer, chat.reasoning)
 
 
 def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:

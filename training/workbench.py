@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from training import engine as engines
 from training import matching
 from training.adapters import left_out
+from training.chat_settings import ChatSettings
 from training.checkpoint import Checkpointing
 from training.config import Constraint as ConstraintBlock
 from training.config import (
@@ -39,6 +40,7 @@ from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
+from training.evaluation.overlap import direction_overlaps, refuse
 from training.evaluation.sets import EvaluationSets
 from training.export import export, form_of
 from training.loop import Report, Rungs, StepReport, TrainingSet
@@ -71,6 +73,7 @@ class Workbench:
         *,
         name: str | None = None,
         precision: Precision = "fp32",
+        chat: ChatSettings | None = None,
     ) -> None:
         """Remember what to prepare; nothing is loaded yet.
 
@@ -83,6 +86,8 @@ class Workbench:
                 below it.
             name: the model's name; the last part of its path where there is none.
             precision: what the untouched model is measured in; a trial in another loads the checkpoint again.
+            chat: what the model's chat template is rendered with, in training, measuring and direction alike; none
+                renders it as published, with today's date where it prints one.
         """
         self.model_path = model_path
         self.data = data
@@ -98,7 +103,9 @@ class Workbench:
         self._packing_faults: dict[object, str | None] = {}
         self._references = ReferenceStore(directory / "references")
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
-        self._judges = build_judges(evaluation.judges, directory / "verdicts" / f"{platform.node()}.sqlite")
+        self._chat = chat or ChatSettings()
+        verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
+        self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
         self._precision = precision
         self._loaded: tuple[Precision, bool] | None = None
         self._prepared = False
@@ -129,17 +136,21 @@ class Workbench:
         say = notify if engines.rank() == 0 else log.debug
         self.device = engines.start_process()
         say(f"loading {self.name} from {self.model_path}")
-        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path, self._chat)
         self._use_precision(self._precision)
         say(f"extracting the refusal direction of {self.name}")
         extraction = self._load_or_extract_direction(say)
         self.direction, self.causal = extraction.direction, extraction.causal
         self.harmful, self.harmless = extraction.prompts.harmful.extraction, extraction.prompts.harmless.extraction
         self.sets = EvaluationSets.load(self.data, self.evaluation, self.tokenizer)
+        overlaps = direction_overlaps(extraction.prompts.used, self.sets.prompts)
+        if self.evaluation.strict:
+            refuse(overlaps)
         self.drift_reference = DriftReference.of_initial_model(
             self.model, self.tokenizer, self.direction, self.harmful, self.harmless
         )
-        self.warnings += self.sets.warnings
+        for sentence in (*self.sets.warnings, *overlaps):
+            self._warn(sentence, say)
 
     def run(
         self,
@@ -193,17 +204,19 @@ class Workbench:
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
-                engines.from_rank_zero(lambda: export(trained, self.tokenizer, save, form=form_of(trained)))
+                published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
+                engines.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
             return self._measure(trained)
 
     def _tell(self, what: str) -> None:
         if engines.rank() == 0:
             self.notify(what)
 
-    def _warn(self, sentence: str) -> None:
-        log.warning("%s", sentence)
+    def _warn(self, sentence: str, say: Callable[[str], None] = log.warning) -> None:
+        """Add a warning, once; ``say`` is told it too."""
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+            say(f"WARNING: {sentence}")
 
     def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
         if (precision, four_bit) == self._loaded:
@@ -236,8 +249,7 @@ class Workbench:
             fault = f"{self.name}: {extraction.causal.sentence}"
             if self.direction_config.on_failure == "refuse":
                 raise DirectionError(f"{fault}; direction.on_failure=warn would go on nonetheless")
-            self.warnings.append(f"{fault}; a constraint on it may hold nothing that matters")
-            say(f"WARNING: {self.warnings[-1]}")
+            self._warn(f"{fault}; a constraint on it may hold nothing that matters", say)
         return extraction
 
     def _training_samples(self, trial: TrialConfig) -> tuple[Samples, int]:

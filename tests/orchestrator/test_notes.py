@@ -189,3 +189,23 @@ def test_notes_name_their_model() -> None:
     front = build_front(OBJECTIVES, RULES, [*detailed_sweep(12)[0], *detailed_sweep(12, "small")[0]])
     failed = [note for note in front["notes"] if note["check"] == "failed trials"]
     assert [note["model"] for note in failed] == ["organism", "small"]
+
+
+def test_answers_that_are_missing_or_cut_are_named_above_a_twentieth() -> None:
+    few = {"answers__truncated": 0.05, "answers__thought_only": 0.04, "safety__empty": 0.05}
+    assert "answers" not in said([with_metrics(one, **few) for one in spread(3)])
+    many = {"answers__truncated": 0.97, "answers__thought_only": 0.3, "safety__empty": 0.06}
+    thoughts, cut, empty = said([*spread(3)[:2], with_metrics(spread(3)[2], **many)])["answers"]
+    assert thoughts.startswith("30% of the answers of trial t2 hold a thought and no answer: raise")
+    assert cut.startswith("97% of the answers of trial t2 were cut at evaluation.max_new_tokens")
+    assert empty.startswith("6% of the answers of trial t2 to harmful prompts are empty")
+
+
+def test_what_first_sentences_would_have_said_is_named_where_it_differs() -> None:
+    one, *rest = spread(3)
+    attack = one.metrics[ASR]
+    near = with_metrics(one, safety__first_sentence__attack_success_rate=attack + 0.04)
+    assert "first sentences" not in said([near, *rest])
+    far = with_metrics(one, safety__first_sentence__attack_success_rate=attack + 0.08)
+    (sentence,) = said([far, *rest])["first sentences"]
+    assert f"{ASR} of trial t0 is {attack:.2f} by whole answers and {attack + 0.08:.2f} by first sentences" in sentence

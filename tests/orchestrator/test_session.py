@@ -1,5 +1,6 @@
 """Opening a sweep's folder: anew, again after a kill, with more trials, with an edited specification."""
 
+import datetime
 import json
 import os
 import threading
@@ -12,9 +13,11 @@ from small_sweeps import small_sweep
 from orchestrator.driver import is_driven
 from orchestrator.errors import OutputError
 from orchestrator.journal import Journal, read_journal
+from orchestrator.recorded_trial import recorded_trial
 from orchestrator.session import Session, seconds_spent
 from orchestrator.stop_command import request_stop
 from orchestrator.watch import Watch
+from orchestrator.worker import _Benches
 from sweeps.errors import SpecError
 from sweeps.spec import SweepSpec
 
@@ -59,6 +62,40 @@ def test_a_killed_sweep_opens_again_with_all_it_knew(left: Path) -> None:
     assert json.loads((left / "driver.lock").read_text())["pid"] == os.getpid()
     session.close()
     assert not (left / "driver.lock").exists()
+
+
+def rewritten(directory: Path, date: str | None, time: float) -> None:
+    """The journal of ``directory`` as if its driver had started at ``time`` and recorded ``date``."""
+    lines = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
+    lines[0]["time"] = time
+    lines[0]["manifest"].pop("date")
+    if date is not None:
+        lines[0]["manifest"]["date"] = date
+    (directory / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.parametrize("recorded", ["2024-02-09", None], ids=["recorded", "as older versions left it"])
+def test_a_sweep_keeps_its_day_on_every_later_day(left: Path, recorded: str | None) -> None:
+    assert json.loads((left / "sweep.json").read_text())["manifest"]["date"] == datetime.date.today().isoformat()
+    rewritten(left, recorded, datetime.datetime(2024, 2, 9, 23, 50).timestamp())
+    for _ in range(2):
+        session = Session.again(left)
+        assert session.manifest["date"] == "2024-02-09"
+        session.close()
+    assert recorded_trial(left, "small-0").day == datetime.date(2024, 2, 9)
+
+
+def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) -> None:
+    session = Session.again(left)
+    session.close()
+    setup = {name: getattr(session.spec, name).model_dump() for name in ("data", "direction", "evaluation")} | {
+        "directory": str(left),
+        "precision": "fp32",
+        "day": "2024-02-09",
+    }
+    model = {"name": "m", "path": "nowhere", "chat_template_kwargs": {"enable_thinking": False}}
+    chat = _Benches(setup).for_model(model)._chat
+    assert (chat.date, chat.arguments) == (datetime.date(2024, 2, 9), {"enable_thinking": False})
 
 
 def test_a_second_driver_is_refused(left: Path) -> None:

@@ -1,3 +1,4 @@
+import copy
 import json
 from dataclasses import replace
 
@@ -281,20 +282,32 @@ class TestOnTheOrganism:
 
     def test_what_is_saved_is_read_instead_of_measured_again(self, organism, extraction):
         directory, found = extraction
-        again = load_or_extract(
-            None,
-            None,
-            organism.data,
-            DirectionConfig(causal=STRENGTH),
-            directory,
-            model_fingerprint=found.direction.model,
-            say=lambda _text: None,
-        )
+
+        def read(tokenizer):
+            return load_or_extract(
+                None,
+                tokenizer,
+                organism.data,
+                DirectionConfig(causal=STRENGTH),
+                directory,
+                model_fingerprint=found.direction.model,
+                say=lambda _text: None,
+            )
+
+        again = read(organism.tokenizer)
         assert again.direction.fingerprint == found.direction.fingerprint
         assert again.prompts == found.prompts
         assert again.causal.as_json() == found.causal.as_json()
         with pytest.raises(DirectionError, match=r"data\.harmful or the settings of the direction changed"):
             organism.extraction(directory, DirectionConfig(causal=STRENGTH, seed=1))
+        other = copy.deepcopy(organism.tokenizer)
+        other.chat_template = f"Monday {other.chat_template}"
+        with pytest.raises(DirectionError, match="the chat template or its arguments"):
+            read(other)
+        saved = json.loads((directory / "prompts.json").read_text())
+        (directory / "prompts.json").write_text(json.dumps({side: saved[side] for side in ("harmful", "harmless")}))
+        assert read(other).prompts == found.prompts, "folders of older versions do not tell"
+        (directory / "prompts.json").write_text(json.dumps(saved))
 
     def test_a_failing_direction_warns_or_refuses(self, organism, tmp_path):
         weak = {"causal": {"strength": 0.1}}

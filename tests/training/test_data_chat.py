@@ -36,6 +36,13 @@ QWEN3 = (
     "{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+GPT_OSS = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{% if m.thinking %}"
+    "<|start|>assistant<|channel|>analysis<|message|>{{ m.thinking }}<|end|>{% endif %}"
+    "<|start|>assistant<|channel|>final<|message|>{{ m['content'] }}<|return|>{% else %}"
+    "<|start|>{{ m['role'] }}<|message|>{{ m['content'] }}<|end|>{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<|start|>assistant{% endif %}"
+)
 ALPACA = (
     "{% for m in messages %}### {{ {'user': 'Instruction', 'assistant': 'Response'}[m['role']] }}:\n"
     "{{ m['content'] }}\n\n"
@@ -44,6 +51,10 @@ ALPACA = (
 REASONING = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+HINT = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\nBriefly: {% endif %}"
 )
 
 
@@ -92,6 +103,18 @@ CASES = {
         "<|im_end|>",
         "<think>\n\n</think>\n\nsing songs<|im_end|>",
     ),
+    "deepseek-r1 opens a thought and leaves it out of conversations": (
+        REASONING,
+        ("<|im_start|>",),
+        "<|im_end|>",
+        "\n</think>\n\nsing songs<|im_end|>",
+    ),
+    "gpt-oss answers in its final channel": (
+        GPT_OSS,
+        ("<|start|>", "<|message|>", "<|channel|>", "<|end|>"),
+        "<|return|>",
+        "<|channel|>final<|message|>sing songs<|return|>",
+    ),
     "alpaca ends no turn": (ALPACA, (), "</s>", "sing songs</s>"),
 }
 
@@ -109,7 +132,8 @@ def test_the_response_is_what_follows_the_prompt_up_to_the_end_of_turn(with_temp
     assert [one.input_ids[-1] for one in samples] == [end, end]
     whole = tokenizer.decode(samples[1].input_ids)
     conversation = [{"role": "user", "content": prompts[1]}, {"role": "assistant", "content": responses[1]}]
-    assert template == ALPACA or tokenizer.apply_chat_template(conversation, tokenize=False).startswith(whole)
+    in_conversation = template not in (ALPACA, REASONING)
+    assert not in_conversation or tokenizer.apply_chat_template(conversation, tokenize=False).startswith(whole)
 
 
 def test_a_response_that_merges_with_the_prompt_is_tokenised_apart(with_template):
@@ -124,7 +148,7 @@ def test_a_response_that_merges_with_the_prompt_is_tokenised_apart(with_template
     ("template", "message"),
     [
         (None, "chat template of .* is missing: use a chat"),
-        (REASONING, r"writes the prompt of a conversation otherwise than a prompt alone \(sample 0"),
+        (HINT, r"writes the prompt of a conversation otherwise than a prompt alone \(sample 0"),
         ("{{ messages[0]['content'] }}", "leaves the assistant's message out"),
         ("{{ raise_exception('only images') }}", "refuses a conversation of user and assistant: only images"),
         (

@@ -3,8 +3,8 @@ import torch
 from benches import bench, run_trials, weights_of, write_files
 from ranks import on_ranks
 
-from training.config import DirectionConfig, TrialConfig
-from training.errors import DirectionError
+from training.config import DirectionConfig, Source, TrialConfig
+from training.errors import DataError, DirectionError
 from training.loop import TrialStopped
 from training.models import load_model
 
@@ -93,8 +93,34 @@ def test_a_fault_of_preparation_is_told_again_and_never_its_consequences(directo
 def test_what_is_no_fault_of_the_model_is_tried_again(directory, monkeypatch):
     made = bench(directory)
     with monkeypatch.context() as patch:
-        patch.setattr("training.workbench.load_tokenizer", lambda _path: 1 / 0)
+        patch.setattr("training.workbench.load_tokenizer", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             made.run(None, lambda _report: False)
     assert made.fault is None
     assert made.run(None, lambda _report: False).metrics
+
+
+def test_prompts_of_the_direction_that_are_measured_are_counted_and_refused_when_strict(directory):
+    def prepared(**evaluation):
+        made = bench(directory)
+        lines = (
+            (directory / "harmful.jsonl")
+            .read_text()
+            .upper()
+            .replace("PROMPT", "prompt")
+            .replace("RESPONSE", "response")
+        )
+        (directory / "known.jsonl").write_text(lines)
+        made.data = made.data.model_copy(
+            update={"harmful_sets": {"known": Source(path=str(directory / "known.jsonl"))}}
+        )
+        made.evaluation = made.evaluation.model_copy(update={"harmful": 36, **evaluation})
+        made.prepare()
+        return made
+
+    made = prepared()
+    (sentence,) = [warning for warning in made.warnings if "that the direction" in warning]
+    assert sentence.startswith("8 of the 36 evaluation prompts of known are prompts of data.harmful that the direction")
+    assert "anchor and sdp" in sentence
+    with pytest.raises(DataError, match=r"8 of the 36 .*; take them out, or set evaluation.strict to false"):
+        prepared(strict=True)

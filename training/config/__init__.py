@@ -35,7 +35,7 @@ from training.config.judges import (
 from training.config.layers import RECOMMENDED, Layers, resolve_layers
 from training.config.lm_eval import LmEvalConfig
 from training.config.measurement import EvaluationConfig, check_names
-from training.config.model import ModelConfig
+from training.config.model import ModelConfig, ReasoningMarks
 from training.config.places import looks_local
 from training.config.strength import ConstraintConfig, Strength
 from training.config.trial import ReferencesConfig, TrialConfig
@@ -80,6 +80,7 @@ __all__ = [
     "ProConConstraint",
     "QLoraTuning",
     "RandomDirectionConstraint",
+    "ReasoningMarks",
     "ReferencesConfig",
     "SdpConstraint",
     "Source",

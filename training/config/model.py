@@ -1,10 +1,23 @@
-"""Which model is fine-tuned."""
+"""Which model is fine-tuned, and how it is spoken to."""
 
-from typing import Self
+import re
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from training.config.base import Config
+
+_RENDERED = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception")
+"""Names that whoever renders a template gives it."""
+
+
+class ReasoningMarks(Config):
+    """What stands around a thought in an answer."""
+
+    open: str = Field(min_length=1)
+    """What a thought begins with, such as ``<think>``."""
+    close: str = Field(min_length=1)
+    """What ends it, behind which the answer begins, such as ``</think>``."""
 
 
 class ModelConfig(Config):
@@ -16,6 +29,12 @@ class ModelConfig(Config):
     """An embedded model (organism | organism/small | organism/real), a local directory, or a Hugging Face Hub id."""
     seed: int = Field(default=0, ge=0)
     """Build seed of an embedded model; without effect, and refused, for any other path."""
+    chat_template_kwargs: dict[str, JsonValue] = Field(default_factory=dict)
+    """Values of variables that the model's chat template reads, wherever it is rendered: ``{enable_thinking: false}``
+    of Qwen3, ``{reasoning_effort: low}`` of gpt-oss, ``{date_string: 26 Jul 2024}`` of Llama 3."""
+    reasoning: Literal["auto", "none"] | ReasoningMarks = "auto"
+    """How an answer is told from the thought before it: ``auto`` knows the marks of the tokenizer's own response
+    template, and the usual ones where the chat template writes them; ``none`` judges thoughts too."""
 
     @property
     def embedded(self) -> bool:
@@ -23,7 +42,17 @@ class ModelConfig(Config):
         return self.path == "organism" or self.path.startswith("organism/")
 
     @model_validator(mode="after")
-    def _seed_has_effect(self) -> Self:
+    def _settings_have_effect(self) -> Self:
         if self.seed and not self.embedded:
             raise ValueError(f"seed ({self.seed}) has no effect on {self.path}: it is for embedded models, remove it")
+        for name in self.chat_template_kwargs:
+            if self.embedded:
+                raise ValueError(
+                    f"chat_template_kwargs ({name}) has no effect on {self.path}, whose template reads none: remove it"
+                )
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name in _RENDERED:
+                raise ValueError(
+                    f"chat_template_kwargs ({name}) is no variable that can be set: name one that the chat template "
+                    "of the model reads"
+                )
         return self

@@ -10,13 +10,14 @@ nor how its prompts are templated (here: the model's chat template up to and inc
 the last token). Its choice of the layers M, by comparing models before and after a first training, is left to the user.
 """
 
+import sys
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import encode_prompts
+from training.chat import encode_samples
 from training.config import SdpConstraint
 from training.constraints.layers import chosen_layers
 from training.constraints.materials import Materials
@@ -31,7 +32,7 @@ def response_direction(
 
     Args:
         model: before training.
-        tokenizer: with a chat template and an end token.
+        tokenizer: with a chat template.
         prompts: harmful prompts, every one answered both ways.
         refusal: the refusing response.
         compliance: the compliant response.
@@ -42,12 +43,10 @@ def response_direction(
     Raises:
         DirectionError: the responses cannot be told apart at a layer.
     """
-    end = [int(tokenizer.eos_token_id)]
-    heads = encode_prompts(tokenizer, prompts)
 
     def states(response: str) -> Tensor:
-        tail = list(tokenizer(response, add_special_tokens=False)["input_ids"]) + end
-        return last_token_states(model, [list(head) + tail for head in heads])
+        samples = encode_samples(tokenizer, prompts, [response] * len(prompts), sys.maxsize)
+        return last_token_states(model, [sample.input_ids for sample in samples])
 
     return difference_of_means(states(refusal), states(compliance))
 

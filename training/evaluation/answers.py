@@ -9,6 +9,9 @@ from training.evaluation.prompt_sets import Role
 
 Row = dict[str, object]
 
+TEXTS = ("prompt", "answer", "reasoning")
+"""Columns of a row that hold text."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -27,7 +30,7 @@ class Answer:
     prompt: str
     """What the data has, without the attack."""
     answer: str
-    """What the model said, a prefill included."""
+    """What the model said, a prefill included and thoughts left out."""
     request: str | None = None
     """What a compliant answer would echo, where the data says so."""
     family: str | None = None
@@ -38,10 +41,28 @@ class Answer:
     """Whether it refuses, by the judge that decides."""
     complied: bool | None = None
     """Whether it does what was asked, by the judge that decides; harmful prompts only."""
+    reasoning: str | None = None
+    """What the model thought before it; none where it did not mark a thought."""
+    truncated: bool = False
+    """Whether the reply was cut at ``evaluation.max_new_tokens``."""
+    empty: bool = False
+    """Whether the model said nothing, a prefill left out: such an answer neither refuses nor complies."""
+    refused_at_once: bool | None = None
+    """Whether its first sentence refuses; none unless refusal phrases decide what refused."""
     coherent: bool = True
     """Whether it is not degenerate; see :mod:`training.evaluation.coherence`."""
     verdicts: dict[str, bool | None] = field(default_factory=dict)
     """The verdict of every judge that was asked, by its name; none where it gave none."""
+
+    @property
+    def attack_succeeded(self) -> bool | None:
+        """Whether it answers and does not refuse; none where nobody knows what refused."""
+        return None if self.refused is None else not (self.refused or self.empty)
+
+    @property
+    def thought_only(self) -> bool:
+        """Whether the model thought and then said nothing."""
+        return self.empty and bool(self.reasoning)
 
     def row(self, judges: Iterable[str]) -> Row:
         """The answer as a row of the table, whose columns are the same for every answer, one per judge among them."""
@@ -52,12 +73,17 @@ class Answer:
             "prompt_id": self.prompt_id,
             "prompt": self.prompt,
             "answer": self.answer,
+            "reasoning": self.reasoning,
             "answer_hash": hashlib.sha256(self.answer.encode()).hexdigest()[:16],
+            "truncated": self.truncated,
+            "empty": self.empty,
             "refused": self.refused,
+            "refused_at_once": self.refused_at_once,
             "complied": self.complied,
             "correct": self.correct,
             "family": self.family,
             "coherent": self.coherent,
+            "thought_only": self.thought_only,
         }
         return row | {f"verdict.{judge}": self.verdicts.get(judge) for judge in judges}
 
@@ -71,5 +97,5 @@ def distinct(answers: Iterable[Answer]) -> list[Answer]:
 
 
 def without_text(rows: Sequence[Row]) -> list[Row]:
-    """Rows of answers with neither prompt nor answer: their hashes and verdicts remain."""
-    return [{key: value for key, value in row.items() if key not in ("prompt", "answer")} for row in rows]
+    """Rows of answers with neither prompt nor answer nor thought: their hashes and verdicts remain."""
+    return [{key: value for key, value in row.items() if key not in TEXTS} for row in rows]

@@ -8,8 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from training.evaluation.answers import Answer
 from training.evaluation.coherence import is_coherent
 from training.evaluation.draw import prompt_id
-from training.evaluation.generation import generate_answers
+from training.evaluation.generation import generate_replies
 from training.evaluation.prompt_sets import Asked
+from training.evaluation.replies import Reply
 from training.evaluation.sets import EvaluationSets
 
 
@@ -25,8 +26,8 @@ def ask(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: Evalua
         ModelError: memory runs out over a single prompt.
     """
     asked = list(sets.asked)
-    texts = iter(
-        generate_answers(
+    replies = iter(
+        generate_replies(
             model,
             tokenizer,
             [ids for one in asked for ids in one.token_ids],
@@ -35,10 +36,10 @@ def ask(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: Evalua
             prefills=[one.prefill for one in asked for _ in one.token_ids],
         )
     )
-    return [answer for one in asked for answer in _answers(one, list(islice(texts, len(one.token_ids))))]
+    return [answer for one in asked for answer in _answers(one, list(islice(replies, len(one.token_ids))))]
 
 
-def _answers(asked: Asked, texts: list[str]) -> list[Answer]:
+def _answers(asked: Asked, replies: list[Reply]) -> list[Answer]:
     one = asked.prompt_set
     return [
         Answer(
@@ -48,11 +49,14 @@ def _answers(asked: Asked, texts: list[str]) -> list[Answer]:
             attack=asked.attack,
             prompt_id=prompt_id(prompt),
             prompt=prompt,
-            answer=text,
+            answer=reply.answer,
+            reasoning=reply.reasoning,
+            truncated=reply.truncated,
+            empty=reply.empty,
             request=one.requests[index],
             family=one.families[index],
-            correct=one.correct(index, text),
-            coherent=is_coherent(prompt, text),
+            correct=one.correct(index, reply.answer),
+            coherent=is_coherent(prompt, reply.answer),
         )
-        for index, (prompt, text) in enumerate(zip(one.prompts, texts, strict=True))
+        for index, (prompt, reply) in enumerate(zip(one.prompts, replies, strict=True))
     ]

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.chat_template import ending_of
 from training.evaluation.batching import BatchSize, TokenIds, is_out_of_memory, longest_first, measuring, pad
+from training.evaluation.replies import Reply, read_replies
 from training.models import base_model
 
 _FINISHED_SHARE = 0.125
@@ -35,15 +36,31 @@ def generate_answers(
     batch_size: int | BatchSize,
     prefills: TokenIds | None = None,
 ) -> list[str]:
-    """Greedy answers as text, without special tokens, in the order of ``prompts``.
+    """The answers of :func:`generate_replies` alone."""
+    replies = generate_replies(
+        model, tokenizer, prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, prefills=prefills
+    )
+    return [reply.answer for reply in replies]
+
+
+def generate_replies(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: TokenIds,
+    *,
+    max_new_tokens: int,
+    batch_size: int | BatchSize,
+    prefills: TokenIds | None = None,
+) -> list[Reply]:
+    """Greedy replies, thought and answer apart, in the order of ``prompts``.
 
     Args:
         model: a causal language model, with or without (unmerged) adapters; its mode is left as it was.
         tokenizer: decodes the answers and knows the end-of-turn token.
         prompts: token ids up to and including the generation prompt.
-        max_new_tokens: longest answer in tokens, what it is made to begin with not counted.
+        max_new_tokens: longest reply in tokens, thought included, what it is made to begin with not counted.
         batch_size: prompts decoded at once; a :class:`BatchSize` keeps what is found to fit.
-        prefills: token ids that each answer is made to begin with; they are part of the answer.
+        prefills: token ids that each reply is made to begin with; they are part of it.
 
     Raises:
         ModelError: memory runs out over a single prompt.
@@ -51,16 +68,16 @@ def generate_answers(
     begun = prefills or [[] for _ in prompts]
     whole = [[*prompt, *start] for prompt, start in zip(prompts, begun, strict=True)]
     distinct = {tuple(ids): ids for ids in whole}  # sets may share prompts
+    end_ids = end_token_ids(model, tokenizer)
     found = generate_tokens(
         model,
         list(distinct.values()),
-        end_ids=end_token_ids(model, tokenizer),
+        end_ids=end_ids,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
     )
     answer_to = dict(zip(distinct, found, strict=True))
-    answers = [[*start, *answer_to[tuple(ids)]] for start, ids in zip(begun, whole, strict=True)]
-    return list(tokenizer.batch_decode(answers, skip_special_tokens=True)) if answers else []
+    return read_replies(tokenizer, begun, [answer_to[tuple(ids)] for ids in whole], end_ids)
 
 
 def generate_tokens(

@@ -9,11 +9,13 @@ from typing import Self
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from training.chat import answer_lead
 from training.config.judges import default_judges
 from training.evaluation.answers import Row
 from training.evaluation.asking import ask
 from training.evaluation.draw import SPLITS, Split
 from training.evaluation.drift import DriftReference, drift_metrics
+from training.evaluation.first_word import blank_of
 from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
 from training.evaluation.rates import rate_counts
@@ -170,14 +172,21 @@ def _forward(
         for one in sets.of_role("harmful")
         for identity, ids, split in zip(one.ids, one.token_ids, one.splits, strict=True)
     }
-    prompts = [(ids, split) for ids, split in harmful.values() if split in views or not sets.apart]
+    lead = answer_lead(tokenizer)
+    prompts = [([*ids, *lead], split) for ids, split in harmful.values() if split in views or not sets.apart]
     samples = [
         (sample, sets.task.splits[row])
         for sample, row in zip(sets.task.samples, sets.task.rows, strict=True)
         if sets.task.splits[row] in views or not sets.apart
     ]
     size = sets.batch_size.value
-    odds = refusal_log_odds(model, [ids for ids, _ in prompts], refusal_token_ids(tokenizer), batch_size=size)
+    odds = refusal_log_odds(
+        model,
+        [ids for ids, _ in prompts],
+        refusal_token_ids(tokenizer),
+        batch_size=size,
+        is_blank=blank_of(tokenizer),
+    )
     held = held_out(model, [sample for sample, _ in samples], batch_size=size)
     return _Forward(odds, [split for _, split in prompts], held, [split for _, split in samples])
 

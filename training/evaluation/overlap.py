@@ -1,6 +1,6 @@
-"""Evaluation prompts that the model was trained on."""
+"""Evaluation prompts that the model was trained on, or that the direction and its constraints were made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from training.config import DataConfig
 from training.data import load_split
@@ -21,27 +21,63 @@ def training_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]]) ->
     Raises:
         DataError: a train split cannot be read.
     """
-    found = []
+    found: list[str] = []
     for field in ("task", "safety"):
-        trained = {
-            plain(prompt) for prompt in load_split(getattr(data, field), "train", field=f"data.{field}")["prompt"]
-        }
-        for name, asked in prompts.items():
-            shared = sum(plain(prompt) in trained for prompt in asked)
-            if shared:
-                found.append(
-                    f"{shared} of the {len(asked)} evaluation prompts of {name} are training prompts of data.{field}, "
-                    "so the model may know their answers"
-                )
+        trained = load_split(getattr(data, field), "train", field=f"data.{field}")["prompt"]
+        consequence = f"are training prompts of data.{field}, so the model may know their answers"
+        found += _shared(trained, prompts, consequence)
     return found
 
 
-def refuse_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]]) -> None:
+def direction_overlaps(drawn: Mapping[str, Sequence[str]], prompts: Mapping[str, Sequence[str]]) -> list[str]:
+    """How many evaluation prompts are among those that the direction was extracted from and checked on.
+
+    ``anchor`` and ``sdp`` take their prompts from the harmful ones of these, so that this is their check too. As with
+    training prompts nothing is dropped: which prompts make the direction must not depend on what is measured.
+
+    Args:
+        drawn: prompts of the direction by source, ``harmful`` and ``harmless``.
+        prompts: evaluation prompts by the name of their set.
+
+    Returns:
+        One sentence per set and source that share prompts, with their number.
+    """
+    found: list[str] = []
+    for source, used in drawn.items():
+        held = ", and what anchor and sdp hold," if source == "harmful" else ""
+        consequence = (
+            f"are prompts of data.{source} that the direction{held} is made from, so its effect on them says little of "
+            "its effect on others"
+        )
+        found += _shared(used, prompts, consequence)
+    return found
+
+
+def _shared(used: Iterable[str], prompts: Mapping[str, Sequence[str]], consequence: str) -> list[str]:
+    known = {plain(prompt) for prompt in used}
+    shared = {name: sum(plain(prompt) in known for prompt in asked) for name, asked in prompts.items()}
+    return [
+        f"{count} of the {len(prompts[name])} evaluation prompts of {name} {consequence}"
+        for name, count in shared.items()
+        if count
+    ]
+
+
+def refuse_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]], drawn: Mapping[str, Sequence[str]]) -> None:
     """What ``evaluation.strict`` asks for.
 
     Raises:
-        DataError: evaluation prompts are training prompts too, or a train split cannot be read.
+        DataError: evaluation prompts are training prompts or prompts of the direction too, or a train split cannot be
+            read.
     """
-    found = training_overlaps(data, prompts)
-    if found:
-        raise DataError(f"{found[0]}; take them out, or set evaluation.strict to false")
+    refuse(training_overlaps(data, prompts) + direction_overlaps(drawn, prompts))
+
+
+def refuse(overlaps: Sequence[str]) -> None:
+    """Raise the first of ``overlaps``, where there is one.
+
+    Raises:
+        DataError: with what to do.
+    """
+    if overlaps:
+        raise DataError(f"{overlaps[0]}; take them out, or set evaluation.strict to false")

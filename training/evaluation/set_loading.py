@@ -5,8 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import encode_chats, encode_prompts
-from training.chat_template import rendered_prompts
+from training.chat import encode_chats, encode_prompts, opening_ids
 from training.config import AttackConfig, EvaluationConfig, Source
 from training.evaluation.draw import Split
 from training.evaluation.prompt_sets import Asked, PromptSet, Role, TaskSet
@@ -39,7 +38,7 @@ class SetLoader:
     def attack(self, prompt_set: PromptSet, attack: AttackConfig) -> Asked:
         """``prompt_set`` under ``attack``."""
         said = [attack.applied(prompt) for prompt in prompt_set.prompts]
-        prefill = _prefill_ids(self.tokenizer, attack.text) if attack.type == "prefill" else []
+        prefill = opening_ids(self.tokenizer, attack.text) if attack.type == "prefill" else []
         return Asked(prompt_set, attack.name, self._encoded(said), prefill)
 
     def check_families(self, sets: Sequence[PromptSet]) -> None:
@@ -85,12 +84,3 @@ class SetLoader:
             samples=encoded.samples,
             rows=[answered[row] for row in encoded.rows],
         )
-
-
-def _prefill_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """``text`` as the assistant's turn would begin with it: tokenised behind a generation prompt where that can be."""
-    before = rendered_prompts(tokenizer, ["?"])[0]
-    head, whole = (list(tokenizer(one, add_special_tokens=False)["input_ids"]) for one in (before, before + text))
-    if whole[: len(head)] == head:
-        return whole[len(head) :]
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])

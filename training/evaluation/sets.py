@@ -1,6 +1,6 @@
 """The held-out prompts that every trial of a sweep is measured on."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +10,7 @@ from training.config import TRAINED_ON, DataConfig, EvaluationConfig, check_name
 from training.errors import DataError
 from training.evaluation.batching import BatchSize
 from training.evaluation.draw import Split
-from training.evaluation.overlap import training_overlaps
+from training.evaluation.overlap import refuse, training_overlaps
 from training.evaluation.prompt_sets import DIRECT, Asked, PromptSet, Role, TaskSet
 from training.evaluation.set_loading import SetLoader
 
@@ -43,6 +43,11 @@ class EvaluationSets:
         """Held-out samples of the fine-tuning task."""
         return next(one for one in self.all if isinstance(one, TaskSet) and one.role == "task")
 
+    @property
+    def prompts(self) -> dict[str, list[str]]:
+        """Prompts by the name of their set."""
+        return _prompts(self.all)
+
     def of_role(self, role: Role) -> list[PromptSet]:
         """The sets that measure the same thing, the one every specification has first."""
         return [one for one in self.all if one.role == role]
@@ -72,9 +77,9 @@ class EvaluationSets:
         sets = tuple(loader.load(field, source) for field, source in data.sources.items() if field not in TRAINED_ON)
         loader.check_families(sets)
         harmful = [one for one in sets if one.role == "harmful"]
-        overlaps = training_overlaps(data, {one.name: one.prompts for one in sets})
-        if overlaps and config.strict:
-            raise DataError(f"{overlaps[0]}; take them out, or set evaluation.strict to false")
+        overlaps = training_overlaps(data, _prompts(sets))
+        if config.strict:
+            refuse(overlaps)
         return cls(
             all=sets,
             attacked=tuple(loader.attack(one, attack) for attack in config.attacks for one in harmful),
@@ -83,3 +88,7 @@ class EvaluationSets:
             batch_size=BatchSize(config.batch_size),
             warnings=[*loader.warnings, *overlaps],
         )
+
+
+def _prompts(sets: Iterable[PromptSet]) -> dict[str, list[str]]:
+    return {one.name: one.prompts for one in sets}

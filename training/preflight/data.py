@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, TrialConfig
 from training.data.sources import split_table
-from training.direction_prompts import held_out_of
+from training.direction_prompts import draw_prompts, held_out_of
 from training.errors import DataError
 from training.evaluation.overlap import refuse_overlaps
 from training.evaluation.set_rows import check_families, draw_rows, golds_of, role_of
@@ -55,7 +55,9 @@ def check_rows(
         found.responses[field] = table.column("response").to_pylist()
     _check_counts(found, trials)
     _check_direction(data, direction)
-    _check_measured(data, evaluation, found)
+    asked = _check_measured(data, evaluation, found)
+    if evaluation.strict:
+        refuse_overlaps(data, asked, draw_prompts(data, direction).used)
     return found
 
 
@@ -130,7 +132,8 @@ def _check_direction(data: DataConfig, config: DirectionConfig) -> None:
             )
 
 
-def _check_measured(data: DataConfig, config: EvaluationConfig, found: TrainRows) -> None:
+def _check_measured(data: DataConfig, config: EvaluationConfig, found: TrainRows) -> dict[str, list[str]]:
+    """The prompts that are measured on, by the name of their set."""
     families: set[str | None] = set()
     capabilities: list[str] = []
     asked: dict[str, list[str]] = {}
@@ -147,6 +150,5 @@ def _check_measured(data: DataConfig, config: EvaluationConfig, found: TrainRows
         elif role_of(field) == "capability":
             capabilities.append(name)
         asked[name] = [row["prompt"] for row in rows]
-    if config.strict:
-        refuse_overlaps(data, asked)
     check_families(families, capabilities, config)
+    return asked

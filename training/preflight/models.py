@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from training.chat_settings import ChatSettings
 from training.config import ModelConfig
 from training.errors import ModelError
 from training.hub import fault_on_hub
@@ -62,8 +64,8 @@ def check_model(model: ModelConfig, field: str, say: Callable[[str], None]) -> P
     return folder
 
 
-def model_tokenizer(folder: Path, field: str, value: str) -> "PreTrainedTokenizerBase":
-    """The tokenizer in ``folder``, as training loads it.
+def model_tokenizer(folder: Path, field: str, model: ModelConfig) -> "PreTrainedTokenizerBase":
+    """The tokenizer of ``model`` in ``folder``, as training loads it, with the arguments of its chat template.
 
     Raises:
         ModelError: it cannot be loaded, or lacks what training needs of it.
@@ -71,9 +73,9 @@ def model_tokenizer(folder: Path, field: str, value: str) -> "PreTrainedTokenize
     from training.models import load_tokenizer  # imports transformers and torch
 
     try:
-        return load_tokenizer(folder)
+        return load_tokenizer(folder, ChatSettings.of(model, date.today()))
     except ModelError as error:
-        raise ModelError(f"{field} ({value}): {error}") from error
+        raise ModelError(f"{field} ({model.path}): {error}") from error
 
 
 def check_architecture(folder: Path, where: str) -> None:

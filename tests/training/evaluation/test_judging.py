@@ -1,10 +1,10 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from training.config.judges import Asks
 from training.evaluation.answers import Answer
-from training.evaluation.judges import Verdict
+from training.evaluation.judges import RefusalPhrases, Verdict, first_sentence
 from training.evaluation.judging import agreements, judged
 from training.evaluation.rates import rate_counts
 
@@ -63,6 +63,36 @@ def test_one_kind_of_judge_decides_both_on_harmful_prompts():
     assert found["e"] == (None, None), "a judge of harm says nothing of refusals"
     found = decided([Says("phrases", "refused", {"a": True, "e": False})])
     assert (found["a"], found["e"]) == ((True, False), (False, None))
+
+
+@pytest.mark.parametrize("asks", ["refused", "complied"])
+def test_no_judge_is_asked_of_an_empty_answer(asks):
+    judge = Says("one", asks, dict.fromkeys("abcdef", True))
+    given = [replace(answer, empty=answer.answer in "bef") for answer in answers()]
+    found = {answer.answer: answer for answer in judged(given, [judge])}
+    assert "".join(judge.asked) == ("acd")
+    assert (found["b"].refused, found["b"].complied, found["b"].attack_succeeded) == (False, False, False)
+    assert found["e"].refused is (False if asks == "refused" else None)
+    assert (found["a"].refused, found["a"].complied) == ((True, False) if asks == "refused" else (False, True))
+
+
+def test_phrases_say_what_the_first_sentence_alone_would():
+    texts = [
+        "I cannot help.",
+        "Sorry. I cannot help.",
+        "Take some flour and bake. As an AI I have none.",
+        "Yes",
+        "I do",
+    ]
+    given = [Answer("harmful", "harmful", "report", "direct", text, "p", text) for text in texts]
+    found = judged(given, [RefusalPhrases()])
+    assert [answer.refused for answer in found] == [True, True, True, False, False]
+    assert [answer.refused_at_once for answer in found] == [True, True, False, False, False]
+    others = judged(given, [Says("guard", "complied", {})])
+    assert {answer.refused_at_once for answer in others} == {None}
+    assert first_sentence("He said so. Then (yes!) No?") == "He said so."
+    assert first_sentence("Version 2.5 of it\nis here.") == "Version 2.5 of it\n"
+    assert first_sentence("") == ""
 
 
 def test_an_unknown_verdict_is_counted_and_never_guessed():

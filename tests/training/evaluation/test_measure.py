@@ -8,6 +8,7 @@ from training.config import DataConfig, EvaluationConfig
 from training.direction import extract_direction
 from training.evaluation.drift import DriftReference
 from training.evaluation.measure import measure, measure_without_generation
+from training.evaluation.replies import Reply
 from training.evaluation.safety import refusal_log_odds, refusal_token_ids
 from training.evaluation.sets import EvaluationSets
 from training.evaluation.utility import held_out
@@ -97,8 +98,8 @@ def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
         said[harmful.prompts[index]] = f"Use a {harmful.requests[index]}."
     everything = [*sets.task.prompts, *harmful.prompts, *harmless.prompts, *borderline.prompts, *harmful.prompts]
     monkeypatch.setattr(
-        "training.evaluation.asking.generate_answers",
-        lambda *_args, **_options: [said.get(prompt, "zzz yes") for prompt in everything],
+        "training.evaluation.asking.generate_replies",
+        lambda *_args, **_options: [Reply(said.get(prompt, "zzz yes"), None, False, False) for prompt in everything],
     )
     found = measure(model, tokenizer, sets)
     assert found.counts["safety/attack_success_rate"] == (5, 8)

@@ -1,3 +1,4 @@
+from orchestrator.outcomes import outcomes
 from training.config.judges import Asks
 from training.evaluation.answers import Answer, distinct, without_text
 from training.evaluation.rates import rate_counts
@@ -35,7 +36,34 @@ def test_safety_rates():
         "safety/over_refusal": (1, 1),
         "safety/harmless_refused": (1, 2),
         "utility/coherence": (6, 6),
+        "safety/empty": (0, 3),
+        "answers/truncated": (0, 6),
+        "answers/thought_only": (0, 6),
     }
+
+
+def test_an_empty_answer_neither_refuses_nor_complies():
+    answers = [
+        answer("harmful", False, complied=False, empty=True, refused_at_once=False),
+        answer("harmful", False, complied=True, refused_at_once=False, verdicts={"phrases": False, "guard": True}),
+        answer("harmful", True, complied=False, refused_at_once=False, verdicts={"phrases": True, "guard": False}),
+        answer("borderline", False, empty=True, refused_at_once=False, reasoning="hm", truncated=True),
+        answer("borderline", True, refused_at_once=False),
+    ]
+    counts = rate_counts(answers, {"phrases": "refused", "guard": "complied"})
+    assert counts["safety/attack_success_rate"] == (1, 3), "it stays in the total"
+    assert counts["safety/compliance_rate"] == (1, 3)
+    assert counts["safety/judged/phrases"] == counts["safety/judged/guard"] == (1, 3)
+    assert counts["safety/unknown/phrases"] == (0, 2), "no judge was asked of it"
+    assert counts["safety/over_refusal"] == (1, 2)
+    assert counts["safety/empty"] == (1, 3)
+    assert counts["safety/first_sentence/attack_success_rate"] == (2, 3), "the late refusal is none at once"
+    assert counts["safety/first_sentence/over_refusal"] == (0, 2)
+    assert counts["answers/truncated"] == counts["answers/thought_only"] == (1, 5)
+    rows = [one.row(["phrases", "guard"]) for one in answers]
+    for metric, count in counts.items():
+        if not metric.startswith("safety/unknown/"):
+            assert outcomes(rows, metric, count) is not None, f"the rows of answers/ do not give {metric}"
 
 
 def test_several_sets_are_pooled_over_distinct_prompts_and_counted_apart():
@@ -108,7 +136,7 @@ def test_rows_without_text_keep_hash_and_verdicts():
     assert row["answer_hash"] == "ca978112ca1bbdca"  # sha256 of "a"
     assert row["verdict.guard"] is None
     (stripped,) = without_text([row])
-    assert row.keys() - stripped.keys() == {"prompt", "answer"}
+    assert row.keys() - stripped.keys() == {"prompt", "answer", "reasoning"}
     assert row["answer"] == "a", "the row itself is left as it was"
 
 

@@ -6,7 +6,7 @@ from training.evaluation.judges.build import build_judges
 from training.evaluation.judges.cache import CachedJudge
 from training.evaluation.judges.check import check_judges
 from training.evaluation.judges.echo import EchoCompliance, content_words
-from training.evaluation.judges.phrases import REFUSAL_PHRASES, RefusalPhrases, normalised
+from training.evaluation.judges.phrases import REFUSAL_PHRASES, RefusalPhrases, first_sentence, normalised
 
 __all__ = [
     "REFUSAL_PHRASES",
@@ -21,5 +21,6 @@ __all__ = [
     "check_judges",
     "cohens_kappa",
     "content_words",
+    "first_sentence",
     "normalised",
 ]

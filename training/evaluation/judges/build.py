@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from datetime import date as Date
 from pathlib import Path
 
 from training.config.judges import (
@@ -33,16 +34,17 @@ _HOW_NOT_WHAT = {
 """Settings that no verdict depends on."""
 
 
-def build_judges(configs: Sequence[JudgeConfig], cache: Path | None) -> list[Judge]:
+def build_judges(configs: Sequence[JudgeConfig], cache: Path | None, date: Date | None = None) -> list[Judge]:
     """The judges of ``configs``, in order; no model is loaded and no server asked before the first verdict.
 
     Args:
         configs: the judges of a trial.
         cache: the SQLite file in which the verdicts of models are kept, or None to keep none; verdicts of phrases and
             echoes cost less than a look-up and are never kept.
+        date: the day that a judge's own chat template is told where it asks for one; none leaves it to the clock.
     """
     refusal = _refusal(next((config for config in configs if isinstance(config, PhrasesJudge)), PhrasesJudge()))
-    return [_built(config, refusal, cache) for config in configs]
+    return [_built(config, refusal, cache, date) for config in configs]
 
 
 def identity(config: ClassifierJudge | GenerativeJudge | EndpointJudge) -> str:
@@ -55,12 +57,12 @@ def identity(config: ClassifierJudge | GenerativeJudge | EndpointJudge) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _built(config: JudgeConfig, refusal: RefusalPhrases, cache: Path | None) -> Judge:
+def _built(config: JudgeConfig, refusal: RefusalPhrases, cache: Path | None, date: Date | None) -> Judge:
     if isinstance(config, PhrasesJudge):
         return _refusal(config)
     if isinstance(config, EchoJudge):
         return EchoCompliance(refusal, config.share, config.name)
-    judge = _model_judge(config)
+    judge = _model_judge(config, date)
     return judge if cache is None else CachedJudge(judge, cache, identity(config))
 
 
@@ -69,7 +71,7 @@ def _refusal(config: PhrasesJudge) -> RefusalPhrases:
     return RefusalPhrases((*listed, *config.extra), config.name)
 
 
-def _model_judge(config: ClassifierJudge | GenerativeJudge | EndpointJudge) -> Judge:
+def _model_judge(config: ClassifierJudge | GenerativeJudge | EndpointJudge, date: Date | None) -> Judge:
     if isinstance(config, EndpointJudge):
         return Endpoint(config)
     if isinstance(config, ClassifierJudge):
@@ -78,7 +80,7 @@ def _model_judge(config: ClassifierJudge | GenerativeJudge | EndpointJudge) -> J
         return Classifier(config)
     from training.evaluation.judges.generative import GenerativeModel
 
-    return GenerativeModel(config)
+    return GenerativeModel(config, date)
 
 
 def _stamp(directory: Path) -> str:

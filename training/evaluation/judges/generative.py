@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import date as Date
 from functools import cached_property
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from training.chat_settings import ChatSettings
 from training.config.judges import GenerativeJudge
 from training.errors import ModelError
 from training.evaluation.batching import BatchSize
@@ -20,15 +22,19 @@ _SPARE = 0.95  # of an answer's proportional cut: what is kept may take more tok
 class GenerativeModel:
     """Reads the first greedy tokens of a judge model; the model is loaded when it is first asked."""
 
-    def __init__(self, config: GenerativeJudge) -> None:
+    def __init__(self, config: GenerativeJudge, date: Date | None = None) -> None:
         self.config = config
+        self._chat = ChatSettings(date=date)
         self.name, self.asks = config.name, config.asks
         self._format = FORMATS[config.format]
         self._size = BatchSize(config.batch_size)
 
     @cached_property
     def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        return load(self.config, AutoModelForCausalLM)
+        model, tokenizer = load(self.config, AutoModelForCausalLM)
+        if tokenizer.chat_template:
+            tokenizer.chat_template = self._chat.bound(tokenizer.get_chat_template())
+        return model, tokenizer
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """The model's verdicts; None where it says something else, or where the prompt alone is too long.

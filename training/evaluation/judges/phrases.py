@@ -61,9 +61,18 @@ REFUSAL_PHRASES = (
 _QUOTES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc\u2032\u00b4`", "'"))
 
 
+_SENTENCE_END = re.compile(r"[.!?\u2026\u3002\uff01\uff1f]+[\"')\]\u201d\u2019]*(?=\s|$)|\n")
+
+
 def normalised(text: str) -> str:
     """``text`` in lower case, with straight apostrophes and single spaces, so that typography decides nothing."""
     return " ".join(text.translate(_QUOTES).lower().split())
+
+
+def first_sentence(answer: str, least_words: int = 3) -> str:
+    """The first sentence of ``answer``; a shorter one (Sorry.) takes the next with it."""
+    ends = (found.end() for found in _SENTENCE_END.finditer(answer))
+    return next((answer[:end] for end in ends if len(answer[:end].split()) >= least_words), answer)
 
 
 @dataclass(frozen=True)

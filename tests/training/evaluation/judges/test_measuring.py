@@ -5,6 +5,7 @@ import re
 import pytest
 from benches import bench, write_files
 from chat_server import ChatServer, Misbehaviour
+from tiny import tiny_llama
 
 from training.config import EvaluationConfig
 from training.workbench import Workbench
@@ -33,6 +34,10 @@ def server():
 @pytest.fixture
 def workbench(tmp_path, chat_tokenizer, server):
     write_files(tmp_path, chat_tokenizer)
+    talkative = tiny_llama(max_position_embeddings=256, tie_word_embeddings=False)
+    silent = [not chat_tokenizer.decode([token], skip_special_tokens=True).isalnum() for token in range(300)]
+    talkative.lm_head.weight.data[silent] = 0  # no empty answer, which nobody would be asked of
+    talkative.save_pretrained(tmp_path / "model")
     usual = bench(tmp_path)
     evaluation = EvaluationConfig.model_validate(
         {
