@@ -92,8 +92,7 @@ def _sessions(events: Sequence[Event]) -> list[tuple[dict[str, Any], dict[str, A
 
 def _measured(spec: Mapping[str, Any], model: str, manifest: Mapping[str, Any]) -> Measured:
     chosen: Mapping[str, Any] = next((one for one in spec["models"] if one.get("name") == model), {})
-    data, direction, evaluation = (spec.get(block, {}) for block in ("data", "direction", "evaluation"))
-    return Measured(chosen, data, direction, evaluation, manifest)
+    return Measured(chosen, spec.get("data", {}), spec.get("direction", {}), spec.get("evaluation", {}), manifest)
 
 
 def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier: Sequence[EarlierSearch]) -> WarmStart:
