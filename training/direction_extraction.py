@@ -64,14 +64,14 @@ def load_or_extract(
         DirectionError: too few prompts are left, there is no direction, or the saved one is of something else.
         DataError: a source cannot be read.
     """
-    check_model(base_model(model))
-    if config.causal is not None:
-        residual_writers(model)  # ablation needs them: better refused now than after thousands of answers
     directory.mkdir(parents=True, exist_ok=True)
     drawn = draw_prompts(data, config)
     with FileLock(f"{directory}.lock"):
         if (directory / METADATA_FILE).exists():
             return _load(directory, tokenizer, drawn, config, model_fingerprint)
+        check_model(base_model(model))
+        if config.causal is not None:
+            residual_writers(model)  # ablation needs them: better refused now than after thousands of answers
         prompts = drawn
         if config.filter:
             say("generating answers to keep the prompts that are really refused or answered")
