@@ -85,18 +85,16 @@ def test_rounding_of_bf16_is_there_to_be_left_out():
 
 @pytest.mark.parametrize("norm", ["abs", "squared", "token_l2"])
 def test_real_drift_is_seen_in_bf16_as_in_float32(norm):
-    config, direction = (
-        ProConConstraint(alpha=1, norm=norm, layers=list(range(LAYERS))),
-        random_direction(LAYERS, WIDTH),
-    )
+    layers = list(range(LAYERS - 1))  # the oracle reads hidden_states, whose last entry comes after the final norm
+    config, direction = ProConConstraint(alpha=1, norm=norm, layers=layers), random_direction(LAYERS, WIDTH)
     samples, chosen = random_samples(60), np.arange(8)
     initial, current = model_in(torch.bfloat16), moved(model_in(torch.float32)).to(torch.bfloat16)
     constraint = build_constraint(config, direction, CPU)
-    rows = kept_of(constraint, initial, samples).of(chosen, list(range(LAYERS)))
+    rows = kept_of(constraint, initial, samples).of(chosen, layers)
     _, total = Objective(current, constraint)(samples.collate(chosen), rows, True)
     found = total.item() / constraint.counted(samples)[chosen].sum()
     exact = oracle_penalty(initial.float(), current.float(), samples, chosen, direction, config)
-    assert found == pytest.approx(exact, rel=0.2 if norm == "squared" else 0.1)
+    assert found == pytest.approx(exact, rel=0.05)
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
