@@ -79,6 +79,10 @@ def _near_the_front(
     return {seed.id for seeds in wanted for seed in seeds.finished}
 
 
+MORE = 0.1
+"""Share of the trials that must be new before all are compared again, so that a thousand trials take seconds in all."""
+
+
 class Keeper:
     """Removes checkpoints as soon as nobody needs them; a listener of the journal.
 
@@ -93,6 +97,7 @@ class Keeper:
         self._spec = spec
         self._events: dict[str, Event] = {}
         self._records = {record.id: record for record in known}
+        self._unseen = len(self._records)
 
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal."""
@@ -100,14 +105,20 @@ class Keeper:
             self._events[event["id"]] = event
             self._records[event["id"]] = records([event])[0]
         elif event["event"] == "trial_ended":
-            self._records[event["id"]] = records([self._events.pop(event["id"]), event])[0]
-            self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
+            record = records([self._events.pop(event["id"]), event])[0]
+            self._records[record.id] = record
+            self._unseen += 1
+            if record.kept and record.status is not Status.FINISHED:
+                shutil.rmtree(self._directory / record.id, ignore_errors=True)
+            elif self._unseen >= MORE * len(self._records):  # many draws each time: a little later is soon enough
+                self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
 
     def settle(self) -> None:
         """Everything has ended, replicates too: what only they could have brought to the front is let go."""
         self._remove(replicates=False)
 
     def _remove(self, replicates: bool) -> None:
+        self._unseen = 0
         spec = self._spec
         listed = self._records.values()
         for trial in superfluous(listed, spec.objectives, spec.feasible, spec.keep, replicates=replicates):

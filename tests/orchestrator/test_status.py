@@ -25,7 +25,6 @@ from sweeps.load import load_spec
 SPEC = load_spec("demo", ["trials=4", "resources.price_per_hour=3600", "budget.money=50"])
 TRIAL = SPEC.trial.model_dump(mode="json")
 PROGRESS = {"train/loss": 1.0}
-NOTHING = {"metrics": {}, "counts": {}}
 
 
 def metrics(attacks, accuracy, over_refusal=0.0):
@@ -230,14 +229,16 @@ def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_
         for number in range(1000)
     ]
     calls = []
-    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda *given: calls.append(len(given[2])) or {})
+    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda o, r, found, over: calls.append(len(found)) or {})
     keeper = Keeper(tmp_path, SPEC, many)
-    event = {"event": "trial_started", "time": 0.0, "params": {}, "trial": None, "replicate_of": None}
-    for name in ("x", "y"):
-        keeper.on_event({**event, "id": name, "model": "organism", "kind": "trial", "label": name})
-        keeper.on_event({"event": "trial_ended", "time": 0.0, "id": name, "status": "FAILED", "error": "", **NOTHING})
-    assert calls[0] == 1000
-    assert calls[1] < 50
+    event = {"time": 0.0, "params": {}, "trial": None, "replicate_of": None, "error": None, "status": "FINISHED"}
+    for name in map(str, range(1000, 1040)):
+        same = {**event, "id": name, "model": "organism", "kind": "trial", "label": name}
+        keeper.on_event({"event": "trial_started", **same})
+        keeper.on_event({"event": "trial_ended", "metrics": metrics(0.5, 0.5), "counts": {}, **same})
+    assert calls[0] > 1000
+    assert max(calls[1:]) < 50
+    assert 2 < len(calls) < 30, "nor is everything compared whenever a trial ends"
 
 
 class TestDigest:
