@@ -6,7 +6,7 @@ By the very functions that training and measurement read them with, so that what
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from training.config import DataConfig, DirectionConfig, EvaluationConfig, TrialConfig
+from training.config import TRAINED_ON, DataConfig, DirectionConfig, EvaluationConfig, TrialConfig
 from training.data.sources import split_table
 from training.direction_prompts import draw_prompts, held_out_of
 from training.errors import DataError
@@ -138,7 +138,7 @@ def _check_measured(data: DataConfig, config: EvaluationConfig, found: TrainRows
     capabilities: list[str] = []
     asked: dict[str, list[str]] = {}
     for field, source in data.sources.items():
-        if field == "safety":
+        if field in TRAINED_ON:
             continue
         rows = [row for row, _ in draw_rows(field, source, config).rows]
         name = field.partition(".")[2] or field
