@@ -28,9 +28,18 @@ SLOW = {
     "GPT-NeoX, Pythia",
 }
 """Left to `make test-all`, so that the default tests stay short."""
+COSTLY = {"full tuning", "export"}
+TRIED_IN_FULL = {"Llama 2, 3", "Qwen3.5", "Gemma 2", "gpt-oss", "Falcon-H1"}
+"""One of each kind; on the others the costly checks are left to `make test-all` too."""
 WRITTEN = table.written()
+
+
+def _slow(name, check):
+    return name in SLOW or (check in COSTLY and name not in TRIED_IN_FULL)
+
+
 CASES = [
-    pytest.param(one, name, id=f"{one.name}: {name}", marks=[pytest.mark.slow] if one.name in SLOW else [])
+    pytest.param(one, name, id=f"{one.name}: {name}", marks=[pytest.mark.slow] if _slow(one.name, name) else [])
     for one in ARCHITECTURES
     for name in CHECKS
 ]
