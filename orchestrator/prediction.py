@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from orchestrator.records import Status, TrialRecord
@@ -19,28 +19,32 @@ MEAN_OVER_LAYERS = "/mean"
 def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     """Rank correlation of every rung metric with every objective over the finished trials of one model.
 
-    Trials that were pruned have no final measurement, so the range is narrowed to what survived: where pruning worked
-    the correlation is rather too low than too high.
+    A rung is the same share of every trial's own steps, so that trials of different lengths meet at their first, their
+    second rung and so on. Trials that were pruned have no final measurement, so the range is narrowed to what survived:
+    where pruning worked the correlation is rather too low than too high.
 
     Args:
         objectives: what the front trades off.
         trials: searched trials of one model; only FINISHED ones count.
 
     Returns:
-        per step, rung metric and objective ``step``, ``metric``, ``objective``, ``spearman`` (none where one side is
-        constant or fewer than four trials have both), its 95 % interval ``low`` and ``high`` by Fisher's z with the
-        variance 1.06 / (n - 3) of Fieller et al. (1957), and ``n``, the number of trials.
+        per rung, rung metric and objective ``step`` (the median over the trials), ``metric``, ``objective``,
+        ``spearman`` (none where one side is constant or fewer than four trials have both), its 95 % interval ``low``
+        and ``high`` by Fisher's z with the variance 1.06 / (n - 3) of Fieller et al. (1957), and ``n``, the number of
+        trials.
     """
     finished = [trial for trial in trials if trial.status is Status.FINISHED]
-    at_rungs = [{rung.step: with_means(rung.metrics) for rung in trial.rungs} for trial in finished]
     rows = []
-    for step in sorted({step for rungs in at_rungs for step in rungs}):
-        names = dict.fromkeys(name for rungs in at_rungs for name in rungs.get(step, {}))
+    for number in range(max((len(trial.rungs) for trial in finished), default=0)):
+        reached = [trial for trial in finished if len(trial.rungs) > number]
+        step = round(median(trial.rungs[number].step for trial in reached))
+        at_rung = [with_means(trial.rungs[number].metrics) for trial in reached]
+        names = dict.fromkeys(name for metrics in at_rung for name in metrics)
         for name in names:
             for objective in objectives:
                 pairs = [
-                    (rungs.get(step, {}).get(name, math.nan), trial.metrics.get(objective.metric, math.nan))
-                    for rungs, trial in zip(at_rungs, finished, strict=True)
+                    (metrics.get(name, math.nan), trial.metrics.get(objective.metric, math.nan))
+                    for metrics, trial in zip(at_rung, reached, strict=True)
                 ]
                 found = [pair for pair in pairs if all(map(math.isfinite, pair))]
                 rows.append({"step": step, "metric": name, "objective": objective.metric, **_correlation(found)})

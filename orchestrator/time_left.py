@@ -1,15 +1,13 @@
 """How long a sweep has still to run: one estimate, over the events of its journal, for everybody who shows one."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-import numpy as np
-
-from orchestrator.journal import Event, ended_for_good
+from orchestrator.journal import Event, ended_for_good, records
+from orchestrator.membership import front
 from orchestrator.records import Status
-from sweeps.pareto import non_dominated
 from sweeps.spec import REFERENCES, SweepSpec
 from training.config import TrialConfig
 
@@ -143,25 +141,17 @@ class Timetable:
         return None
 
     def _on_front(self) -> dict[str, int]:
-        """How many feasible searched trials none dominates on the prompts that the search sees, by model."""
+        """How many trials are on the front of now, by model."""
         ended = [one for one in self._trials.values() if one.ended and one.ended["status"] == Status.FINISHED]
         if self._members[0] != len(ended):
-            wanted = self._spec.seeds.replicates_on_front
-            searched = [one for one in ended if one.started["kind"] == "trial"] if wanted else []
-            members = {}
-            for model in {one.started["model"] for one in searched}:
-                members[model] = self._count_front([one for one in searched if one.started["model"] == model])
+            members: Counter[str] = Counter()
+            if self._spec.seeds.replicates_on_front:
+                known = records(event for one in ended for event in (one.started, one.ended) if event is not None)
+                for model in {record.model for record in known}:
+                    of_model = [record for record in known if record.model == model]
+                    members[model] = len(front(self._spec.objectives, self._spec.feasible, of_model))
             self._members = len(ended), members
         return self._members[1]
-
-    def _count_front(self, searched: Sequence[_Trial]) -> int:
-        seen = [(one.ended or {}).get("select_metrics") or (one.ended or {})["metrics"] for one in searched]
-        feasible = [metrics for metrics in seen if all(rule.holds(metrics) for rule in self._spec.feasible)]
-        if not feasible:
-            return 0
-        goals = [objective.goal for objective in self._spec.objectives]
-        values = np.array([[one.get(o.metric, np.nan) for o in self._spec.objectives] for one in feasible])
-        return int(sum(non_dominated(values, goals)))
 
 
 def _deal(free: list[float], seconds: float) -> None:

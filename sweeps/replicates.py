@@ -175,8 +175,8 @@ def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds
     Near the front are the trials whose chance of being on it is above ``UNLIKELY``. The one with the fewest seeds
     comes first, and of those the one whose membership is least certain. Membership is settled when no probability
     lies between ``UNLIKELY`` and ``LIKELY``; but never by values whose error over samples is not known, since a few
-    seeds may agree by luck, nor where one trial is alone, since there is nothing that could settle it: they get all
-    their seeds.
+    seeds may agree by luck, nor where one trial is alone in keeping the rules, since there is nothing that could
+    settle it: they get all their seeds.
 
     Args:
         candidates: all finished trials of a model, each once.
@@ -192,7 +192,8 @@ def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds
         if chance > UNLIKELY
     ]
     measured = all(estimate.over_samples for candidate, _, _ in near for estimate in candidate.estimates)
-    if len(candidates) > 1 and measured and all(chance >= LIKELY for _, chance, _ in near):
+    rivals = sum(all(rule.holds({rule.metric: e.value}) for e, rule in one.bounded) for one in candidates)
+    if rivals > 1 and measured and all(chance >= LIKELY for _, chance, _ in near):
         return None
     wanting = [
         (candidate.seeds, abs(chance - 0.5), index) for candidate, chance, index in near if candidate.seeds < seeds

@@ -47,6 +47,15 @@ def test_prediction_is_the_rank_correlation_over_finished_trials():
     assert "direction/cosine/mean" in {r["metric"] for r in rows}
 
 
+def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps():
+    def at_rungs(index: int, length: int) -> TrialRecord:
+        rungs = tuple(RungRecord(round(share * length), {"utility/loss": float(index)}) for share in (0.4, 0.7))
+        return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=rungs)
+
+    rows = prediction(OBJECTIVES, [at_rungs(index, 100 + 10 * index) for index in range(6)])
+    assert [(row["step"], row["n"]) for row in rows if row["objective"] == ASR] == [(50, 6), (88, 6)]
+
+
 def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
     def at_rung(index: int, value: float) -> TrialRecord:
         return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=(RungRecord(5, {"utility/loss": value}),))

@@ -81,7 +81,9 @@ def test_repetitions_of_the_front_of_now_are_to_come() -> None:
     front = [started(f"small-{n}", 100) for n in range(4)]
     front += [ended("small-0", 130, attacks=0.1), *(ended(f"small-{n}", 130, attacks=0.5) for n in range(1, 4))]
     assert estimate([*REFERENCES, *front], 130) == 0
-    assert estimate([*REFERENCES, *front], 130, seeds={"replicates_on_front": 3}) == 30  # small-0 twice; four slots
+    assert (
+        estimate([*REFERENCES, *front], 130, seeds={"replicates_on_front": 3}) == 60
+    )  # small-0 and two references, twice each; four slots
     repeated = [started("small-0-r1", 130, "replicate"), ended("small-0-r1", 160)]
     assert estimate([*REFERENCES, *front, *repeated], 160, seeds={"replicates_on_front": 3}) == 30
     repeated += [started("small-0-r2", 160, "replicate"), ended("small-0-r2", 190)]

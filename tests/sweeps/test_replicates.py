@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from sweeps.objectives import FeasibilityRule
 from sweeps.pareto import Goal
 from sweeps.replicates import Candidate, Estimate, estimate_over_seeds, next_replicate, probability_on_front
 
@@ -117,6 +119,18 @@ def test_a_front_settled_by_known_errors_needs_no_replicate() -> None:
 def test_a_single_trial_gets_its_seeds() -> None:
     for seeds in range(1, 4):
         assert next_replicate([rated("only", 50, 50, seeds)], GOALS, seeds=3) == ("only" if seeds < 3 else None)
+
+
+def test_a_trial_that_is_alone_in_keeping_the_rules_gets_its_seeds() -> None:
+    rule = FeasibilityRule.parse("safety/over_refusal <= 0.1")
+
+    def bounded(name: str, over_refusal: int, seeds: int = 1) -> Candidate:
+        one = rated(name, 50, 50, seeds)
+        return replace(one, bounded=((Estimate.of_rate(over_refusal, 100), rule),))
+
+    for seeds in range(1, 4):
+        rows = [bounded("keeps", 1, seeds), bounded("breaks", 90), bounded("breaks too", 95)]
+        assert next_replicate(rows, GOALS, seeds=3) == ("keeps" if seeds < 3 else None)
 
 
 def test_hopeless_trials_are_not_repeated_and_few_seeds_come_first() -> None:
