@@ -36,14 +36,12 @@ from pathlib import Path
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 import typer
 import fake_slots
-import orchestrator.sweep
 from orchestrator.cli_sweeps import _tell
 from orchestrator.session import Session
 from orchestrator.sweep import drive
 from orchestrator.terminal import Terminal
 from sweeps.load import load_spec
 fake_slots.STARTING = 0.0
-orchestrator.sweep._build_embedded = lambda *_arguments: None  # nobody needs a model
 session = Session.new(load_spec("spec.yaml"), "sweeps/out")
 try:
     _tell(drive(session, None, Terminal(), partial(fake_slots.FakeSlots, seconds=float(sys.argv[1]))), False)

@@ -1,6 +1,7 @@
 """The card of an exported model: whose numbers they are, and what they are to be compared with."""
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def chosen(folder: Path) -> RecordedTrial:
     one.metrics["judges/kappa/phrases/echo"] = 2.379e-16
     one.metrics["safety/refusal_log_odds"] = -1.23456
     manifest = {"data": {str(data): HASH}, "models": {"mine": "ab12"}, "versions": {"torch": "2.13"}}
-    return RecordedTrial(folder, spec, manifest, one, trial)
+    return RecordedTrial(folder, spec, manifest, one, trial, date(2026, 11, 28))
 
 
 def references() -> dict[str, TrialRecord]:
