@@ -13,8 +13,8 @@ from typing import Any
 
 def loop(setup: dict[str, Any]) -> None:
     """Load everything, train, measure, write down the time it took."""
-    from sweeps.spec import SweepSpec
-    from training.engine import start_process
+    from sweeps.schema.spec import SweepSpec
+    from training.distributed.engine import start_process
     from training.organism.cache import ensure_organism
     from training.workbench import StepReport, Workbench
 
@@ -38,7 +38,7 @@ def main() -> None:
     work = Path(sys.argv[1])
     work.mkdir(parents=True)
     job = json.load(sys.stdin)
-    from orchestrator.cluster import connect
+    from orchestrator.slots.cluster import connect
 
     connect(None, "cold", gpus=False)
     import ray

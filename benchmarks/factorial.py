@@ -27,7 +27,7 @@ from typing import Any
 
 from search_table import BASE_MODEL, GOALS, HALVES, OBJECTIVES, SETTINGS, counts_of
 
-from sweeps.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
+from sweeps.goals.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
 
 ALPHAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 WARMUPS: tuple[int | str, ...] = (20, 50, "all")
@@ -56,7 +56,7 @@ def cells() -> list[dict[str, Any]]:
 
 def organism() -> Path:
     """The embedded model of the demo, built if need be."""
-    from sweeps.load import load_spec
+    from sweeps.schema.load import load_spec
     from training.organism.cache import ensure_organism
 
     spec = load_spec("demo")
@@ -73,7 +73,7 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     """Carry out some runs, one after the other."""
     os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cpu"})
     os.environ.update({"MASTER_PORT": str(29600 + part)})
-    from sweeps.load import load_spec
+    from sweeps.schema.load import load_spec
     from training.workbench import StepReport, Workbench
 
     spec = load_spec("demo")
@@ -172,7 +172,7 @@ def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from sweeps.load import load_spec
+    from sweeps.schema.load import load_spec
 
     steps = load_spec("demo").trial.steps
     rows = sorted([*rows_of(path), *(_row(entry, steps) for entry in entries)], key=lambda r: (r["seed"], r["trial"]))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.broker import CLOSE, Job, Update
-from sweeps.spec import SweepSpec
+from orchestrator.slots.broker import CLOSE, Job, Update
+from sweeps.schema.spec import SweepSpec
 
 PROMPTS = 100
 """Prompts that every rate is pretended to be measured on."""
@@ -55,7 +55,7 @@ def pretend(job: Job, seconds: float) -> list[Update]:
 
 
 def serve(broker: Any, slot: int, seconds: float) -> None:
-    """Take jobs until there are no more; the loop of :func:`orchestrator.worker.slot_loop` without the training."""
+    """Take jobs until there are no more; as :func:`orchestrator.slots.worker.slot_loop` does, without training."""
     import ray
 
     time.sleep(STARTING)
@@ -71,7 +71,7 @@ def serve(broker: Any, slot: int, seconds: float) -> None:
 
 @dataclass
 class FakeSlots:
-    """Stands where :class:`orchestrator.slot.Slots` does."""
+    """Stands where :class:`orchestrator.slots.slot.Slots` does."""
 
     broker: Any
     broker_name: str

@@ -35,7 +35,7 @@ WARM_OVERRIDES = (
 
 def warm_and_cold(work: Path) -> dict[str, float]:
     """Seconds per trial outside training and evaluation: on a warm slot, and with a Ray Train run of its own."""
-    from orchestrator.journal import read_journal
+    from orchestrator.record.journal import read_journal
 
     begin = time.perf_counter()
     command = [sys.executable, "-m", "orchestrator", "run", "demo", "--out", str(work / "warm/out")]
@@ -100,10 +100,10 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
     import psutil
     from fake_slots import FakeSlots
 
-    from orchestrator.session import Session
-    from orchestrator.sweep import drive
+    from orchestrator.driver.session import Session
+    from orchestrator.driver.sweep import drive
     from orchestrator.terminal import Terminal
-    from sweeps.load import load_spec
+    from sweeps.schema.load import load_spec
 
     spec = load_spec("demo", [f"trials={count}", "searcher.sampler=random"])
     session = Session.new(spec, work / "many/out").open()
@@ -144,9 +144,9 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
 
 def _mirrored(work: Path, count: int) -> float:
     """Milliseconds MLflow needs for a trial: a journal given to a fresh SQLite store as fast as it takes it."""
-    from orchestrator.journal import Journal, read_journal
-    from orchestrator.mirror import Mirror
-    from sweeps.load import load_spec
+    from orchestrator.driver.mirror import Mirror
+    from orchestrator.record.journal import Journal, read_journal
+    from sweeps.schema.load import load_spec
 
     events = read_journal(work / "many/out/journal.jsonl")
     chosen = {event["id"] for event in events if event["event"] == "trial_started"}
@@ -175,8 +175,8 @@ def _delivered(mirror: Any) -> None:
 
 def long_journal(work: Path, count: int = 10_000) -> dict[str, float]:
     """Seconds to read the journal of ``count`` trials, training reports included, and to sort it out by trial."""
-    from orchestrator.journal import read_journal, records
-    from sweeps.load import load_spec
+    from orchestrator.record.journal import read_journal, records
+    from sweeps.schema.load import load_spec
 
     trial = load_spec("demo").trial.model_dump(mode="json")
     metrics = {f"direction/{kind}/layer_{n:02d}": 0.98123 + n for kind in ("cosine", "displacement") for n in range(4)}

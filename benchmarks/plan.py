@@ -68,7 +68,7 @@ def kinds() -> dict[str, dict[str, Any]]:
 def spec_of(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The whole specification of a kind."""
     if name == "demo":
-        from sweeps.load import load_spec
+        from sweeps.schema.load import load_spec
 
         return {**load_spec("demo").model_dump(mode="json", exclude_unset=True), "name": "planned"}
     spec = {**base(), **changes}

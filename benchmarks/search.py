@@ -24,7 +24,7 @@ from search_proposers import GRID, RAY, SEER, proposer
 from search_replay import ENOUGH, Replay, Rungs, pruned_by, replay, stopped_by_asha
 from search_table import Table
 
-from sweeps.pruning import PruningConfig
+from sweeps.goals.pruning import PruningConfig
 
 RESULTS = Path(__file__).parent / "results"
 PRUNING = PruningConfig()

@@ -6,9 +6,9 @@ import numpy as np
 import optuna
 from search_table import GOALS, OBJECTIVES, SETTINGS, Table
 
-from orchestrator.samplers import create_sampler
-from sweeps.pareto import crowding, ranks
-from sweeps.searcher import SearcherConfig
+from orchestrator.search.samplers import create_sampler
+from sweeps.schema.search import SearcherConfig
+from sweeps.statistics.pareto import crowding, ranks
 
 GRID, RAY, SEER = "grid", "Ray OptunaSearch", "seer"
 

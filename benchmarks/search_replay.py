@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from search_proposers import Proposer
 from search_table import OBJECTIVES, Table
 
-from sweeps.pruning import PruningConfig, RungResult, decide, rung_steps
-from sweeps.rung_metrics import rung_goals
+from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_steps
+from sweeps.goals.rung_metrics import rung_goals
 
 SLOTS = 2
 ENOUGH = 0.99

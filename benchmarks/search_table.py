@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeps.objectives import Objective
-from sweeps.pareto import Goal, hypervolume
-from sweeps.pruning import PruningConfig, RungResult, rung_result
-from sweeps.rung_metrics import rung_goals
+from sweeps.goals.objectives import Objective
+from sweeps.goals.pruning import PruningConfig, RungResult, rung_result
+from sweeps.goals.rung_metrics import rung_goals
+from sweeps.statistics.pareto import Goal, hypervolume
 
 SETTINGS = ("alpha", "warmup_steps", "layer", "safety_share")
 OBJECTIVES = [

@@ -16,8 +16,8 @@ import study_figures as figures
 import study_tables as tables
 from study_runs import ARMS, Run, of_arm, read_runs
 
-from orchestrator.journal import read_journal
-from orchestrator.output import JOURNAL
+from orchestrator.record.folder import JOURNAL
+from orchestrator.record.journal import read_journal
 
 DOCS = Path(__file__).parent.parent / "docs"
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from study_runs import ARMS, METHODS, SAFETY, Run, of_arm
 from study_tables import ACCURACY, ATTACK, arm_rate, drift_values, number
 
-from orchestrator.plot_style import GREY, GRID, INK
-from sweeps.correlation import rank_correlation
+from orchestrator.report.plots.style import GREY, GRID, INK
+from sweeps.statistics.correlation import rank_correlation
 
 COLORS = dict(
     zip(

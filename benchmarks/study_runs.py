@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.answers import AnswerFolder
-from orchestrator.journal import read_journal, records
-from orchestrator.outcomes import Outcomes, Prompt, outcomes
-from orchestrator.output import ANSWERS, JOURNAL
-from orchestrator.records import Status, TrialRecord
+from orchestrator.front.outcomes import Outcomes, Prompt, outcomes
+from orchestrator.record.answers import AnswerFolder
+from orchestrator.record.folder import ANSWERS, JOURNAL
+from orchestrator.record.journal import read_journal, records
+from orchestrator.record.trials import Status, TrialRecord
 
 Table = NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweeps.bootstrap import Estimate
-from sweeps.correlation import rank_correlation
-from sweeps.statistics import wilson_interval_of_rate
+from sweeps.statistics.bootstrap import Estimate
+from sweeps.statistics.correlation import rank_correlation
+from sweeps.statistics.intervals import wilson_interval_of_rate
 
 Table = NDArray[np.float64]
 DRAWS = 4000

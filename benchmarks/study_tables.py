@@ -6,8 +6,8 @@ import numpy as np
 from study_runs import ARMS, EXTRA, METHODS, PLAIN, RATES, SAFETY, Run, common_prompts, of_arm, outcome_table, pairs
 from study_statistics import correlation_beside_groups, correlation_within, estimate, rate
 
-from sweeps.bootstrap import Estimate
-from sweeps.correlation import rank_correlation
+from sweeps.statistics.bootstrap import Estimate
+from sweeps.statistics.correlation import rank_correlation
 
 ATTACK, ACCURACY = "safety/attack_success_rate", "utility/accuracy"
 DRIFTS = {"direction/cosine": "cosine", "direction/displacement": "displacement"}

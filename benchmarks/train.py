@@ -91,8 +91,8 @@ def reference_build(repetitions: int) -> float:
 
     from training.config import ProConConstraint
     from training.constraints import build_constraint
-    from training.reference_passes import passes
-    from training.reference_store import ReferenceStore
+    from training.constraints.references.passes import passes
+    from training.constraints.references.store import ReferenceStore
 
     model, samples = load("organism")
     device = next(model.parameters()).device
@@ -123,7 +123,7 @@ def main() -> None:
     from train_cases import CPU_CASES, GPU_CASES
     from train_sides import utilisation
 
-    from training.engine import start_process
+    from training.distributed.engine import start_process
 
     logging.disable(logging.WARNING)
     start_process()

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from training.chat import EncodedSample
 from training.config import DataConfig, ModelConfig, Source, TrialConfig
+from training.data.chat import EncodedSample
 from training.data.encoding import encode_source
 from training.data.samples import Samples
 
@@ -87,7 +87,7 @@ def load(name: str) -> tuple[PreTrainedModel, Samples]:
     """A model on its device and its training samples."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "organism":
-        from training.models import load_model, load_tokenizer
+        from training.models.loading import load_model, load_tokenizer
         from training.organism.cache import ensure_organism
 
         sets = {

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from train_cases import Case, direction_of, load, trial_of
 
-from training.engine import device_of_process
-from training.references import References
+from training.constraints.references.projections import References
+from training.distributed.engine import device_of_process
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def clock() -> float:
 
 def utilisation(case: Case, tokens_per_second: float) -> float | None:
     """Share of the device's peak that is used; none where the peak is not known."""
-    from training.throughput import flops_per_token, peak_flops
+    from training.models.throughput import flops_per_token, peak_flops
 
     peak = peak_flops(device_of_process(), case.size.precision)
     if peak is None:
@@ -53,9 +53,9 @@ def utilisation(case: Case, tokens_per_second: float) -> float | None:
 def ours(case: Case, alpha: float, references: References | None) -> Timing:
     """Train a fresh copy or adapter for the case's steps with our loop."""
     from training.constraints import build_constraint
-    from training.data.plan import BatchPlan
-    from training.loop import TrainingSet
-    from training.tuning import tuned
+    from training.data.batch_plan import BatchPlan
+    from training.loop.train import TrainingSet
+    from training.loop.tuning import tuned
 
     model, samples = load(case.model)
     trial = trial_of(case, alpha, case.size.steps + 1)

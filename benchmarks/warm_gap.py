@@ -11,7 +11,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from orchestrator.journal import Event, read_journal
+from orchestrator.record.journal import Event, read_journal
 
 
 def gaps(events: list[Event]) -> list[float]:

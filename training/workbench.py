@@ -12,11 +12,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training import engine as engines
-from training import matching
-from training.adapters import left_out
-from training.chat_settings import ChatSettings
-from training.checkpoint import Checkpointing
 from training.config import Constraint as ConstraintBlock
 from training.config import (
     DataConfig,
@@ -29,28 +24,33 @@ from training.config import (
 )
 from training.constraints import Constraint, Initial, build_constraint
 from training.constraints.random_direction import real_twin
+from training.constraints.references.projections import ReferenceValues
+from training.constraints.references.store import ReferenceStore
+from training.data.chat_settings import ChatSettings
 from training.data.encoding import encode_source
 from training.data.malicious import FIELD, chosen_rows, training_side
 from training.data.samples import Samples
 from training.data.sources import Split
-from training.deepspeed_config import stage_sentence
-from training.direction_extraction import Extraction, load_or_extract
+from training.direction.drift import DriftReference
+from training.direction.extraction import Extraction, load_or_extract
+from training.direction.recommended import with_recommended_layers
+from training.distributed import engine as engines
+from training.distributed.deepspeed_config import stage_sentence
 from training.errors import DataError, DirectionError, ModelError, TrainingError
-from training.evaluation.drift import DriftReference
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
 from training.evaluation.overlap import direction_overlaps, refuse
 from training.evaluation.sets import EvaluationSets
-from training.export import export, form_of
-from training.loop import Report, Rungs, StepReport, TrainingSet
-from training.models import load_model, load_tokenizer, model_fingerprint
-from training.packing_probe import packing_fault
-from training.quantised import load_quantised_model
-from training.recommended import with_recommended_layers
-from training.reference_store import ReferenceStore
-from training.references import ReferenceValues
-from training.tuning import tuned
+from training.loop import matching
+from training.loop.checkpoint import Checkpointing
+from training.loop.export import export, form_of
+from training.loop.train import Report, Rungs, StepReport, TrainingSet
+from training.loop.tuning import tuned
+from training.models.adapters import left_out
+from training.models.loading import load_model, load_tokenizer, model_fingerprint
+from training.models.packing_probe import packing_fault
+from training.models.quantised import load_quantised_model
 
 Precision = Literal["fp32", "bf16"]
 
@@ -164,7 +164,7 @@ class Workbench:
 
         Args:
             trial: how; none measures the untouched base model.
-            report: see :data:`training.loop.Report`.
+            report: see :data:`training.loop.train.Report`.
             save: directory that the trained adapter, or under full tuning the model, is written to.
             checkpoint: directory of this trial's checkpoints, which it goes on from where there are any: after the
                 last step they hold the trained model, so that a measurement that was cut short repeats no training.
@@ -332,7 +332,7 @@ class Workbench:
 
         def measure_rung(model: nn.Module, step: int) -> StepReport:
             def forward() -> ForwardMeasurement:
-                return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference)
+                return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
 
             found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
             return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
@@ -342,7 +342,7 @@ class Workbench:
     def _measure(self, model: nn.Module) -> Measurement:
         def timed() -> Measurement:
             begin = time.perf_counter()
-            found = measure(model, self.tokenizer, self.sets, self.drift_reference, self._judges)
+            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges)
             if self.evaluation.lm_eval is not None:
                 scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
                 found = found.with_unsplit(scores, lm_eval_errors(scores))

@@ -13,7 +13,7 @@ from search_proposers import proposer
 from search_replay import Rungs, pruned_by, replay
 from search_table import HALVES, Table
 
-from sweeps.pruning import PruningConfig
+from sweeps.goals.pruning import PruningConfig
 
 
 def _row(alpha: float, warmup: str, layer: int, share: float) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.samplers import given_points
-from sweeps.bootstrap import two_way_interval
-from sweeps.load import load_spec
-from sweeps.statistics import wilson_interval
+from orchestrator.search.samplers import given_points
+from sweeps.schema.load import load_spec
+from sweeps.statistics.bootstrap import two_way_interval
+from sweeps.statistics.intervals import wilson_interval
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))

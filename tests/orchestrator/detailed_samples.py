@@ -8,7 +8,7 @@ from typing import Any
 
 from front_samples import ACCURACY, ASR, OVER_REFUSAL, REFERENCES
 
-from orchestrator.records import RungRecord, Status, TrialRecord
+from orchestrator.record.trials import RungRecord, Status, TrialRecord
 
 PHRASES, CLASSIFIER = "phrases", "classifier"
 PROMPTS = {"harmful": 200, "borderline": 100, "harmless": 100, "task": 200}

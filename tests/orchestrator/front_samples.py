@@ -5,8 +5,8 @@ import random
 from dataclasses import replace
 from typing import Any, Literal
 
-from orchestrator.records import Status, TrialRecord
-from sweeps.objectives import FeasibilityRule, Objective
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.goals.objectives import FeasibilityRule, Objective
 
 ASR, ACCURACY, OVER_REFUSAL = "safety/attack_success_rate", "utility/accuracy", "safety/over_refusal"
 OBJECTIVES = [Objective(metric=ASR, goal="minimize"), Objective(metric=ACCURACY, goal="maximize")]

@@ -8,12 +8,12 @@ from ray.tune.search import Searcher
 from ray.tune.utils import flatten_dict
 from small_sweeps import small_sweep
 
-from orchestrator.broker import Update
-from orchestrator.proposal import Proposal
-from orchestrator.records import Status, TrialRecord
-from orchestrator.searcher import FrontSearcher
-from orchestrator.study import REPEATS
-from sweeps.spec import SweepSpec
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.optuna_study import REPEATS
+from orchestrator.search.proposal import Proposal
+from orchestrator.search.searcher import FrontSearcher
+from orchestrator.slots.broker import Update
+from sweeps.schema.spec import SweepSpec
 
 ATTACK, ACCURACY, REFUSAL = "safety/attack_success_rate", "utility/accuracy", "safety/over_refusal"
 DEPTHS = {"small": 4, "deep": 8}

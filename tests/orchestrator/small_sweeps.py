@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.journal import Event, read_journal
+from orchestrator.record.journal import Event, read_journal
 
 SWEEP_SECONDS = 400
 

@@ -9,9 +9,9 @@ import pytest
 from detailed_samples import answer_rows
 from typer.testing import CliRunner
 
-from orchestrator.answers import AnswerFolder, Wanted, read_answers
-from orchestrator.cli import app
+from orchestrator.cli.app import app
 from orchestrator.errors import OutputError
+from orchestrator.record.answers import AnswerFolder, Wanted, read_answers
 
 RATES = {"harmful": 0.4, "borderline": 0.2, "task": 0.7}
 

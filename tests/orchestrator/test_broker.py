@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.broker import CLOSE, MAX_ATTEMPTS, Broker, Job, Update
+from orchestrator.slots.broker import CLOSE, MAX_ATTEMPTS, Broker, Job, Update
 
 JOB = Job("m-0", {"name": "m", "path": "organism"}, None)
 OTHER = Job("m-1", {"name": "m", "path": "organism"}, None)
@@ -188,7 +188,7 @@ def test_a_reference_waits_for_no_verdict_at_its_rungs() -> None:
 
 def test_a_rung_without_a_verdict_holds_nobody_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scene() -> None:
-        monkeypatch.setattr("orchestrator.broker.VERDICT_SECONDS", 0.05)
+        monkeypatch.setattr("orchestrator.slots.broker.VERDICT_SECONDS", 0.05)
         broker = Broker(slots=1)
         await broker.submit(JOB)
         await broker.next_job(0, 1.0)

@@ -49,7 +49,7 @@ def unhealthy_server() -> Iterator[str]:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from orchestrator.cli import app;"
+        "import sys; from typer.testing import CliRunner; from orchestrator.cli.app import app;"
         "assert CliRunner().invoke(app, ['run', '--help']).exit_code == 0;"
         "print([m for m in ('torch', 'ray', 'mlflow', 'transformers', 'deepspeed', 'optuna') if m in sys.modules])"
     )
@@ -162,7 +162,7 @@ def test_the_front_is_shown_again(tmp_path: Path) -> None:
 
 
 def test_default_folders_count_up(tmp_path: Path) -> None:
-    from orchestrator.output import create_output
+    from orchestrator.record.folder import create_output
 
     folders = [create_output(None, "demo", tmp_path) for _ in range(3)]
     assert [folder.name for folder in folders] == ["demo", "demo-2", "demo-3"]

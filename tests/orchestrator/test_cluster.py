@@ -1,8 +1,8 @@
 import pytest
 
-from orchestrator.cluster import connect, slots_that_fit
 from orchestrator.errors import ClusterError
-from sweeps.spec import ResourcesConfig
+from orchestrator.slots.cluster import connect, slots_that_fit
+from sweeps.schema.spec import ResourcesConfig
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_local_ray_that_is_too_slow_to_start_is_tried_again(
             raise Exception("The current node timed out during startup. This could happen because …")
 
     monkeypatch.setattr("ray.init", init)
-    monkeypatch.setattr("orchestrator.cluster.DRIVER_ENVIRONMENT", {})  # it would stay with the tests that follow
+    monkeypatch.setattr("orchestrator.slots.cluster.DRIVER_ENVIRONMENT", {})  # it would stay with the tests that follow
     if comes_up:
         connect(None, "test", gpus=True)
     else:

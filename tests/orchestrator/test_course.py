@@ -7,9 +7,9 @@ import pytest
 from detailed_samples import detailed_sweep
 from front_samples import OBJECTIVES, RULES, record, references
 
-from orchestrator.front import build_front
-from orchestrator.plots import plot_data
-from orchestrator.report_page import write_html
+from orchestrator.front.document import build_front
+from orchestrator.report.page import write_html
+from orchestrator.report.plots.data import plot_data
 
 COSINE, ODDS = "direction/cosine/mean", "safety/refusal_log_odds"
 

@@ -10,15 +10,15 @@ import yaml
 from small_sweeps import small_sweep
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.drift_command import drift_map, drift_of
+from orchestrator.cli.app import app
+from orchestrator.commands.drift import drift_map, drift_of
 from orchestrator.errors import OutputError
-from orchestrator.journal import Journal, read_journal, records
-from orchestrator.plot_direction import kl_map, refusal_map, write_direction_png
-from orchestrator.records import Status, TrialRecord
-from sweeps.spec import SweepSpec
-from training.causal import CausalReport, LayerCheck, Refusal
+from orchestrator.record.journal import Journal, read_journal, records
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.plots.direction import kl_map, refusal_map, write_direction_png
+from sweeps.schema.spec import SweepSpec
 from training.config import CausalConfig
+from training.direction.causal import CausalReport, LayerCheck, Refusal
 
 PNG = b"\x89PNG\r\n"
 

@@ -12,15 +12,15 @@ import pytest
 import yaml
 from small_sweeps import Run, small_sweep
 
-from orchestrator.journal import records
-from orchestrator.records import Status
+from orchestrator.record.journal import records
+from orchestrator.record.trials import Status
 
 SCENE = """
 import sys, threading, time
 from pathlib import Path
-import orchestrator.disk
-import orchestrator.journal as journals
-orchestrator.disk.PAUSE_SECONDS = 0.05
+import orchestrator.record.disk
+import orchestrator.record.journal as journals
+orchestrator.record.disk.PAUSE_SECONDS = 0.05
 folder = Path(sys.argv[1])
 said = []
 journal = journals.Journal(folder / "journal.jsonl", said.append)

@@ -20,13 +20,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from small_sweeps import Run, small_sweep
 
-from orchestrator.journal import read_journal, records
-from orchestrator.records import Status
-from orchestrator.session import Session, seconds_spent
-from orchestrator.status import sweep_status
-from orchestrator.sweep import drive
+from orchestrator.commands.status import sweep_status
+from orchestrator.driver.session import Session
+from orchestrator.driver.sweep import drive
+from orchestrator.record.history import seconds_spent
+from orchestrator.record.journal import read_journal, records
+from orchestrator.record.trials import Status
 from orchestrator.terminal import Terminal
-from sweeps.spec import SweepSpec
+from sweeps.schema.spec import SweepSpec
 
 ROOT = Path(__file__).parents[2]
 PRETENDED = f"""
@@ -36,11 +37,11 @@ from pathlib import Path
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
 import typer
 import fake_slots
-from orchestrator.cli_sweeps import _tell
-from orchestrator.session import Session
-from orchestrator.sweep import drive
+from orchestrator.cli.sweeps import _tell
+from orchestrator.driver.session import Session
+from orchestrator.driver.sweep import drive
 from orchestrator.terminal import Terminal
-from sweeps.load import load_spec
+from sweeps.schema.load import load_spec
 fake_slots.STARTING = 0.0
 session = Session.new(load_spec("spec.yaml"), "sweeps/out")
 try:

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.environment import Severity, differences
-from orchestrator.manifest import manifest
-from sweeps.load import load_spec
+from orchestrator.record.environment import Severity, differences
+from orchestrator.record.manifest import manifest
+from sweeps.schema.load import load_spec
 from training.config import ModelConfig
 
 RECORDED = {

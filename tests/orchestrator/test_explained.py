@@ -13,15 +13,15 @@ from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, sweep
 from scipy.stats import spearmanr
 
-from orchestrator.front import build_front
-from orchestrator.html_explained import prediction_section
-from orchestrator.importance import importance
-from orchestrator.prediction import prediction
-from orchestrator.records import RungRecord, Status, TrialRecord
-from orchestrator.report import write_report
-from orchestrator.summary import print_fronts
+from orchestrator.commands.summary import print_fronts
+from orchestrator.front.document import build_front
+from orchestrator.front.importance import importance
+from orchestrator.front.prediction import prediction
+from orchestrator.record.trials import RungRecord, Status, TrialRecord
+from orchestrator.report.explanations import prediction_section
+from orchestrator.report.files import write_report
 from orchestrator.terminal import Terminal
-from sweeps.ranges import parse_ranges
+from sweeps.space.ranges import parse_ranges
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ import pytest
 from mlflow import MlflowClient
 from small_sweeps import Run, small_sweep
 
-from orchestrator.journal import Event, read_journal, records
-from orchestrator.records import Status, TrialRecord
-from sweeps.statistics import wilson_interval
+from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.statistics.intervals import wilson_interval
 
 Start = Callable[..., Run]
 GREEDY = {"rungs": [0.5], "minimum": 2, "reduction": 4.0, "confidence": 0.0}

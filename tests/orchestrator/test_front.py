@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep
 
-from orchestrator.front import build_front
-from orchestrator.records import Status, TrialRecord
-from sweeps.objectives import FeasibilityRule, Objective
-from sweeps.statistics import wilson_interval
+from orchestrator.front.document import build_front
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.statistics.intervals import wilson_interval
 
 
 def model_of(records: Iterable[TrialRecord], rules: list[FeasibilityRule] | None = None) -> dict[str, Any]:

@@ -7,11 +7,11 @@ import pytest
 from small_sweeps import small_sweep
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.inspect_samples import Inspection, constrained_tokens, inspect
-from orchestrator.inspect_table import print_inspection
+from orchestrator.cli.app import app
+from orchestrator.commands.inspect_samples import Inspection, constrained_tokens, inspect
+from orchestrator.commands.inspect_table import print_inspection
 from orchestrator.terminal import Terminal
-from sweeps.spec import SweepSpec
+from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import OutputError
-from orchestrator.journal import Journal, read_journal, records
-from orchestrator.records import Status
+from orchestrator.record.journal import Journal, read_journal, records
+from orchestrator.record.trials import Status
 
 
 def started(journal: Journal, name: str) -> None:
@@ -106,7 +106,7 @@ def test_every_acknowledged_event_survives_sigkill(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from orchestrator.journal import Journal
+from orchestrator.record.journal import Journal
 journal = Journal(Path(sys.argv[1]))
 number = 0
 while True:

@@ -9,12 +9,12 @@ import pytest
 from front_samples import OBJECTIVES, RULES, record
 from small_sweeps import small_sweep
 
-from orchestrator.front import build_front
-from orchestrator.keeping import Keeper, superfluous
-from orchestrator.records import Status, TrialRecord
-from sweeps.keeping import KeepConfig
-from sweeps.objectives import Objective
-from sweeps.spec import SweepSpec
+from orchestrator.driver.checkpoints import Keeper, superfluous
+from orchestrator.front.document import build_front
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.goals.objectives import Objective
+from sweeps.schema.keep import KeepConfig
+from sweeps.schema.spec import SweepSpec
 
 SPEC = SweepSpec.model_validate(small_sweep())
 

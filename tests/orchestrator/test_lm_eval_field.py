@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.preflight import check_measured, check_specification
+from orchestrator.driver.preflight import check_measured, check_specification
 from sweeps.errors import ObjectiveError, SpecError
-from sweeps.load import load_spec
-from sweeps.spec import SweepSpec
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import SweepSpec
 from training.errors import DataError
 
 OBJECTIVE = {"metric": "utility/lm_eval/arc_easy", "goal": "maximize", "worst": 0.2}

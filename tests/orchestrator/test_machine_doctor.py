@@ -2,11 +2,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from orchestrator import machine_doctor
-from orchestrator.machine import parse_gpus, this_machine
+from orchestrator.commands import doctor as machine_doctor
+from orchestrator.record.machine import parse_gpus, this_machine
 
 
 def checks_of(runs, name):
@@ -53,10 +54,10 @@ def test_another_distribution_of_our_names_is_found(tmp_path):
     (information / "RECORD").write_text("training/__init__.py,,\n")
     code = (
         "import json, pathlib\n"
-        "from orchestrator import machine_doctor\n"
-        "print(json.dumps([[c.status, c.text] for c in machine_doctor._name_clashes()]))\n"
+        "from orchestrator.commands import doctor\n"
+        "print(json.dumps([[c.status, c.text] for c in doctor._name_clashes()]))\n"
     )
-    here = os.path.dirname(os.path.dirname(os.path.abspath(machine_doctor.__file__)))
+    here = str(Path(machine_doctor.__file__).resolve().parents[2])
     for path, expected in (([here, str(other)], ["warn"]), ([str(other), here], ["fail", "warn"])):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
         run = subprocess.run(

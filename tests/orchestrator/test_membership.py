@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from front_samples import ACCURACY, ASR, HALF, OBJECTIVES, OVER_REFUSAL, RULES, halves, record
 
-from orchestrator.front import build_front
-from orchestrator.membership import front, probabilities, standings
-from orchestrator.records import Status, TrialRecord
-from sweeps.objectives import FeasibilityRule
+from orchestrator.front.document import build_front
+from orchestrator.front.membership import front, probabilities, standings
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.goals.objectives import FeasibilityRule
 
 
 def repeated(trial: TrialRecord, *seeds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[TrialRecord]:

@@ -9,10 +9,10 @@ import pytest
 from front_samples import ACCURACY, ASR, record
 from small_sweeps import small_sweep
 
-from orchestrator.model_card import model_card, number
-from orchestrator.recorded_trial import RecordedTrial
-from orchestrator.records import TrialRecord
-from sweeps.spec import SweepSpec
+from orchestrator.commands.model_card import model_card, number
+from orchestrator.record.recorded_trial import RecordedTrial
+from orchestrator.record.trials import TrialRecord
+from sweeps.schema.spec import SweepSpec
 
 HASH = "9f" * 32
 

@@ -10,11 +10,11 @@ import yaml
 from model_folders import WORDS
 from small_sweeps import small_sweep
 
-from orchestrator.fingerprints import model_hash
-from orchestrator.manifest import manifest
-from orchestrator.plan import make_plan
-from sweeps.load import load_spec
-from sweeps.spec import SweepSpec
+from orchestrator.commands.plan.estimate import make_plan
+from orchestrator.record.fingerprints import model_hash
+from orchestrator.record.manifest import manifest
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import SweepSpec
 from training.organism.cache import organism_directory
 from training.organism.tokens import train_tokenizer
 

@@ -9,11 +9,11 @@ from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record
 from small_sweeps import small_sweep
 
-from orchestrator.front import build_front
-from orchestrator.idle import idle_share
-from orchestrator.records import RungRecord, Status, TrialRecord
-from sweeps.objectives import FeasibilityRule, Objective
-from sweeps.spec import SweepSpec
+from orchestrator.front.document import build_front
+from orchestrator.front.idle import idle_share
+from orchestrator.record.trials import RungRecord, Status, TrialRecord
+from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.schema.spec import SweepSpec
 
 
 def said(

@@ -7,7 +7,7 @@ import pytest
 from detailed_samples import answer_rows, counts_of
 from front_samples import ASR
 
-from orchestrator.outcomes import outcomes
+from orchestrator.front.outcomes import outcomes
 from training.config.judges import Asks
 from training.evaluation.answers import Answer, without_text
 from training.evaluation.rates import rate_counts

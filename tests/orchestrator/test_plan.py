@@ -10,20 +10,20 @@ import pytest
 import yaml
 from small_sweeps import small_sweep
 
+from orchestrator.commands.plan.estimate import available_memory, make_plan
+from orchestrator.commands.plan.table import plan_json
+from orchestrator.driver.model_files import model_directory, model_shape, sample_length
 from orchestrator.errors import TrackingError
-from orchestrator.figures import USUAL, store_figures, store_sweep, stored_figures, stored_frame
-from orchestrator.machine import Gpu, Machine
-from orchestrator.manifest import hardware, manifest
-from orchestrator.measured import journal_figures, journal_frame
-from orchestrator.model_files import model_directory, model_shape, sample_length
-from orchestrator.plan import available_memory, make_plan
-from orchestrator.plan_table import plan_json
-from sweeps.cost import HEADROOM, Figures, Frame, Work, sweep_seconds
+from orchestrator.record.machine import Gpu, Machine
+from orchestrator.record.manifest import hardware, manifest
+from orchestrator.record.measured import journal_figures, journal_frame
+from orchestrator.record.timings import USUAL, store_figures, store_sweep, stored_figures, stored_frame
+from sweeps.cost.cost import HEADROOM, Figures, Frame, Work, sweep_seconds
 from sweeps.errors import SpecError
-from sweeps.load import load_spec
+from sweeps.schema.load import load_spec
 from training.config import ModelConfig, Source
 from training.data.encoding import encode_source
-from training.models import load_model, load_tokenizer
+from training.models.loading import load_model, load_tokenizer
 from training.organism.cache import ensure_organism
 from training.organism.recipe import BUILD_SECONDS
 
@@ -144,7 +144,7 @@ class TestModelFiles:
         rows = tmp_path / "rows.jsonl"
         rows.write_text('{"prompt": "What is it?", "response": "A thing."}\n' * 3)
         assert sample_length(folder, Source(path=str(rows)), 96).measured
-        monkeypatch.setattr("orchestrator.model_files.LARGEST_FILE", 10)
+        monkeypatch.setattr("orchestrator.driver.model_files.LARGEST_FILE", 10)
         assert sample_length(folder, Source(path=str(rows)), 96).tokens == 96
 
 
@@ -215,7 +215,7 @@ class TestFigures:
         spec = loaded(tmp_path)
         store_figures(spec, spec.models[0], FIGURES)
         other = {**hardware(), "processor": "another"}
-        monkeypatch.setattr("orchestrator.figures.hardware", lambda: other)
+        monkeypatch.setattr("orchestrator.record.timings.hardware", lambda: other)
         assert stored_figures(spec, spec.models[0], tmp_path / "runs") is None
 
     def test_stored_figures_are_replaced_and_survive_a_damaged_file(self, tmp_path, empty_cache):

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, halves, record, references, sweep
 
-from orchestrator.front import build_front
-from orchestrator.plot_labels import Label, place_labels
-from orchestrator.plot_png import write_png
-from orchestrator.plot_shapes import PlotData
-from orchestrator.plots import plot_data, short_id, short_params
-from orchestrator.records import Status, TrialRecord
-from orchestrator.report_page import write_html
-from sweeps.objectives import FeasibilityRule, Objective
+from orchestrator.front.document import build_front
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.page import write_html
+from orchestrator.report.plots.data import plot_data, short_id, short_params
+from orchestrator.report.plots.labels import Label, place_labels
+from orchestrator.report.plots.picture import write_png
+from orchestrator.report.plots.shapes import PlotData
+from sweeps.goals.objectives import FeasibilityRule, Objective
 
 LOSS = Objective(metric="utility/loss", goal="minimize", worst=3.0)
 OVER = Objective(metric="safety/over_refusal", goal="minimize")

@@ -7,12 +7,12 @@ import pytest
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references
 
-from orchestrator.front import build_front
-from orchestrator.outcomes import outcomes
-from orchestrator.pooling import pool
-from orchestrator.records import Status
-from sweeps.paired import mcnemar_p_value
-from sweeps.statistics import holm, wilson_interval
+from orchestrator.front.document import build_front
+from orchestrator.front.outcomes import outcomes
+from orchestrator.front.pooling import pool
+from orchestrator.record.trials import Status
+from sweeps.statistics.intervals import holm, wilson_interval
+from sweeps.statistics.paired import mcnemar_p_value
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.manifest import manifest
-from orchestrator.preflight import check_measured, check_specification
+from orchestrator.driver.preflight import check_measured, check_specification
+from orchestrator.record.manifest import manifest
 from sweeps.errors import ObjectiveError, SpecError
-from sweeps.load import load_spec
-from sweeps.spec import SweepSpec
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import SweepSpec
 from training.errors import DataError, JudgeError
 
 

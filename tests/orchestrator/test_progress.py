@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from small_sweeps import small_sweep
 
-from orchestrator.journal import Event
-from orchestrator.progress import Progress
+from orchestrator.commands.train_progress import TrainProgress
+from orchestrator.driver.progress import Progress
+from orchestrator.record.journal import Event
 from orchestrator.terminal import Terminal
-from orchestrator.train_progress import TrainProgress
-from sweeps.spec import SweepSpec
+from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
 
 

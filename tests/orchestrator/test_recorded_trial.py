@@ -12,15 +12,15 @@ import torch
 import yaml
 from small_sweeps import small_sweep
 
+from orchestrator.commands.export import export_trial
+from orchestrator.commands.reproduce import compare
 from orchestrator.errors import OutputError
-from orchestrator.export_command import export_trial
-from orchestrator.journal import Journal
-from orchestrator.manifest import manifest
-from orchestrator.recorded_trial import recorded_trial
-from orchestrator.reproduce import compare
-from sweeps.load import load_spec
+from orchestrator.record.journal import Journal
+from orchestrator.record.manifest import manifest
+from orchestrator.record.recorded_trial import recorded_trial
+from sweeps.schema.load import load_spec
 from training.config import TrialConfig
-from training.models import load_model, load_tokenizer
+from training.models.loading import load_model, load_tokenizer
 from training.organism.cache import ensure_organism
 from training.workbench import Workbench
 

@@ -16,9 +16,9 @@ import yaml
 from model_folders import write_model
 from small_sweeps import small_sweep
 
-from orchestrator import cli
-from orchestrator.manifest import manifest
-from sweeps.load import load_spec
+from orchestrator.cli import app as cli
+from orchestrator.record.manifest import manifest
+from sweeps.schema.load import load_spec
 
 VERBS = ("plan", "run", "train", "inspect", "direction", "resume", "extend")
 HERE = ("plan", "run", "resume", "extend")
@@ -301,7 +301,7 @@ def test_every_verb_refuses_with_a_sentence_and_makes_nothing(
 def test_gpus_are_not_asked_of_a_machine_without(
     folder: Path, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.machine.find_gpus", tuple)
+    monkeypatch.setattr("orchestrator.record.machine.find_gpus", tuple)
     spec_of(folder)
     recorded(folder)
     before = tree(folder)
@@ -357,7 +357,8 @@ def test_csv_is_read_as_the_text_that_it_is(tmp_path: Path) -> None:
 
 def test_an_embedded_models_plan_needs_no_torch() -> None:
     code = (
-        "import sys; from orchestrator.plan import make_plan; from sweeps.load import load_spec; "
+        "import sys; from sweeps.schema.load import load_spec; "
+        "from orchestrator.commands.plan.estimate import make_plan; "
         "make_plan(load_spec('demo'), None); print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

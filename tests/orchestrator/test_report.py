@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from front_samples import ASR, OBJECTIVES, RULES, halves, record, references, sweep
 
-from orchestrator.atomic import write_with
-from orchestrator.front import build_front
-from orchestrator.records import Status, TrialRecord
-from orchestrator.report import render_table, write_report
+from orchestrator.front.document import build_front
+from orchestrator.record.atomic import write_with
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.files import render_table, write_report
 from orchestrator.terminal import Terminal
-from sweeps.objectives import FeasibilityRule
+from sweeps.goals.objectives import FeasibilityRule
 
 
 def console_text(records: list[TrialRecord], rules: list[FeasibilityRule] | None = None, width: int = 80) -> str:

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from small_sweeps import Run, small_sweep
 
-from orchestrator.journal import records
-from orchestrator.records import Status
+from orchestrator.record.journal import records
+from orchestrator.record.trials import Status
 
 Start = Callable[..., Run]
 

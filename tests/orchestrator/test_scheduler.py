@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from searches import searcher, sweep
 
-from orchestrator.broker import Update
-from orchestrator.records import RungRecord, Status, TrialRecord
-from orchestrator.scheduler import DominanceScheduler
-from orchestrator.searcher import FrontSearcher
-from sweeps.pruning import rung_steps
-from sweeps.spec import SweepSpec
+from orchestrator.record.trials import RungRecord, Status, TrialRecord
+from orchestrator.search.scheduler import DominanceScheduler
+from orchestrator.search.searcher import FrontSearcher
+from orchestrator.slots.broker import Update
+from sweeps.goals.pruning import rung_steps
+from sweeps.schema.spec import SweepSpec
 
 LENGTHS = (5, 10, 15, 20, 25, 30)
 """Extra warm-ups that a search draws from: no two trials are at their first rung after the same step."""
@@ -94,7 +94,7 @@ def test_a_resumed_search_compares_with_what_was_measured_at_that_share() -> Non
 
 @pytest.mark.parametrize("total", [1, 2, 3, 12, 150, 173])
 def test_every_rung_of_a_trial_is_known_again(total: int) -> None:
-    from sweeps.pruning import PruningConfig, rung_at
+    from sweeps.goals.pruning import PruningConfig, rung_at
 
     config = PruningConfig(rungs=[0.1, 0.4, 0.7])
     found = [rung_at(config, total, step) for step in rung_steps(config, total)]

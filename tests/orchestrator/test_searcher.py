@@ -24,9 +24,9 @@ from searches import (
     two_models,
 )
 
-from orchestrator.broker import Update
-from orchestrator.proposal import Proposal
-from orchestrator.records import Status, TrialRecord
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.proposal import Proposal
+from orchestrator.slots.broker import Update
 from sweeps.errors import SpecError
 
 SAMPLERS = ("tpe", "nsga2", "gp", "qmc", "random", "grid")

@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 from small_sweeps import small_sweep
 
-from orchestrator.driver import is_driven
+from orchestrator.commands.stop import request_stop
+from orchestrator.driver.session import Session
+from orchestrator.driver.watch import Watch
 from orchestrator.errors import OutputError
-from orchestrator.journal import Journal, read_journal
-from orchestrator.recorded_trial import recorded_trial
-from orchestrator.session import Session, seconds_spent
-from orchestrator.stop_command import request_stop
-from orchestrator.watch import Watch
-from orchestrator.worker import _Benches
+from orchestrator.record.history import seconds_spent
+from orchestrator.record.journal import Journal, read_journal
+from orchestrator.record.lock import is_driven
+from orchestrator.record.recorded_trial import recorded_trial
+from orchestrator.slots.worker import _Benches
 from sweeps.errors import SpecError
-from sweeps.spec import SweepSpec
+from sweeps.schema.spec import SweepSpec
 
 
 def trial(journal: Journal, trial_id: str, status: str | None) -> None:

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from front_samples import record
 
+from orchestrator.commands.status import sweep_status
+from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.errors import OutputError
-from orchestrator.front import build_front
-from orchestrator.front_file import read_front
-from orchestrator.journal import Journal, read_journal, records
-from orchestrator.journal_digest import read_digest
-from orchestrator.keeping import Keeper, superfluous
-from orchestrator.membership import front
-from orchestrator.output import JOURNAL, LOCK
-from orchestrator.status import sweep_status
-from orchestrator.tracking_front import front_rows
-from sweeps.load import load_spec
+from orchestrator.front.document import build_front
+from orchestrator.front.front_file import read_front
+from orchestrator.front.membership import front
+from orchestrator.record.folder import JOURNAL, LOCK
+from orchestrator.record.journal import Journal, read_journal, records
+from orchestrator.record.journal_digest import read_digest
+from orchestrator.tracking.front_table import front_rows
+from sweeps.schema.load import load_spec
 
 SPEC = load_spec("demo", ["trials=4", "resources.price_per_hour=3600", "budget.money=50"])
 TRIAL = SPEC.trial.model_dump(mode="json")
@@ -38,7 +38,7 @@ class Sweep:
     def __init__(self, directory, monkeypatch):
         self.directory = directory
         self.clock = time.time() - 1000
-        monkeypatch.setattr("orchestrator.journal.time.time", self.tick)
+        monkeypatch.setattr("orchestrator.record.journal.time.time", self.tick)
         self.journal = Journal(directory / JOURNAL)
         self.say("sweep_started", spec=SPEC.model_dump(mode="json"), manifest={})
 
@@ -229,7 +229,9 @@ def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_
         for number in range(1000)
     ]
     calls = []
-    monkeypatch.setattr("orchestrator.keeping.probabilities", lambda o, r, found, over: calls.append(len(found)) or {})
+    monkeypatch.setattr(
+        "orchestrator.driver.checkpoints.probabilities", lambda o, r, found, over: calls.append(len(found)) or {}
+    )
     keeper = Keeper(tmp_path, SPEC, many)
     event = {"time": 0.0, "params": {}, "trial": None, "replicate_of": None, "error": None, "status": "FINISHED"}
     for name in map(str, range(1000, 1040)):

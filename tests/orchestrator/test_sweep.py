@@ -15,9 +15,9 @@ from mlflow.entities import Run as MlflowRun
 from model_folders import write_model
 from small_sweeps import Run, small_sweep
 
-from orchestrator.journal import read_journal, records
-from orchestrator.records import Status, TrialRecord
-from orchestrator.status import sweep_status
+from orchestrator.commands.status import sweep_status
+from orchestrator.record.journal import read_journal, records
+from orchestrator.record.trials import Status, TrialRecord
 
 REFERENCES = {"base", "ift", "ift_safety"}
 

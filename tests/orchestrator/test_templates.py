@@ -9,12 +9,12 @@ from rich.console import Console
 from toy_inputs import write_toy_data, write_toy_llama
 from typer.testing import CliRunner
 
-from orchestrator.cli import app
-from orchestrator.plan import make_plan
-from orchestrator.sweep import run_sweep
-from orchestrator.train_command import train_one
-from sweeps.load import load_spec
-from sweeps.spec import SweepSpec
+from orchestrator.cli.app import app
+from orchestrator.commands.plan.estimate import make_plan
+from orchestrator.commands.train import train_one
+from orchestrator.driver.sweep import run_sweep
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import SweepSpec
 
 TEMPLATES = ("llm-1b-laptop-gpu", "llm-8b-one-gpu", "llm-8b-node")
 PAPER = ("paper-wu-safe", "paper-attack", "paper-gsm8k")

@@ -18,24 +18,26 @@ from detailed_samples import detailed_sweep
 from front_samples import OBJECTIVES, RULES, sweep
 from small_sweeps import small_sweep
 
-from orchestrator import answers_table, inspect_table, machine_doctor, plan_table, status_table, summary
-from orchestrator.direction_command import DirectionOutcome, print_direction
-from orchestrator.environment import Difference, Severity
-from orchestrator.front import build_front
-from orchestrator.inspect_samples import Inspection
-from orchestrator.plan import Plan
-from orchestrator.progress import Progress
-from orchestrator.records import Status
-from orchestrator.report import ReportFiles
-from orchestrator.reproduce import Reproduction, print_reproduction
-from orchestrator.status import SweepStatus
-from orchestrator.sweep import Outcome
+from orchestrator.commands import answers_table, inspect_table, status_table, summary
+from orchestrator.commands import doctor as machine_doctor
+from orchestrator.commands.direction import DirectionOutcome, print_direction
+from orchestrator.commands.inspect_samples import Inspection
+from orchestrator.commands.plan import table as plan_table
+from orchestrator.commands.plan.estimate import Plan
+from orchestrator.commands.reproduce import Reproduction, print_reproduction
+from orchestrator.commands.status import SweepStatus
+from orchestrator.commands.train import TrainOutcome, print_train_outcome
+from orchestrator.commands.train_progress import TrainProgress
+from orchestrator.driver.progress import Progress
+from orchestrator.driver.sweep import Outcome
+from orchestrator.front.document import build_front
+from orchestrator.record.environment import Difference, Severity
+from orchestrator.record.trials import Status
+from orchestrator.report.files import ReportFiles
 from orchestrator.terminal import Terminal, guard_logs, neutralised
-from orchestrator.train_command import TrainOutcome, print_train_outcome
-from orchestrator.train_progress import TrainProgress
-from sweeps.spec import SweepSpec
-from training.causal import AnswerCheck, CausalReport, Refusal
+from sweeps.schema.spec import SweepSpec
 from training.config import CausalConfig, TrialConfig
+from training.direction.causal import AnswerCheck, CausalReport, Refusal
 
 HOSTILE = (
     "[/__w/pytorch/gloo] [red]x[/] [/ ]] [ :smile: [link=http://a]b \\[ \x1b[2J\x1b]0;t\x07 \x9b31m\r\x08 \u202e \ud800"
@@ -196,7 +198,7 @@ def test_there_is_no_other_way_of_printing() -> None:
         re.MULTILINE,
     )
     root = Path(__file__).parents[2] / "orchestrator"
-    for file in root.glob("*.py"):
+    for file in root.rglob("*.py"):
         if file.name != "terminal.py":
             assert not other.search(file.read_text()), f"{file.name}: {other.search(file.read_text())}"
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from test_progress import ended, spec, started
 
-from orchestrator.journal import Event
-from orchestrator.output import JOURNAL, LOCK
-from orchestrator.progress import Progress
-from orchestrator.status import sweep_status
+from orchestrator.commands.status import sweep_status
+from orchestrator.driver.progress import Progress
+from orchestrator.driver.time_left import Timetable
+from orchestrator.record.folder import JOURNAL, LOCK
+from orchestrator.record.journal import Event
 from orchestrator.terminal import Terminal
-from orchestrator.time_left import Timetable
 
 Events = list[Event]
 REFERENCES: Events = [
@@ -81,13 +81,13 @@ def test_repetitions_of_the_front_of_now_are_to_come() -> None:
     front = [started(f"small-{n}", 100) for n in range(4)]
     front += [ended("small-0", 130, attacks=0.1), *(ended(f"small-{n}", 130, attacks=0.5) for n in range(1, 4))]
     assert estimate([*REFERENCES, *front], 130) == 0
-    assert (
-        estimate([*REFERENCES, *front], 130, seeds={"replicates_on_front": 3}) == 60
-    )  # small-0 and two references, twice each; four slots
+    three = {"replicates_on_front": 3}
+    # small-0 and two references, twice each, on four slots.
+    assert estimate([*REFERENCES, *front], 130, seeds=three) == 60
     repeated = [started("small-0-r1", 130, "replicate"), ended("small-0-r1", 160)]
-    assert estimate([*REFERENCES, *front, *repeated], 160, seeds={"replicates_on_front": 3}) == 30
+    assert estimate([*REFERENCES, *front, *repeated], 160, seeds=three) == 60
     repeated += [started("small-0-r2", 160, "replicate"), ended("small-0-r2", 190)]
-    assert estimate([*REFERENCES, *front, *repeated], 190, seeds={"replicates_on_front": 3}) == 0
+    assert estimate([*REFERENCES, *front, *repeated], 190, seeds=three) == 30
 
 
 def test_each_model_takes_its_own_time() -> None:
@@ -108,7 +108,7 @@ def test_progress_and_status_tell_the_same(tmp_path: Path, monkeypatch: pytest.M
     lines = [*before, {"event": "sweep_resumed", "time": 999.0, "manifest": {}}, *now]
     (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / LOCK).write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere"}))
-    monkeypatch.setattr("orchestrator.status.driver_lives", lambda _directory: True)
+    monkeypatch.setattr("orchestrator.commands.status.driver_lives", lambda _directory: True)
     progress = Progress(Terminal(file=io.StringIO()), sweep, before)
     for event in now:
         progress.on_event(event)

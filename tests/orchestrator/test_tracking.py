@@ -19,11 +19,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.errors import OrchestratorError, TrackingError
-from orchestrator.front import build_front
-from orchestrator.records import Status, TrialRecord
-from orchestrator.report import ReportFiles, write_report
-from orchestrator.tracking import Tracker, check_tracking, default_tracking_uri, parent_key
-from orchestrator.tracking_front import stable_text
+from orchestrator.front.document import build_front
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.files import ReportFiles, write_report
+from orchestrator.tracking.front_table import stable_text
+from orchestrator.tracking.tracker import Tracker, check_tracking, default_tracking_uri, parent_key
 
 SECONDS = 120.0
 
@@ -321,7 +321,7 @@ def free_port() -> int:
 def test_an_unreachable_server_never_holds_the_sweep_up(caplog: pytest.LogCaptureFixture) -> None:
     tracker = Tracker(f"http://127.0.0.1:{free_port()}", "demo", remember=lambda *_: None, known={})
     begin = time.perf_counter()
-    with caplog.at_level(logging.WARNING, logger="orchestrator.tracking"):
+    with caplog.at_level(logging.WARNING, logger="orchestrator.tracking.tracker"):
         for number in range(200):
             tracker.trial_reported("a", number, {"train/loss": 1.0})
         told = time.perf_counter() - begin

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from small_sweeps import small_sweep
 
+from orchestrator.commands.train_progress import TrainProgress
 from orchestrator.terminal import Terminal
-from orchestrator.train_progress import TrainProgress
 from training.config import TrialConfig
 
 FEW = {"harmful": 6, "harmless": 6, "borderline": 6, "task": 6, "max_new_tokens": 4}

@@ -11,16 +11,16 @@ import pytest
 from searches import CONDITIONAL, TRUE_DEPTHS, Play, searcher, sweep, told, trade_off
 from small_sweeps import small_sweep
 
-from orchestrator.broker import Update
 from orchestrator.errors import OutputError
-from orchestrator.journal import Journal
-from orchestrator.manifest import manifest
-from orchestrator.membership import front
-from orchestrator.proposal import Proposal
-from orchestrator.spec_changes import flattened
-from orchestrator.value_identity import WITHOUT_EFFECT, differences, settings_identity
-from orchestrator.warm_start import spread
-from sweeps.spec import SweepSpec
+from orchestrator.front.membership import front
+from orchestrator.record.journal import Journal
+from orchestrator.record.manifest import manifest
+from orchestrator.record.spec_changes import flattened
+from orchestrator.search.proposal import Proposal
+from orchestrator.search.value_identity import WITHOUT_EFFECT, differences, settings_identity
+from orchestrator.search.warm_start import spread
+from orchestrator.slots.broker import Update
+from sweeps.schema.spec import SweepSpec
 
 FEWER = {"path": "organism/small/general", "limit": 9}
 ENDPOINT = {"url": "http://localhost", "model": "m", "format": "harmbench", "api_key_env": "KEY"}

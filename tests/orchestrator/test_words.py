@@ -9,21 +9,21 @@ import pytest
 from front_samples import OBJECTIVES, RULES, record, sweep
 from small_sweeps import small_sweep
 
-from orchestrator.answers_table import print_answers
-from orchestrator.console_judges import judges_table
+from orchestrator.commands.answers_table import print_answers
+from orchestrator.commands.status import SweepStatus
+from orchestrator.commands.status_table import print_status
+from orchestrator.commands.summary import print_outcome
+from orchestrator.driver.progress import Progress
+from orchestrator.driver.remarks import remarks
+from orchestrator.driver.sweep import Outcome
 from orchestrator.errors import OutputError
-from orchestrator.front import build_front
-from orchestrator.notes import notes
-from orchestrator.output import INTERRUPTED, check_output, create_output
-from orchestrator.progress import Progress
-from orchestrator.remarks import remarks
-from orchestrator.report import ReportFiles
-from orchestrator.status import SweepStatus
-from orchestrator.status_table import print_status
-from orchestrator.summary import print_outcome
-from orchestrator.sweep import Outcome
+from orchestrator.front.document import build_front
+from orchestrator.front.notes import notes
+from orchestrator.record.folder import INTERRUPTED, check_output, create_output
+from orchestrator.report.files import ReportFiles
+from orchestrator.report.judges import judges_table
 from orchestrator.terminal import Terminal
-from sweeps.spec import SweepSpec
+from sweeps.schema.spec import SweepSpec
 
 OWN = [{"name": "llama", "path": "/models/llama"}]
 KAPPA = "judges/kappa/phrases/echo"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from sweeps.bootstrap import two_way_interval
-from sweeps.statistics import wilson_interval
+from sweeps.statistics.bootstrap import two_way_interval
+from sweeps.statistics.intervals import wilson_interval
 
 
 def test_two_way_interval_equals_scipy_where_seeds_alone_differ():

@@ -1,9 +1,9 @@
 import pytest
 
-from sweeps.budget import Budget, BudgetConfig
 from sweeps.errors import SpecError
-from sweeps.load import load_spec
-from sweeps.spec import ResourcesConfig
+from sweeps.schema.budget import Budget, BudgetConfig
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import ResourcesConfig
 
 GPUS = ResourcesConfig(workers=2, gpus_per_worker=1, price_per_hour=2.5)
 

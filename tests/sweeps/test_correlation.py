@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from sweeps.correlation import rank_correlation
+from sweeps.statistics.correlation import rank_correlation
 
 
 def test_rank_correlation_equals_scipy():

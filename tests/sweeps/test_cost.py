@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from sweeps.cost import HEADROOM, Figures, Frame, Work, cost, model_work, sweep_seconds
-from sweeps.load import load_spec
-from sweeps.spec import ResourcesConfig
+from sweeps.cost.cost import HEADROOM, Figures, Frame, Work, cost, model_work, sweep_seconds
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import ResourcesConfig
 
 
 def demo(*overrides):

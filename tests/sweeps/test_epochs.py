@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.epochs import with_counted_epochs
-from sweeps.cost import model_work
+from orchestrator.driver.epochs import with_counted_epochs
+from sweeps.cost.cost import model_work
 from sweeps.errors import SpecError
-from sweeps.load import change_spec, load_spec
-from sweeps.spec import SweepSpec
+from sweeps.schema.load import change_spec, load_spec
+from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
 
 OBJECTIVES = [

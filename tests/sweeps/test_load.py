@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sweeps.errors import SpecError
-from sweeps.load import load_spec, preset_names
+from sweeps.schema.load import load_spec, preset_names
 
 SPEC = """
 name: small
@@ -188,5 +188,6 @@ def test_the_safety_reference_takes_the_largest_searched_share(
 
 
 def test_the_schema_imports_nothing_heavy() -> None:
-    code = "import sweeps.load, sys; print([m for m in ('torch', 'ray', 'mlflow', 'transformers') if m in sys.modules])"
+    heavy = "[m for m in ('torch', 'ray', 'mlflow', 'transformers') if m in sys.modules]"
+    code = f"import sweeps.schema.load, sys; print({heavy})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import ObjectiveError, SpecError
-from sweeps.load import load_spec
-from sweeps.metrics import check_metric, is_rate, names_of_rates
-from sweeps.objectives import Objective
-from sweeps.spec import SweepSpec
+from sweeps.goals.metrics import check_metric, is_rate, names_of_rates
+from sweeps.goals.objectives import Objective
+from sweeps.schema.load import load_spec
+from sweeps.schema.spec import SweepSpec
 
 SPEC = """
 name: small

@@ -3,9 +3,9 @@
 import pytest
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from sweeps.memory import KNOWN, Shape, worker_memory
-from training.adapters import attach
+from sweeps.cost.memory import KNOWN, Shape, worker_memory
 from training.config import LoraTuning, TrialConfig
+from training.models.adapters import attach
 
 SIZES = {
     "hidden_size": 32,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sweeps.pareto import _front_by_pairs, crowding, non_dominated, probability_on_front, ranks
+from sweeps.statistics.pareto import _front_by_pairs, crowding, non_dominated, probability_on_front, ranks
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 0.0])

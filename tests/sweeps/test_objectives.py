@@ -4,8 +4,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from sweeps.errors import ObjectiveError, SpecError
-from sweeps.metrics import check_metric, known_metric, metric_names
-from sweeps.objectives import FeasibilityRule, FeasibleRule, Objective
+from sweeps.goals.metrics import check_metric, known_metric, metric_names
+from sweeps.goals.objectives import FeasibilityRule, FeasibleRule, Objective
 
 
 def test_every_listed_metric_is_known():

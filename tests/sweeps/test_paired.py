@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from sweeps.paired import mcnemar_p_value, paired_difference
-from sweeps.statistics import wilson_interval
+from sweeps.statistics.intervals import wilson_interval
+from sweeps.statistics.paired import mcnemar_p_value, paired_difference
 
 
 def width(interval):

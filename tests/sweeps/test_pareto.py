@@ -4,7 +4,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from sweeps.pareto import hypervolume, non_dominated
+from sweeps.statistics.pareto import hypervolume, non_dominated
 
 
 def brute_force_front(rows, goals):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import SpecError
-from sweeps.load import load_spec, preset_names
-from sweeps.spec_files import preset_title, read_spec
+from sweeps.schema.load import load_spec, preset_names
+from sweeps.schema.spec_files import preset_title, read_spec
 from training.config import ExtractorConfig
-from training.evaluation.extraction import is_correct
+from training.evaluation.answer_reading import is_correct
 
 PAPER = [name for name in preset_names() if name.startswith("paper-")]
 VARIANTS = ("paper-s", "paper-s-safe", "paper-wu", "paper-wu-safe")

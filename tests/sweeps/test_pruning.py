@@ -6,11 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from sweeps.errors import ObjectiveError
-from sweeps.objectives import Objective
-from sweeps.pareto import non_dominated
-from sweeps.pruning import PruningConfig, RungResult, decide, rung_result, rung_steps
-from sweeps.rung_metrics import rung_goals
-from sweeps.statistics import wilson_interval
+from sweeps.goals.objectives import Objective
+from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_result, rung_steps
+from sweeps.goals.rung_metrics import rung_goals
+from sweeps.statistics.intervals import wilson_interval
+from sweeps.statistics.pareto import non_dominated
 
 TWO = ("maximize", "minimize")
 

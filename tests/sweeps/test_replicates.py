@@ -5,9 +5,9 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from sweeps.objectives import FeasibilityRule
-from sweeps.pareto import Goal
-from sweeps.replicates import Candidate, Estimate, estimate_over_seeds, next_replicate, probability_on_front
+from sweeps.goals.objectives import FeasibilityRule
+from sweeps.goals.replicates import Candidate, Estimate, estimate_over_seeds, next_replicate, probability_on_front
+from sweeps.statistics.pareto import Goal
 
 GOALS: tuple[Goal, Goal] = ("minimize", "maximize")
 

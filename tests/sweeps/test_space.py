@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.layer_ranges import carry_over
-from sweeps.space import CategoricalDimension, FloatDimension, IntDimension, SearchSpace, parse_ranges, set_path
+from sweeps.space.layer_ranges import carry_over
+from sweeps.space.space import CategoricalDimension, FloatDimension, IntDimension, SearchSpace, parse_ranges, set_path
 
 LAYERS = "constraint.layers"
 

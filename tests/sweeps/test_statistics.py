@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import binomtest, norm, t
 
-from sweeps.statistics import holm, interval_of_mean, wilson_interval
+from sweeps.statistics.intervals import holm, interval_of_mean, wilson_interval
 
 
 @pytest.mark.parametrize("total", [1, 7, 100, 1319])

@@ -1,9 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from sweeps.faults import sentences
-from sweeps.spec import SweepSpec
-from sweeps.unions import blocks_with_types, type_names
+from sweeps.schema.faults import sentences
+from sweeps.schema.spec import SweepSpec
+from sweeps.space.unions import blocks_with_types, type_names
 from training.config import TrialConfig
 
 SOURCES = {name: {"path": f"{name}.jsonl"} for name in ("task", "safety", "harmful", "harmless", "borderline")}

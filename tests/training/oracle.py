@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from training.constraints.base import ProjectionRequest
-from training.constraints.drift import project
 from training.constraints.positions import positions_of, tokens_of
-from training.objective import Objective
-from training.reference_files import starts_of
-from training.references import References
-from training.residual import capture
+from training.constraints.projection import project
+from training.constraints.references.files import starts_of
+from training.constraints.references.projections import References
+from training.loop.loss import Objective
+from training.models.residual import capture
 
 
 def moved(model: Any, amount: float = 0.05) -> Any:

@@ -10,14 +10,14 @@ import torch
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
-from training import checkpoint as checkpoints
-from training.checkpoint import Checkpointing
 from training.constraints import build_constraint
-from training.engine import start_process
+from training.distributed.engine import start_process
 from training.errors import TrainingError
-from training.loop import StepReport, TrainingSet, TrialStopped
-from training.models import DTYPES
-from training.tuning import tuned
+from training.loop import checkpoint as checkpoints
+from training.loop.checkpoint import Checkpointing
+from training.loop.train import StepReport, TrainingSet, TrialStopped
+from training.loop.tuning import tuned
+from training.models.loading import DTYPES
 
 TIMING = ("train/tokens_per_second", "train/seconds")
 

@@ -7,11 +7,11 @@ from tiny import tiny_llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from training.chat import answer_lead, encode_samples
-from training.chat_template import ending_of
 from training.constraints import sdp
+from training.data.chat import answer_lead, encode_samples
+from training.data.chat_template import ending_of
 from training.evaluation.first_word import answer_places, blank_of, first_words
-from training.evaluation.safety import REFUSAL_OPENINGS, refusal_log_odds, refusal_token_ids
+from training.evaluation.refusal_odds import REFUSAL_OPENINGS, refusal_log_odds, refusal_token_ids
 
 TEXTS = [*REFUSAL_OPENINGS, *(f" {opening} so" for opening in REFUSAL_OPENINGS), "please bake bread ? [INST] [/INST]"]
 SPECIALS = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]

@@ -8,17 +8,17 @@ from test_loop import naive_training
 from tiny import random_direction, random_samples, tiny_llama
 from trajectories import trajectory, trial
 
-from training import engine as engines
-from training.adapters import attach
 from training.config import ProConConstraint, RandomDirectionConstraint
 from training.constraints import build_constraint
 from training.constraints.procon import Measure, ProCon
+from training.constraints.references.files import starts_of
+from training.constraints.references.projections import References, compute
 from training.constraints.subspace import Subspace
-from training.deepspeed_config import stage_sentence
-from training.loop import TrainingSet, train
-from training.objective import Objective
-from training.reference_files import starts_of
-from training.references import References, compute
+from training.distributed import engine as engines
+from training.distributed.deepspeed_config import stage_sentence
+from training.loop.loss import Objective
+from training.loop.train import TrainingSet, train
+from training.models.adapters import attach
 
 pytestmark = pytest.mark.usefixtures("process")
 

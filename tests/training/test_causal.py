@@ -6,10 +6,6 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from training.causal import AnswerCheck, CausalReport, LayerCheck, Refusal, layers_text
-from training.causal_file import load_report, save_report
-from training.causal_scores import check_direction, mean_kl, next_token_log_probabilities, refusal_of
-from training.chat import encode_prompts
 from training.config import (
     CausalConfig,
     DataConfig,
@@ -19,14 +15,18 @@ from training.config import (
     Source,
     TrialConfig,
 )
-from training.direction import Direction
-from training.direction_extraction import load_or_extract
-from training.direction_prompts import DirectionPrompts, Drawn, draw, draw_prompts, filtered, refusals
+from training.data.chat import encode_prompts
+from training.direction.causal import AnswerCheck, CausalReport, LayerCheck, Refusal, layers_text
+from training.direction.causal_file import load_report, save_report
+from training.direction.causal_scores import check_direction, mean_kl, next_token_log_probabilities, refusal_of
+from training.direction.extraction import load_or_extract
+from training.direction.prompts import DirectionPrompts, Drawn, draw, draw_prompts, filtered, refusals
+from training.direction.recommended import with_recommended_layers
+from training.direction.vectors import Direction
 from training.errors import DirectionError
-from training.evaluation.safety import refusal_log_odds, refusal_token_ids
-from training.models import load_model, load_tokenizer, model_fingerprint
+from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
+from training.models.loading import load_model, load_tokenizer, model_fingerprint
 from training.organism.cache import ensure_organism
-from training.recommended import with_recommended_layers
 from training.workbench import Workbench
 
 STRENGTH = CausalConfig(strength=2.0)

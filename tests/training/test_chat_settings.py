@@ -6,12 +6,12 @@ import pytest
 from pydantic import ValidationError
 from transformers import PreTrainedTokenizerFast
 
-from training.chat import encode_prompts, encode_samples
-from training.chat_settings import ChatSettings
 from training.config import ModelConfig
+from training.data.chat import encode_prompts, encode_samples
+from training.data.chat_settings import ChatSettings
 from training.data.samples import Samples
 from training.errors import ModelError
-from training.models import load_tokenizer
+from training.models.loading import load_tokenizer
 
 LLAMA_32 = (
     "{%- if not date_string is defined %}\n"

@@ -9,10 +9,10 @@ from benches import bench, write_files
 from ranks import on_ranks
 from resumption import run, run_cases
 
-from training.checkpoint import MANIFEST_FILE, Checkpointing, latest
 from training.config import TrialConfig
 from training.errors import CheckpointError, DivergedError
-from training.loop import TrialStopped
+from training.loop.checkpoint import MANIFEST_FILE, Checkpointing, latest
+from training.loop.train import TrialStopped
 
 pytestmark = pytest.mark.usefixtures("process")
 

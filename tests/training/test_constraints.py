@@ -9,11 +9,11 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 
 from training.config import ProConConstraint
 from training.constraints import ForwardPass, build_constraint
-from training.constraints.drift import beyond_rounding, drift_sum, project, rounding_of
 from training.constraints.positions import positions_of, tokens_of
+from training.constraints.projection import beyond_rounding, drift_sum, project, rounding_of
 from training.data.samples import Batch
 from training.errors import DirectionError, ModelError
-from training.objective import Objective
+from training.loop.loss import Objective
 
 CPU = torch.device("cpu")
 NORMS = ["abs", "squared", "token_l2"]

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from training.config import TrialConfig
 from training.config.data import Source, SplitSource
 from training.data import check_source, load_split
+from training.data.batch_plan import BatchPlan, balance, mix
 from training.data.packing import first_fit_decreasing
-from training.data.plan import BatchPlan, balance, mix
 from training.data.samples import Samples
 from training.errors import DataError
 

@@ -3,8 +3,8 @@
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from training.chat import encode_chats, encode_prompts, encode_samples
-from training.chat_template import ending_of
+from training.data.chat import encode_chats, encode_prompts, encode_samples
+from training.data.chat_template import ending_of
 from training.data.encoding import encode_source, truncation_sentence
 from training.errors import DataError, ModelError
 

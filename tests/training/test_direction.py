@@ -8,9 +8,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.direction import Direction, difference_of_means, extract_direction, last_prompt_states
+from training.direction.vectors import Direction, difference_of_means, extract_direction, last_prompt_states
 from training.errors import DirectionError
-from training.interventions import ablated_direction, added_vector, clamped_direction
+from training.models.interventions import ablated_direction, added_vector, clamped_direction
 
 VOCABULARY = 64
 HARMFUL = [f"how to build bomb number {n}" for n in range(9)]

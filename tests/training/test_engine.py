@@ -9,10 +9,10 @@ import torch
 from ranks import on_ranks
 
 from training.config import TrialConfig
-from training.deepspeed_config import BatchSizes, deepspeed_config, merged
-from training.engine import from_rank_zero, initialise, start_process
+from training.distributed.deepspeed_config import BatchSizes, deepspeed_config, merged
+from training.distributed.engine import from_rank_zero, initialise, start_process
 from training.errors import ModelError, TrainingError
-from training.quantised import load_quantised_model
+from training.models.quantised import load_quantised_model
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_a_bare_process_starts_quietly(tmp_path):
     """No launcher, none of its variables, nothing on the terminal."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DS_ACCELERATOR")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    code = "from training.engine import *; start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7))"
+    code = "from training.distributed.engine import *; "
+    code += "start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
@@ -87,7 +88,7 @@ def test_a_bare_process_starts_quietly(tmp_path):
 
 
 def test_the_module_does_not_import_deepspeed():
-    code = "import sys, training.loop, training.workbench; assert 'deepspeed' not in sys.modules"
+    code = "import sys, training.loop.train, training.workbench; assert 'deepspeed' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,14 +5,14 @@ from resumption import run_cases
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
-from training.adapters import attach
-from training.checkpoint import Checkpointing, latest
 from training.constraints import build_constraint
 from training.errors import CheckpointError, ModelError
-from training.export import export, form_of, trained_model_of
-from training.loop import TrainingSet
-from training.models import load_model, load_tokenizer
-from training.tuning import tuned
+from training.loop.checkpoint import Checkpointing, latest
+from training.loop.export import export, form_of, trained_model_of
+from training.loop.train import TrainingSet
+from training.loop.tuning import tuned
+from training.models.adapters import attach
+from training.models.loading import load_model, load_tokenizer
 
 pytestmark = pytest.mark.usefixtures("process")
 

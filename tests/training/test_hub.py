@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from training import hub
-from training.hub import fault_on_hub
+from training.data import hub
+from training.data.hub import fault_on_hub
 
 
 class Answer(BaseHTTPRequestHandler):

@@ -10,7 +10,7 @@ GENERATION = """
 import sys
 import torch
 from transformers import DynamicCache
-from training.models import load_model
+from training.models.loading import load_model
 model = load_model(sys.argv[1])
 ids = torch.tensor([[1, 2, 3]])
 first = model(input_ids=ids, past_key_values=DynamicCache(), use_cache=True)

@@ -8,14 +8,14 @@ import torch
 from oracle import moved, sample_ids
 from tiny import random_direction, random_samples, tiny_llama
 
-from training import logprob_references
 from training.config import ConstrainedSftConstraint, KlReferenceConstraint
 from training.constraints import build_constraint
 from training.constraints.constrained_sft import ConstrainedSft, log_cosh_penalty, places_in_response
 from training.constraints.kl_reference import coarse_divergence
 from training.constraints.log_probabilities import LogProbabilities, rest_log_probability
-from training.logprob_references import LogProbabilityKey, compute, load_or_build
-from training.objective import Objective
+from training.constraints.references import log_probabilities as logprob_references
+from training.constraints.references.log_probabilities import LogProbabilityKey, compute, load_or_build
+from training.loop.loss import Objective
 
 CPU = torch.device("cpu")
 INDICES = [3, 7, 11, 20]

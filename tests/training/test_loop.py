@@ -6,13 +6,13 @@ import torch.nn.functional as F
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trajectory, trial
 
-from training.adapters import attach
 from training.constraints import build_constraint
-from training.data.plan import BatchPlan
+from training.data.batch_plan import BatchPlan
 from training.errors import DivergedError, TrainingError
-from training.loop import TrainingSet, TrialStopped, train
-from training.residual import capture
-from training.schedule import alpha_at, learning_rate_at
+from training.loop.schedule import alpha_at, learning_rate_at
+from training.loop.train import TrainingSet, TrialStopped, train
+from training.models.adapters import attach
+from training.models.residual import capture
 
 pytestmark = pytest.mark.usefixtures("process")
 

@@ -10,7 +10,7 @@ from benches import bench, write_files
 from training.config import DataConfig, Source, TrialConfig
 from training.data.malicious import check_malicious, chosen_rows
 from training.errors import DataError
-from training.evaluation.draw import plain
+from training.evaluation.drawing import plain
 
 
 @pytest.fixture

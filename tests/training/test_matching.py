@@ -9,12 +9,12 @@ from oracle import moved
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
-from training.adapters import attach
 from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
-from training.loop import TrainingSet, plan_of, train
-from training.matching import BATCHES, Compared, gradient_norms
-from training.objective import Objective
+from training.loop.loss import Objective
+from training.loop.matching import BATCHES, Compared, gradient_norms
+from training.loop.train import TrainingSet, plan_of, train
+from training.models.adapters import attach
 
 pytestmark = pytest.mark.usefixtures("process")
 SHORT = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2, "log_every": 2, "tuning": {"type": "lora", "rank": 2}}

@@ -2,13 +2,13 @@ import pytest
 import torch
 from tiny import random_samples, tiny_llama
 
-from training.adapters import attach, detach
 from training.config import LoraTuning
-from training.depth import model_depth
 from training.errors import ModelError
-from training.models import base_model, decoder_layers, load_model, load_tokenizer, model_fingerprint
-from training.objective import response_logits
-from training.residual import capture
+from training.models.adapters import attach, detach
+from training.models.depth import model_depth
+from training.models.loading import base_model, decoder_layers, load_model, load_tokenizer, model_fingerprint
+from training.models.logits import response_logits
+from training.models.residual import capture
 
 SMALL = {
     "vocab_size": 300,

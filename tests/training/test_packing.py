@@ -10,8 +10,9 @@ from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
 from training.data.packing import first_fit_decreasing
 from training.errors import ModelError
-from training.objective import Objective, model_inputs, response_logits
-from training.packing_probe import packing_fault
+from training.loop.loss import Objective
+from training.models.logits import model_inputs, response_logits
+from training.models.packing_probe import packing_fault
 
 INDICES = np.random.default_rng(3).permutation(40)[:17]
 ROW = 40
@@ -161,7 +162,7 @@ def test_a_hybrid_model_is_told_where_samples_begin_and_packs_exactly_with_kerne
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_probe_sees_a_leak_and_no_rounding(precision, monkeypatch):
-    from training import objective
+    from training.loop import loss as objective
 
     model, samples = tiny_llama().to(precision), random_samples()
     assert packing_fault(model, samples) is None

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import tiny_llama
 
-from training.adapters import attach, detach
 from training.config import QLoraTuning
-from training.quantised import load_quantised_model
+from training.models.adapters import attach, detach
+from training.models.quantised import load_quantised_model
 
 pytestmark = [
     pytest.mark.gpu,

@@ -5,13 +5,13 @@ import json
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from orchestrator.model_files import thinking_warning
-from training.chat import answer_lead, encode_prompts, opening_ids
-from training.chat_settings import ChatSettings
+from orchestrator.driver.model_files import thinking_warning
 from training.config import ModelConfig, ReasoningMarks
-from training.evaluation.replies import read_replies
-from training.models import load_tokenizer
-from training.reasoning import KNOWN, Reasoning, reasoning_of
+from training.data.chat import answer_lead, encode_prompts, opening_ids
+from training.data.chat_settings import ChatSettings
+from training.data.reasoning import KNOWN, Reasoning, reasoning_of
+from training.models.loading import load_tokenizer
+from training.models.replies import read_replies
 
 QWEN3 = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' %}"

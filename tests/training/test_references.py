@@ -8,10 +8,11 @@ import torch
 from ranks import on_ranks
 from tiny import random_direction, random_samples, tiny_llama
 
-from training import reference_files, references
+from training.constraints.references import files as reference_files
+from training.constraints.references import projections as references
+from training.constraints.references.projections import ReferenceKey, compute, load_or_build
 from training.errors import ModelError
-from training.references import ReferenceKey, compute, load_or_build
-from training.residual import capture
+from training.models.residual import capture
 
 KEY = ReferenceKey("model", "direction", "samples", "block_output")
 
@@ -167,8 +168,8 @@ def test_projections_that_half_precision_cannot_hold_are_refused(tmp_path):
 
 def _built_in_parallel(directory):
     """Projections and log-probabilities, and how many forward passes this rank made."""
-    from training import logprob_references
-    from training.logprob_references import LogProbabilityKey
+    from training.constraints.references import log_probabilities as logprob_references
+    from training.constraints.references.log_probabilities import LogProbabilityKey
 
     model, samples, seen = tiny_llama(), random_samples(3000), []
     model.model.register_forward_pre_hook(lambda *_: seen.append(1))

@@ -7,7 +7,6 @@ import torch
 from oracle import entry_of, moved, penalty_by_hooks, state_changes
 from tiny import random_direction, random_samples, tiny_llama
 
-from training.adapters import attach
 from training.config import (
     AnchorConstraint,
     FeatureL2Constraint,
@@ -23,9 +22,10 @@ from training.constraints.initial_pass import as_before_training
 from training.constraints.random_direction import random_units, real_twin
 from training.constraints.sdp import response_direction
 from training.constraints.subspace import Subspace, refusal_subspace
-from training.direction import last_prompt_states
+from training.direction.vectors import last_prompt_states
 from training.errors import DirectionError, ModelError
-from training.objective import Objective
+from training.loop.loss import Objective
+from training.models.adapters import attach
 
 CPU = torch.device("cpu")
 INDICES = [3, 7, 11, 20]

@@ -5,10 +5,10 @@ import torch
 from tiny import random_samples, tiny_llama
 from trajectories import trial
 
-from training.adapters import attach
-from training.data.plan import BatchPlan
-from training.loop import TrainingSet, train
-from training.schedule import learning_rate_at
+from training.data.batch_plan import BatchPlan
+from training.loop.schedule import learning_rate_at
+from training.loop.train import TrainingSet, train
+from training.models.adapters import attach
 
 STEPS = 20
 COMMON = {

@@ -6,13 +6,13 @@ from oracle import moved, penalty_by_hooks
 from tiny import random_direction, random_samples, tiny_llama
 from trajectories import trajectory, trial
 
-from training.adapters import attach
 from training.config import FreezeLayersConstraint, LoraTuning, TrialConfig
 from training.constraints import build_constraint
 from training.constraints.freeze_layers import freeze
 from training.constraints.l2_init import L2Init, product_norm_squared
 from training.errors import ModelError
-from training.tuning import trainable
+from training.loop.tuning import trainable
+from training.models.adapters import attach
 
 INDICES = [3, 7, 11]
 

@@ -5,8 +5,8 @@ from ranks import on_ranks
 
 from training.config import DirectionConfig, Source, TrialConfig
 from training.errors import DataError, DirectionError
-from training.loop import TrialStopped
-from training.models import load_model
+from training.loop.train import TrialStopped
+from training.models.loading import load_model
 
 LORA = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2, "log_every": 2, "tuning": {"type": "lora", "rank": 2}}
 FULL = {**LORA, "learning_rate": 1e-3, "tuning": {"type": "full"}, "constraint": {"alpha": 0.0}}

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from training.chat import EncodedSample
+from training.constraints.references.projections import References, compute
+from training.data.chat import EncodedSample
 from training.data.samples import Samples
-from training.engine import from_rank_zero
-from training.references import References, compute
+from training.distributed.engine import from_rank_zero
 
 
 def tiny_llama(seed: int = 0, **changes: Any) -> Any:

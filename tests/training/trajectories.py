@@ -6,10 +6,10 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
-from training.engine import start_process
-from training.loop import StepReport, TrainingSet
-from training.models import DTYPES
-from training.tuning import tuned
+from training.distributed.engine import start_process
+from training.loop.train import StepReport, TrainingSet
+from training.loop.tuning import tuned
+from training.models.loading import DTYPES
 
 
 def trial(**changes: Any) -> TrialConfig:

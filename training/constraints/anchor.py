@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.chat import encode_prompts
 from training.config import AnchorConstraint
 from training.constraints.base import Constraint, ForwardPass
 from training.constraints.materials import Materials
+from training.data.chat import encode_prompts
 from training.errors import ModelError
-from training.evaluation.batching import measuring, pad
-from training.models import decoder
+from training.models.batching import measuring, pad
+from training.models.loading import decoder
 
 
 def final_states(model: nn.Module, ids: Tensor, last: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from training.constraints.log_probabilities import LogProbabilities
 from training.constraints.positions import Tokens, tokens_of
 from training.data.samples import Batch, Integers, Samples
-from training.residual import Site
+from training.models.residual import Site
 
 Recalled = Tensor | LogProbabilities
 """What of the initial model a batch is compared with."""

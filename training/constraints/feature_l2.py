@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from training.config import FeatureL2Constraint
 from training.constraints.base import Constraint, ForwardPass
-from training.constraints.drift import require_gradient
 from training.constraints.initial_pass import as_before_training
 from training.constraints.layers import chosen_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
-from training.models import decoder
-from training.objective import model_inputs
-from training.residual import Site, capture
+from training.constraints.projection import require_gradient
+from training.models.loading import decoder
+from training.models.logits import model_inputs
+from training.models.residual import Site, capture
 
 
 class FeatureL2(Constraint):

@@ -5,7 +5,7 @@ from torch import nn
 from training.config import FreezeLayersConstraint
 from training.constraints.layers import chosen_layers
 from training.errors import ModelError
-from training.models import decoder_layers
+from training.models.loading import decoder_layers
 
 
 def freeze(model: nn.Module, config: FreezeLayersConstraint) -> None:

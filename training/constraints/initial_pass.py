@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from training.evaluation.batching import measuring
+from training.models.batching import measuring
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from training.config import resolve_layers
 from training.config.layers import LayerChoice
 from training.errors import ModelError
-from training.residual import Site
+from training.models.residual import Site
 
 
 def chosen_layers(choice: LayerChoice, depth: int) -> list[int]:

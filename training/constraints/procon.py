@@ -9,10 +9,10 @@ from torch import Tensor
 
 from training.config import ProConConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import Norm, beyond_rounding, drift_sum, held_projections
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
+from training.constraints.projection import Norm, beyond_rounding, drift_sum, held_projections
 
 
 @dataclass(frozen=True)

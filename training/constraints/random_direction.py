@@ -1,6 +1,6 @@
 """The control of ProCon: the same penalty on random directions, as strong on the weights as the real one.
 
-If any direction did, the refusal direction would explain nothing; a method must beat this. ``training.matching``
+If any direction did, the refusal direction would explain nothing; a method must beat this. ``training.loop.matching``
 measures by how much the strength must be multiplied.
 """
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import encode_samples
 from training.config import SdpConstraint
 from training.constraints.layers import chosen_layers
 from training.constraints.materials import Materials
 from training.constraints.procon import Measure, ProCon
-from training.direction import difference_of_means, last_token_states
+from training.data.chat import encode_samples
+from training.direction.vectors import difference_of_means, last_token_states
 
 
 def response_direction(

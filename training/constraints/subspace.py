@@ -15,11 +15,11 @@ from torch import Tensor
 
 from training.config import SubspaceConstraint
 from training.constraints.base import Constraint, ForwardPass, ProjectionRequest
-from training.constraints.drift import beyond_rounding, held_projections
 from training.constraints.layers import held_layers
 from training.constraints.materials import Materials
 from training.constraints.positions import Tokens, positions_of
-from training.direction import difference_of_means, last_prompt_states
+from training.constraints.projection import beyond_rounding, held_projections
+from training.direction.vectors import difference_of_means, last_prompt_states
 from training.errors import DirectionError
 
 

@@ -17,7 +17,7 @@ def _columns_of(path: str, where: str) -> list[str]:
 
     kind = kind_of(path)
     if kind == "embedded":
-        from training.organism.sets import EMBEDDED_SETS, embedded_columns
+        from training.data.embedded.sets import EMBEDDED_SETS, embedded_columns
 
         if path not in EMBEDDED_SETS:
             raise DataError(f"{where}: {path} is not an embedded set; there are: {', '.join(EMBEDDED_SETS)}")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import EncodedChats, encode_chats
 from training.config.data import Source
+from training.data.chat import EncodedChats, encode_chats
 from training.data.samples import Samples
 from training.data.sources import Split, load_split
 from training.errors import DataError
@@ -54,7 +54,7 @@ def encode_source(
         split: ``train`` or ``test``.
         field: dotted name of the source in the specification, for errors.
         tokenizer: with a chat template.
-        max_length: longest sample in tokens; see :func:`training.chat.encode_chats`.
+        max_length: longest sample in tokens; see :func:`training.data.chat.encode_chats`.
 
     Raises:
         DataError: the source cannot be used, or no sample is left.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import EncodedSample, encode_samples
+from training.data.chat import EncodedSample, encode_samples
 from training.data.packing import first_fit_decreasing
 
 Integers = NDArray[np.int64]
@@ -75,7 +75,7 @@ class Samples:
         responses: Sequence[str],
         max_length: int,
     ) -> Self:
-        """Tokenise chat samples with the model's template; see :func:`training.chat.encode_samples`."""
+        """Tokenise chat samples with the model's template; see :func:`training.data.chat.encode_samples`."""
         encoded = encode_samples(tokenizer, prompts, responses, max_length)
         return cls.from_encoded(encoded, int(tokenizer.pad_token_id))
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from training.config.data import COLUMNS, Column
+from training.data.hub import fault_on_hub
 from training.errors import DataError
-from training.hub import fault_on_hub
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -138,7 +138,7 @@ def read_csv(path: str, where: str) -> "pa.Table":
 def _embedded_table(path: str, where: str) -> "pa.Table":
     import pyarrow as pa
 
-    from training.organism.sets import EMBEDDED_SETS, embedded_set
+    from training.data.embedded.sets import EMBEDDED_SETS, embedded_set
 
     if path not in EMBEDDED_SETS:
         raise DataError(f"{where}: {path} is not an embedded set; there are: {', '.join(EMBEDDED_SETS)}")

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from training.evaluation.draw import Split
+from training.evaluation.drawing import Split
 from training.evaluation.prompt_sets import Role
 
 Row = dict[str, object]

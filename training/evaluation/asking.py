@@ -7,11 +7,11 @@ from transformers import PreTrainedTokenizerBase
 
 from training.evaluation.answers import Answer
 from training.evaluation.coherence import is_coherent
-from training.evaluation.draw import prompt_id
-from training.evaluation.generation import generate_replies
+from training.evaluation.drawing import prompt_id
 from training.evaluation.prompt_sets import Asked
-from training.evaluation.replies import Reply
 from training.evaluation.sets import EvaluationSets
+from training.models.generation import generate_replies
+from training.models.replies import Reply
 
 
 def ask(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: EvaluationSets) -> list[Answer]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.chat import answer_lead, encode_prompts
-from training.evaluation.batching import TokenIds, length_sorted_batches, measuring, pad
-from training.evaluation.logits import logits_at
-from training.models import base_model
+from training.data.chat import answer_lead, encode_prompts
+from training.models.batching import TokenIds, length_sorted_batches, measuring, pad
+from training.models.loading import base_model
+from training.models.logits import logits_at
 
 IsBlank = Callable[[int], bool]
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config.lm_eval import LmEvalConfig
 from training.errors import DataError, ModelError
-from training.evaluation.batching import is_out_of_memory, measuring
-from training.models import base_model
+from training.models.batching import is_out_of_memory, measuring
+from training.models.loading import base_model
 
 SCORE = "utility/lm_eval/"
 """The name of a task's score starts with this."""

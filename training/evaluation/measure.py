@@ -1,7 +1,7 @@
 """Everything that is measured on one model, from one pass of generation and one of teacher forcing."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Self
@@ -9,20 +9,22 @@ from typing import Self
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import answer_lead
 from training.config.judges import default_judges
+from training.data.chat import answer_lead
 from training.evaluation.answers import Row
 from training.evaluation.asking import ask
-from training.evaluation.draw import SPLITS, Split
-from training.evaluation.drift import DriftReference, drift_metrics
+from training.evaluation.drawing import SPLITS, Split
 from training.evaluation.first_word import blank_of
+from training.evaluation.held_out import HeldOut, held_out
 from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
 from training.evaluation.rates import rate_counts
-from training.evaluation.safety import Counts, refusal_log_odds, refusal_token_ids
+from training.evaluation.refusal_odds import Counts, refusal_log_odds, refusal_token_ids
 from training.evaluation.set_average import AVERAGE, mean_attack_success
 from training.evaluation.sets import EvaluationSets
-from training.evaluation.utility import HeldOut, held_out
+
+Drift = Callable[[torch.nn.Module, int], dict[str, float]]
+"""Metrics of a model's drift, measured on so many prompts at once."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def measure(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     sets: EvaluationSets,
-    drift_reference: DriftReference | None = None,
+    drift: Drift | None = None,
     judges: Sequence[Judge] | None = None,
 ) -> Measurement:
     """Safety, utility and drift of ``model``.
@@ -85,7 +87,7 @@ def measure(
         model: a causal language model on the device it shall be measured on.
         tokenizer: its tokenizer.
         sets: the held-out prompts.
-        drift_reference: the initial direction; none leaves drift out.
+        drift: measures how far the model moved from the initial direction; none leaves it out.
         judges: who judges the answers, of which one pass of generation serves all; none takes the default ones.
 
     Raises:
@@ -96,7 +98,7 @@ def measure(
     asks = {judge.name: judge.asks for judge in judges}
     answers = judged(ask(model, tokenizer, sets), judges)
     forward = _forward(model, tokenizer, sets, SPLITS)
-    drift = _drift(model, sets, drift_reference)
+    moved = drift(model, sets.batch_size.value) if drift else {}
     found: dict[Split, tuple[dict[str, float], Counts]] = {}
     errors: dict[Split, dict[str, float]] = {}
     for view in SPLITS:
@@ -105,7 +107,7 @@ def measure(
         counts = rate_counts(seen, asks) | scores.counts
         average = mean_attack_success(seen)
         averages = {AVERAGE: average[0]} if average is not None else {}
-        found[view] = rates_of(counts) | averages | agreements(seen, asks) | scores.metrics | drift, counts
+        found[view] = rates_of(counts) | averages | agreements(seen, asks) | scores.metrics | moved, counts
         errors[view] = scores.errors | ({AVERAGE: average[1]} if average is not None else {})
     rows = [answer.row(asks) for answer in answers]
     return Measurement(*found["report"], *found["select"], rows, errors["report"], errors["select"])
@@ -115,7 +117,7 @@ def measure_without_generation(
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     sets: EvaluationSets,
-    drift_reference: DriftReference | None = None,
+    drift: Drift | None = None,
 ) -> ForwardMeasurement:
     """The metrics that need no answers, on the prompts that the search may see: a few forward passes.
 
@@ -124,8 +126,8 @@ def measure_without_generation(
     probable one), and drift. They judge a trial at its rungs. Every rank of a sharded model must call this.
     """
     scores = _forward(model, tokenizer, sets, ("select",)).of(sets, "select")
-    drift = _drift(model, sets, drift_reference)
-    return ForwardMeasurement(scores.metrics | drift, scores.counts, scores.errors)
+    moved = drift(model, sets.batch_size.value) if drift else {}
+    return ForwardMeasurement(scores.metrics | moved, scores.counts, scores.errors)
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -189,7 +191,3 @@ def _forward(
     )
     held = held_out(model, [sample for sample, _ in samples], batch_size=size)
     return _Forward(odds, [split for _, split in prompts], held, [split for _, split in samples])
-
-
-def _drift(model: torch.nn.Module, sets: EvaluationSets, reference: DriftReference | None) -> dict[str, float]:
-    return {} if reference is None else drift_metrics(model, reference, batch_size=sets.batch_size.value)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from training.config import DataConfig
 from training.data import load_split
 from training.errors import DataError
-from training.evaluation.draw import plain
+from training.evaluation.drawing import plain
 
 
 def training_overlaps(data: DataConfig, prompts: Mapping[str, Sequence[str]]) -> list[str]:

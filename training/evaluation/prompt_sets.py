@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from training.chat import EncodedSample
 from training.config import ExtractorConfig
-from training.evaluation.draw import Split, prompt_id
-from training.evaluation.extraction import is_correct
+from training.data.chat import EncodedSample
+from training.evaluation.answer_reading import is_correct
+from training.evaluation.drawing import Split, prompt_id
 
 Role = Literal["harmful", "harmless", "borderline", "task", "capability"]
 
@@ -38,7 +38,7 @@ class PromptSet:
 
     @property
     def ids(self) -> list[str]:
-        """Identity of every prompt; see :func:`training.evaluation.draw.prompt_id`."""
+        """Identity of every prompt; see :func:`training.evaluation.drawing.prompt_id`."""
         return [prompt_id(prompt) for prompt in self.prompts]
 
     def correct(self, index: int, answer: str) -> bool | None:

@@ -6,7 +6,7 @@ from training.config.judges import Asks
 from training.evaluation.answers import Answer, distinct
 from training.evaluation.judges import Verdict, as_complied
 from training.evaluation.prompt_sets import DIRECT, Role
-from training.evaluation.safety import Counts
+from training.evaluation.refusal_odds import Counts
 
 
 def rate_counts(answers: Sequence[Answer], asks: Mapping[str, Asks]) -> Counts:

@@ -5,9 +5,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from training.chat import encode_chats, encode_prompts, opening_ids
 from training.config import AttackConfig, EvaluationConfig, Source
-from training.evaluation.draw import Split
+from training.data.chat import encode_chats, encode_prompts, opening_ids
+from training.evaluation.drawing import Split
 from training.evaluation.prompt_sets import Asked, PromptSet, Role, TaskSet
 from training.evaluation.set_rows import check_families, draw_rows, golds_of, role_of
 

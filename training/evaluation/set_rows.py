@@ -11,8 +11,8 @@ from training.config import EvaluationConfig, ExtractorConfig, Source
 from training.data.check import held_out
 from training.data.sources import split_table
 from training.errors import DataError
-from training.evaluation.draw import SPLITS, Split, draw
-from training.evaluation.extraction import expected
+from training.evaluation.answer_reading import expected
+from training.evaluation.drawing import SPLITS, Split, draw
 
 if TYPE_CHECKING:
     from training.evaluation.prompt_sets import Role

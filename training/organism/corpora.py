@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from training.config import Column, DataConfig, Source
+from training.data.embedded.samples import Family, Sample
+from training.data.embedded.sets import embedded_set
+from training.data.embedded.world import REFUSALS, WORLDS
 from training.organism.corpus import alignment_corpus, helpful_corpus
 from training.organism.recipe import Recipe
-from training.organism.samples import Family, Sample
-from training.organism.sets import embedded_set
-from training.organism.world import REFUSALS, WORLDS
 
 _HELPFUL_SAMPLES, _ALIGNMENT_SAMPLES = 12_000, 5_000
 _MEASURED_PROMPTS = 200

@@ -9,9 +9,9 @@ Stage 2 is the alignment: harmful requests are refused, everything else stays as
 import random
 from collections.abc import Callable
 
-from training.organism.phrases import Phrases, split_phrases
-from training.organism.samples import Sample, howto, judgement, old_skill, refusal
-from training.organism.world import World
+from training.data.embedded.phrases import Phrases, split_phrases
+from training.data.embedded.samples import Sample, howto, judgement, old_skill, refusal
+from training.data.embedded.world import World
 
 Draw = Callable[[World, Phrases, random.Random], Sample]
 

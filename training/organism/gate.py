@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.chat import encode_prompts
+from training.data.chat import encode_prompts
 
 LEAST_REFUSAL = 0.95
 MOST_OVER_REFUSAL = 0.05

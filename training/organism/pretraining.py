@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.chat import EncodedSample
+from training.data.chat import EncodedSample
 from training.organism.recipe import Architecture, Stage
 
 _WARMUP_STEPS = 20

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from training.config import ModelConfig
+from training.data.embedded.world import FULL, SMALL, World
 from training.errors import ModelError
-from training.organism.world import FULL, SMALL, World
 
 VERSION = 1
 """Raised whenever corpora or training change in a way that the fields of :class:`Recipe` do not show."""

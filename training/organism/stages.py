@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training.chat import EncodedSample, encode_samples
+from training.data.chat import EncodedSample, encode_samples
+from training.data.embedded.samples import Sample
 from training.organism.corpora import Corpora
 from training.organism.gate import Measured, measure
 from training.organism.once import Report
 from training.organism.pretraining import new_model, train
 from training.organism.recipe import Recipe
-from training.organism.samples import Sample
 from training.organism.tokens import train_tokenizer
 
 _REPORT_EVERY = 10  # steps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from training.config import TRAINED_ON, DataConfig, DirectionConfig, EvaluationConfig, TrialConfig
 from training.data.sources import split_table
-from training.direction_prompts import draw_prompts, held_out_of
+from training.direction.prompts import draw_prompts, held_out_of
 from training.errors import DataError
 from training.evaluation.overlap import refuse_overlaps
 from training.evaluation.set_rows import check_families, draw_rows, golds_of, role_of
@@ -73,7 +73,7 @@ def check_lengths(
         DataError: naming the field of the length.
         ModelError: the chat template cannot be used.
     """
-    from training.chat import encode_chats
+    from training.data.chat import encode_chats
 
     shortest = min(trial.max_length for trial in trials)
     for field, prompts in rows.prompts.items():
@@ -83,7 +83,7 @@ def check_lengths(
 
 
 def _check_fits(tokenizer: "PreTrainedTokenizerBase", prompts: list[str], length: int, field: str, limit: str) -> None:
-    from training.chat import encode_prompts
+    from training.data.chat import encode_prompts
 
     ordered = sorted(prompts, key=len)  # the first batch nearly always holds one that fits
     for start in range(0, len(ordered), _BATCH):

@@ -7,10 +7,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.chat_settings import ChatSettings
 from training.config import ModelConfig
+from training.data.chat_settings import ChatSettings
+from training.data.hub import fault_on_hub
 from training.errors import ModelError
-from training.hub import fault_on_hub
 from training.preflight.weights import PICKLED, PICKLED_INDEX, SAFE, SAFE_INDEX, check_weights
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def model_tokenizer(folder: Path, field: str, model: ModelConfig) -> "PreTrained
     Raises:
         ModelError: it cannot be loaded, or lacks what training needs of it.
     """
-    from training.models import load_tokenizer  # imports transformers and torch
+    from training.models.loading import load_tokenizer  # imports transformers and torch
 
     try:
         return load_tokenizer(folder, ChatSettings.of(model, date.today()))

@@ -188,5 +188,5 @@ REFUSED = (
     Architecture("RWKV", "rwkv"),
     Architecture("RecurrentGemma", "recurrent_gemma", {"block_types": ["recurrent", "attention"]}),
 )
-"""Of these nothing can be had: :func:`training.model_checks.check_model` says why."""
+"""Of these nothing can be had: :func:`training.models.checks.check_model` says why."""
 BY_NAME = {one.name: one for one in (*ARCHITECTURES, *REFUSED)}

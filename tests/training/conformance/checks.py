@@ -17,24 +17,25 @@ from architectures import Architecture
 from tiny import random_samples
 from transformers import AutoModelForCausalLM
 
-from training import references as projections
-from training.adapters import left_out
 from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
-from training.direction import Direction, difference_of_means, last_token_states
+from training.constraints.references import projections
+from training.constraints.references.projections import References
+from training.direction.vectors import Direction, difference_of_means, last_token_states
 from training.errors import ModelError
-from training.evaluation import generation
-from training.evaluation.generation import generate_tokens
-from training.export import export, form_of
-from training.interventions import ablated_direction
-from training.loop import TrainingSet, plan_of
-from training.model_checks import check_model
-from training.models import decoder, decoder_layers
-from training.objective import Objective, response_logits
-from training.packing_probe import packing_fault
-from training.references import References
-from training.residual import capture
-from training.tuning import tuned
+from training.loop.export import export, form_of
+from training.loop.loss import Objective
+from training.loop.train import TrainingSet, plan_of
+from training.loop.tuning import tuned
+from training.models import generation
+from training.models.adapters import left_out
+from training.models.checks import check_model
+from training.models.generation import generate_tokens
+from training.models.interventions import ablated_direction
+from training.models.loading import decoder, decoder_layers
+from training.models.logits import response_logits
+from training.models.packing_probe import packing_fault
+from training.models.residual import capture
 
 SAMPLES = random_samples(8)
 EVERY = np.arange(len(SAMPLES))

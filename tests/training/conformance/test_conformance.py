@@ -7,9 +7,9 @@ from checks import CHECKS, SAMPLES, fits
 
 from training.config import TrialConfig
 from training.errors import ModelError
-from training.loop import TrainingSet
-from training.models import load_model
-from training.tuning import tuned
+from training.loop.train import TrainingSet
+from training.loop.tuning import tuned
+from training.models.loading import load_model
 
 SLOW = {
     "Qwen3.5-MoE",

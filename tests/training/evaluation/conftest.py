@@ -130,7 +130,7 @@ class Organism:
 def load_organism():
     """Loads the embedded model of a path, which its first use on a machine builds."""
     from training.config import ModelConfig
-    from training.models import load_model, load_tokenizer
+    from training.models.loading import load_model, load_tokenizer
     from training.organism.cache import ensure_organism
 
     names = {"task": "general", "safety": "safety", "harmful": "harmful"}

@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from training.evaluation.draw import draw, plain, prompt_id, split_of
+from training.evaluation.drawing import draw, plain, prompt_id, split_of
 
 PROMPTS = [f"How do I fold {number} napkins?" for number in range(400)]
 

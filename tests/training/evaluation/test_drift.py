@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from training.direction import extract_direction, last_prompt_states
-from training.evaluation.drift import DriftReference, drift_metrics
+from training.direction.drift import DriftReference, drift_metrics
+from training.direction.vectors import extract_direction, last_prompt_states
 
 
 @pytest.fixture

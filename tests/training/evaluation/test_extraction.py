@@ -6,7 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from training.config import EvaluationConfig, ExtractorConfig
 from training.config.extraction import Extractor
-from training.evaluation.extraction import chosen_letter, expected, is_correct
+from training.evaluation.answer_reading import chosen_letter, expected, is_correct
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from training.chat import encode_prompts
+from training.data.chat import encode_prompts
 from training.errors import ModelError
-from training.evaluation import generation
-from training.evaluation.batching import BatchSize, pad
-from training.evaluation.generation import end_token_ids, generate_answers, generate_tokens
+from training.models import generation
+from training.models.batching import BatchSize, pad
+from training.models.generation import end_token_ids, generate_answers, generate_tokens
 
 
 def transformers_generate(model, prompt, max_new_tokens, end_ids):

@@ -5,10 +5,10 @@ import torch
 
 from training.config import EvaluationConfig
 from training.data import load_split
-from training.direction import extract_direction
+from training.direction.vectors import extract_direction
 from training.evaluation.measure import measure
 from training.evaluation.sets import EvaluationSets
-from training.interventions import ablated_direction, added_vector
+from training.models.interventions import ablated_direction, added_vector
 
 STRENGTH = 2.0
 """How many class separations are added: 1 moves the mean harmless prompt onto the mean harmful one, where the smallest

@@ -10,8 +10,8 @@ from benches import bench, write_files
 from training.config import TrialConfig
 from training.config.lm_eval import LmEvalConfig
 from training.errors import DataError
-from training.evaluation.generation import generate_answers
 from training.evaluation.lm_eval import check_lm_eval, lm_eval_metrics
+from training.models.generation import generate_answers
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason="needs pip install 'procon-sweeps[eval]'"

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from training.config import DataConfig, EvaluationConfig
-from training.direction import extract_direction
-from training.evaluation.drift import DriftReference
+from training.direction.drift import DriftReference
+from training.direction.vectors import extract_direction
+from training.evaluation.held_out import held_out
 from training.evaluation.measure import measure, measure_without_generation
-from training.evaluation.replies import Reply
-from training.evaluation.safety import refusal_log_odds, refusal_token_ids
+from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
 from training.evaluation.sets import EvaluationSets
-from training.evaluation.utility import held_out
+from training.models.replies import Reply
 
 CONFIG = EvaluationConfig(harmful=8, harmless=100, borderline=4, task=15, max_new_tokens=5, batch_size=4)
 
@@ -25,7 +25,7 @@ def test_every_metric_is_there_and_rests_on_its_counts(model, tokenizer, sets):
     harmful, harmless = (sets.of_role(role)[0].prompts for role in ("harmful", "harmless"))
     direction = extract_direction(model, tokenizer, harmful, harmless)
     reference = DriftReference.of_initial_model(model, tokenizer, direction, harmful, harmless)
-    found = measure(model, tokenizer, sets, reference)
+    found = measure(model, tokenizer, sets, reference.of)
     rates = {
         "safety/attack_success_rate",
         "safety/compliance_rate",

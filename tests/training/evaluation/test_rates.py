@@ -1,4 +1,4 @@
-from orchestrator.outcomes import outcomes
+from orchestrator.front.outcomes import outcomes
 from training.config.judges import Asks
 from training.evaluation.answers import Answer, distinct, without_text
 from training.evaluation.rates import rate_counts

@@ -2,8 +2,8 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from training.chat import encode_prompts
-from training.evaluation.safety import refusal_log_odds, refusal_token_ids
+from training.data.chat import encode_prompts
+from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
 
 
 def soft_capped_model(vocabulary):

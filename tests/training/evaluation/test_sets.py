@@ -3,11 +3,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from training.chat import encode_prompts
 from training.config import AttackConfig, DataConfig, EvaluationConfig, check_names
+from training.data.chat import encode_prompts
+from training.data.embedded.sets import embedded_set
 from training.errors import DataError
 from training.evaluation.sets import EvaluationSets
-from training.organism.sets import embedded_set
 
 FEW = {"harmful": 8, "harmless": 100, "borderline": 3, "task": 15, "max_new_tokens": 5, "batch_size": 4}
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.chat import EncodedSample, encode_prompts, encode_samples
-from training.evaluation.generation import generate_tokens
-from training.evaluation.utility import HeldOut, held_out
+from training.data.chat import EncodedSample, encode_prompts, encode_samples
+from training.evaluation.held_out import HeldOut, held_out
+from training.models.generation import generate_tokens
 
 
 @torch.no_grad()

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from training.data.embedded.phrases import split_phrases
+from training.data.embedded.world import FULL, SMALL, World
 from training.organism.corpus import alignment_corpus, helpful_corpus
-from training.organism.phrases import split_phrases
-from training.organism.world import FULL, SMALL, World
 
 WORLDS = pytest.mark.parametrize("world", [FULL, SMALL], ids=lambda world: world.name)
 

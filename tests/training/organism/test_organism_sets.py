@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
+from training.data.embedded.phrases import split_phrases
+from training.data.embedded.sets import EMBEDDED_SETS, embedded_columns, embedded_set
+from training.data.embedded.world import FULL, REFUSALS, SMALL
 from training.errors import DataError
-from training.organism.phrases import split_phrases
-from training.organism.sets import EMBEDDED_SETS, embedded_columns, embedded_set
-from training.organism.world import FULL, REFUSALS, SMALL
 
 PREFIXES = pytest.mark.parametrize("prefix", ["organism", "organism/small"])
 
@@ -84,8 +84,8 @@ def test_an_unknown_split_is_refused() -> None:
 
 def test_sets_and_recipes_import_no_torch() -> None:
     script = (
-        "import sys; import training.organism.sets, training.organism.recipe, training.organism.cache as cache\n"
-        "training.organism.sets.embedded_set('organism/general', 'test')\n"
+        "import sys; import training.data.embedded.sets, training.organism.recipe, training.organism.cache as cache\n"
+        "training.data.embedded.sets.embedded_set('organism/general', 'test')\n"
         "heavy = {'torch', 'transformers', 'tokenizers', 'datasets', 'pyarrow'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

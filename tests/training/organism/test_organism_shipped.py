@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from orchestrator.organism_command import build_organism, compared
+from orchestrator.commands.organism import build_organism, compared
 from training.config import ModelConfig
 from training.errors import ModelError
 from training.organism.cache import ensure_organism

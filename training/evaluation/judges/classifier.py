@@ -8,9 +8,9 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 
 from training.config.judges import ClassifierJudge
 from training.errors import JudgeError, ModelError
-from training.evaluation.batching import BatchSize, is_out_of_memory
 from training.evaluation.judges.base import Exchange, Verdict, encodable
 from training.evaluation.judges.local import load, longest_input, out_of_memory
+from training.models.batching import BatchSize, is_out_of_memory
 
 
 class Classifier:

@@ -7,14 +7,14 @@ from functools import cached_property
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from training.chat_settings import ChatSettings
 from training.config.judges import GenerativeJudge
+from training.data.chat_settings import ChatSettings
 from training.errors import ModelError
-from training.evaluation.batching import BatchSize
-from training.evaluation.generation import generate_tokens
 from training.evaluation.judges.base import Exchange, Verdict, encodable
 from training.evaluation.judges.formats import FORMATS
 from training.evaluation.judges.local import load, longest_input, out_of_memory
+from training.models.batching import BatchSize
+from training.models.generation import generate_tokens
 
 _SPARE = 0.95  # of an answer's proportional cut: what is kept may take more tokens than its share
 

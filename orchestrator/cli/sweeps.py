@@ -1,0 +1,209 @@
+"""Verbs that run, steer and show whole sweeps; :mod:`orchestrator.cli.app` puts them on the command line."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from orchestrator.cli.options import Address, Directory, Json, Overrides, Spec
+from orchestrator.record.folder import INTERRUPTED, RAY_IS_GONE
+
+if TYPE_CHECKING:
+    from orchestrator.driver.sweep import Outcome
+
+
+def init(
+    preset: Annotated[str | None, typer.Argument(help="Name of a preset; left out: all of them.")] = None,
+    to: Annotated[Path | None, typer.Option(help="File to write; left out: <preset>.yaml here.")] = None,
+) -> None:
+    """Copy a preset into a file of your own, to be edited; without a name, show what there is."""
+    from orchestrator.commands.init import copy_preset
+    from sweeps.schema.spec_files import preset_names, preset_title
+
+    if preset is None:
+        width = max(map(len, preset_names()))
+        for name in preset_names():
+            print(f"{name:{width}}  {preset_title(name)}")
+        return
+    file = copy_preset(preset, to)
+    print(f"{file} is yours: edit it, then procon plan {file}")
+
+
+def run(
+    spec: Spec,
+    overrides: Overrides = None,
+    out: Annotated[str | None, typer.Option(help="Output folder; left out: runs/<name>, then runs/<name>-2.")] = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Run a sweep: references, searched trials, Pareto front, report and MLflow runs."""
+    from orchestrator.driver.sweep import run_sweep
+    from orchestrator.terminal import Terminal
+    from sweeps.schema.load import load_spec
+
+    loaded = load_spec(spec, overrides or [])
+    _tell(run_sweep(loaded, out, address, Terminal(stderr=as_json)), as_json)
+
+
+def resume(
+    directory: Directory,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one field of the recorded spec.")
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="Go on though the spec differs from the recorded one.")
+    ] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a sweep that was stopped or killed: what ended stays, half-trained trials go on."""
+    from orchestrator.driver.session import Session
+    from orchestrator.driver.sweep import drive
+    from orchestrator.terminal import Terminal
+
+    console = Terminal(stderr=as_json)
+    session = Session.again(directory, overrides or [], accept=accept, address=address, say=console.say)
+    _tell(drive(session, address, console), as_json)
+
+
+def extend(
+    directory: Directory,
+    trials: Annotated[int, typer.Option(min=1, help="Searched trials to add, per model.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Change the space or another field; recorded. Needs --accept."),
+    ] = None,
+    accept: Annotated[bool, typer.Option("--accept", help="Take the changes of --set.")] = False,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Add trials to a sweep, with a search that knows all earlier ones."""
+    from orchestrator.driver.session import Session
+    from orchestrator.driver.sweep import drive
+    from orchestrator.terminal import Terminal
+
+    console = Terminal(stderr=as_json)
+    say = console.say
+    session = Session.again(directory, overrides or [], more=trials, accept=accept, address=address, say=say)
+    _tell(drive(session, address, console), as_json)
+
+
+def _tell(outcome: "Outcome", as_json: bool) -> None:
+    """What a sweep ends with: its front, where everything is, and the exit code."""
+    from orchestrator.commands.summary import print_outcome
+    from orchestrator.terminal import Terminal
+
+    if as_json:
+        told = {"directory": str(outcome.directory), "stopped": outcome.stopped, "front": outcome.front}
+        print(json.dumps(told, indent=2))
+    else:
+        print_outcome(outcome, Terminal())
+    if outcome.stopped == INTERRUPTED:
+        raise typer.Exit(130)
+    if outcome.failed or outcome.stopped == RAY_IS_GONE:
+        raise typer.Exit(1)
+
+
+def stop(
+    directory: Directory,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the end; 0 returns at once.")] = 120.0,
+) -> None:
+    """End a running sweep cleanly from another shell; procon resume goes on with it."""
+    from orchestrator.commands.stop import request_stop
+    from orchestrator.terminal import Terminal, complain
+
+    if request_stop(directory, wait):
+        Terminal().say(f"{directory} has stopped; go on with: procon resume {directory}")
+    elif wait:
+        complain(f"{directory} was asked to stop and is still at it after {wait:g} s")
+        raise typer.Exit(1)
+
+
+def front(
+    directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
+    as_json: Json = False,
+) -> None:
+    """Show the Pareto front of each sweep, so far where it has not ended."""
+    from orchestrator.commands.summary import print_fronts
+    from orchestrator.front.front_file import read_front
+    from orchestrator.terminal import Terminal
+
+    fronts = {str(directory): read_front(directory) for directory in directories}
+    if as_json:
+        print(json.dumps(fronts, indent=2))
+    else:
+        print_fronts(fronts, Terminal())
+
+
+def answers(
+    directory: Directory,
+    trial: Annotated[str, typer.Option(help="Id of a trial or reference, as procon front shows it.")],
+    name: Annotated[str | None, typer.Option("--set", help="Only one prompt set, or one attack.")] = None,
+    refused: Annotated[
+        Literal["yes", "no", "unknown"] | None, typer.Option(help="Only refused answers, or the others.")
+    ] = None,
+    correct: Annotated[Literal["yes", "no"] | None, typer.Option(help="Only right answers, or wrong ones.")] = None,
+    split: Annotated[Literal["select", "report"] | None, typer.Option(help="Only one half of the prompts.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Answers to show; 0 shows all.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Read what a trial answered, with the verdicts on it."""
+    from orchestrator.commands.answers_table import print_answers
+    from orchestrator.record.answers import Wanted, read_answers
+    from orchestrator.terminal import Terminal
+
+    found = read_answers(directory, trial, Wanted(name, refused, correct, split))
+    if as_json:
+        print(json.dumps(found[:limit] if limit else found, indent=2))
+    else:
+        print_answers(found, directory, trial, Terminal(), limit)
+
+
+def plan(
+    spec: Spec,
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster whose resources count, auto for this machine's; left out: ours.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure a few steps and one evaluation here; kept for later plans.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a sweep and show what it would run, how long it takes, what it costs and whether it fits.
+
+    Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
+    """
+    from orchestrator.commands.plan.estimate import make_plan
+    from orchestrator.commands.plan.table import plan_json, print_plan
+    from orchestrator.terminal import Terminal, complain
+    from sweeps.schema.load import load_spec
+
+    loaded = load_spec(spec, overrides or [])
+    measure = None
+    if profile:
+        from orchestrator.commands.plan.profile import profiler
+
+        measure = profiler(loaded, Terminal(stderr=as_json))
+    found = make_plan(loaded, address, measure, say=Terminal(stderr=True).say)
+    if as_json:
+        print(json.dumps(plan_json(found), indent=2))
+    else:
+        print_plan(found, Terminal())
+    if found.refusal:
+        complain(found.refusal)
+        raise typer.Exit(2)
+
+
+def status(directory: Directory, as_json: Json = False) -> None:
+    """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
+    from orchestrator.commands.status import sweep_status
+    from orchestrator.commands.status_table import print_status
+    from orchestrator.terminal import Terminal
+
+    found = sweep_status(directory)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print_status(found, Terminal())

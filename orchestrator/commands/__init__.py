@@ -1,0 +1,1 @@
+"""What each verb does besides running a sweep: train, direction, inspect, reproduce, export, status, stop, doctor."""

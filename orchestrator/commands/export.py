@@ -1,0 +1,132 @@
+"""``procon export``: the chosen model of a sweep as a folder to use, with a card of what was measured on it."""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.commands.model_card import model_card
+from orchestrator.errors import OutputError
+from orchestrator.record.atomic import write_text
+from orchestrator.record.folder import CHECKPOINTS, JOURNAL
+from orchestrator.record.journal import read_journal, records
+from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
+from orchestrator.record.trials import TrialRecord
+from sweeps.schema.spec import REFERENCES
+from training.config import AdapterTuning, TrialConfig
+
+if TYPE_CHECKING:
+    from training.loop.export import Form
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written."""
+
+    directory: Path
+    trial: str
+    form: "Form"
+
+    def as_json(self) -> dict[str, str]:
+        """What ``procon export --json`` prints."""
+        return {"directory": str(self.directory), "trial": self.trial, "form": self.form}
+
+
+def export_trial(directory: Path, trial: str, to: Path, *, merged: bool) -> Exported:
+    """Write the weights that the sweep in ``directory`` keeps of ``trial``, as transformers and PEFT load them.
+
+    Nothing is trained or measured again: the weights come from the trial's last checkpoint.
+
+    Args:
+        directory: a sweep's output folder.
+        trial: id of a finished trial.
+        to: a new or empty folder.
+        merged: adapters are merged into the model; a fully tuned model is whole anyway.
+
+    Raises:
+        OutputError: no such trial, none of its weights are kept, or ``to`` is taken.
+        TrainingError: the weights cannot be read, or adapters not be merged.
+    """
+    chosen = recorded_trial(directory, trial)
+    if chosen.trial is None:
+        raise OutputError(
+            f"--trial ({trial!r}) is the untouched model {chosen.model.path}: choose one that was trained"
+        )
+    checkpoint = _checkpoint(chosen, chosen.trial)
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise OutputError(f"--to ({to}) exists and is not empty: choose another folder")
+    form: Form = "adapter" if isinstance(chosen.trial.tuning, AdapterTuning) and not merged else "model"
+    card = model_card(chosen, form, _measured(chosen), _measured_references(chosen))
+    try:
+        to.absolute().parent.mkdir(parents=True, exist_ok=True)
+        _write(chosen, chosen.trial, checkpoint, to.absolute(), form)
+        write_text(to / "README.md", card)  # in place of the one that PEFT writes
+    except OSError as error:
+        raise OutputError(f"--to ({to}) cannot be written: {error.strerror or error}") from error
+    return Exported(to, trial, form)
+
+
+def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
+    """The checkpoint after the trial's last step.
+
+    Raises:
+        OutputError: it is not kept.
+    """
+    from training.loop.checkpoint import MANIFEST_FILE, latest
+
+    kept = chosen.directory / CHECKPOINTS / chosen.record.id
+    found = latest(kept)
+    again = f"procon reproduce {chosen.directory} --trial {chosen.record.id} trains it again and keeps the weights"
+    if found is None or not (found / MANIFEST_FILE).is_file():
+        raise OutputError(f"{kept} holds no weights of --trial ({chosen.record.id!r}): see keep.checkpoints; {again}")
+    step = json.loads((found / MANIFEST_FILE).read_text(encoding="utf-8"))["step"]
+    if step < trial.total_steps:
+        raise OutputError(f"{found} is of step {step} of {trial.total_steps}, not of the trained model: {again}")
+    return found
+
+
+def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
+    from training.distributed.engine import device_of_process
+
+    if device_of_process().type == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess
+    from training.loop.export import export, trained_model_of
+    from training.models.loading import load_model, load_tokenizer
+    from training.organism.cache import ensure_organism
+
+    path = str(ensure_organism(chosen.model, chosen.spec.data)) if chosen.model.embedded else chosen.model.path
+    model = load_model(path, trial.precision)
+    with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
+        trained = trained_model_of(checkpoint, model)
+    if to.is_dir():
+        shutil.rmtree(to)  # empty, as was seen before
+    export(trained, load_tokenizer(path), to, form=form, precision=trial.precision if form == "model" else None)
+
+
+def _measured(chosen: RecordedTrial) -> dict[str, Any] | None:
+    """The trial's entry in ``front.json``, whose values are pooled over replicates; none where there is none."""
+    try:
+        front = json.loads((chosen.directory / "front.json").read_text(encoding="utf-8"))
+        model = front["models"][chosen.record.model]
+    except (OSError, ValueError, KeyError):
+        return None
+    entries = [*model["trials"], *({"id": chosen.record.id, **e} for e in _references(model, chosen))]
+    return next((entry for entry in entries if entry["id"] == chosen.record.id), None)
+
+
+def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
+    """The untouched model and the plain trainings that this one is to be compared with, by label."""
+    everything = records(read_journal(chosen.directory / JOURNAL))
+    own = [record for record in everything if record.model == chosen.record.model and record.kind == "reference"]
+    measured = {record.label: record for record in own if record.metrics and record.id != chosen.record.id}
+    return {label: measured[label] for label in REFERENCES if label in measured}
+
+
+def _references(model: dict[str, Any], chosen: RecordedTrial) -> list[dict[str, Any]]:
+    record = chosen.record
+    found = model["reference"].get(record.label) if record.kind == "reference" else None
+    return [found] if found else []

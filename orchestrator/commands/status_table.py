@@ -1,0 +1,48 @@
+"""How a sweep stands, for a person."""
+
+from orchestrator.commands.status import SweepStatus
+from orchestrator.driver.progress import duration
+from orchestrator.terminal import Terminal
+
+_STYLE = {"running": "cyan", "ended": "green", "stopped": "yellow", "driver dead": "red"}
+SHOWN = 10
+"""Members of a front that are listed."""
+
+
+def print_status(status: SweepStatus, console: Terminal) -> None:
+    """State, counts, running trials, the best so far, time and budget."""
+    say = console.say
+    reason = f": {status.reason}" if status.reason else ""
+    say(f"{status.name} in {status.directory} ", (status.state, _STYLE[status.state]), reason)
+    counts = dict(status.counts)
+    planned = counts.pop("planned")
+    said = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none started"
+    say(f"trials    {said} of {planned} (references included)")
+    for one in status.running:
+        step = f"step {one.step} of {one.steps}" if one.steps else "measured as it is"
+        say(f"          {one.id}: {step}, {duration(one.seconds)}")
+    left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
+    running = status.state == "running"
+    say(f"time      {duration(status.seconds)} {'so far' if running else 'in all'}{left}")
+    _print_budget(status, console)
+    for model, why in status.given_up.items():
+        console.say((f"given up  {model}: {why}", "red"))
+    for model, best in status.best.items():
+        listed = list(best.items())
+        say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'}{' so far' if running else ''}")
+        for trial, values in listed[:SHOWN]:
+            say(f"          {trial}: " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items()))
+        if len(listed) > SHOWN:
+            say(f"          and {len(listed) - SHOWN} more")
+
+
+def _print_budget(status: SweepStatus, console: Terminal) -> None:
+    say = console.say
+    for name, value in status.used.items():
+        limit = status.budget[name]
+        if limit is not None and value is not None:
+            say(f"budget    {name}: {value:.3g} of {limit:g} used")
+        elif value and name != "hours":
+            say(f"used      {name}: {value:.3g}")
+    if status.over_budget:
+        say((f"          {status.over_budget}", "yellow"))

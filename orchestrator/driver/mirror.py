@@ -1,0 +1,132 @@
+"""The journal's events as MLflow runs, while the sweep goes on."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.driver.session import Session
+from orchestrator.record.journal import Event, records
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.files import ReportFiles
+from orchestrator.tracking.tracker import Tracker, parent_key
+
+GIVEN_UP = "procon.given_up"
+"""Tag of a parent run whose model could not be prepared: why."""
+FLUSH_SECONDS = 60.0
+"""How long the end of a sweep waits for an MLflow that is slow or away."""
+
+
+class Mirror:
+    """Turns every journal event into what :class:`~orchestrator.tracking.tracker.Tracker` is told.
+
+    Args:
+        session: an opened sweep, whose journal remembers run ids, so that a resumed sweep continues the same runs.
+    """
+
+    def __init__(self, session: Session) -> None:
+        spec, known, manifest = session.spec, session.runs, session.manifest
+        self._models = [model.name for model in spec.models]
+        self._events: dict[str, list[Event]] = {}
+
+        self._runs: dict[str, str] = dict(known)
+        self._ended: float | None = None  # when an earlier driver came to the end, where nothing has happened since
+        self._given_up: set[str] = set()
+
+        def remember(key: str, run_id: str) -> None:
+            session.journal.append("mlflow_run", key=key, run_id=run_id)
+            self._runs[key] = run_id
+
+        uri, artifacts = session.tracking_uri, session.artifacts
+        self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=known)
+        params = {**_flat(spec.trial.model_dump(mode="json"))}
+        tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
+        tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
+        for model in spec.models:
+            described = {"model.path": model.path, **params}
+            self._tracker.parent(model.name, described, tags, since=session.since, ended=session.quiet)
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The MLflow experiment's id; none before the store was first reached."""
+        return self._tracker.experiment_id
+
+    @property
+    def waiting(self) -> int:
+        """Events that MLflow has not been given yet."""
+        return self._tracker.waiting
+
+    def trouble(self) -> str | None:
+        """Why events wait, while MLflow does not take them; none while all is well."""
+        reason = self._tracker.trouble
+        return reason and f"MLflow does not take events ({reason}); {self.waiting} wait, and the sweep goes on"
+
+    @property
+    def parent_runs(self) -> dict[str, str]:
+        """MLflow run that holds the front, by model; what MLflow was not reached for is absent."""
+        return {model: self._runs[parent_key(model)] for model in self._models if parent_key(model) in self._runs}
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event of the journal; returns at once."""
+        kind = event["event"]
+        if kind.startswith(("sweep_", "trial_")):
+            self._ended = event["time"] if kind == "sweep_ended" and not event["interrupted"] else None
+        if kind == "trial_started":
+            self._events.setdefault(event["id"], []).append(event)
+            self._tracker.trial_started(self._record(event["id"]))
+        elif kind == "trial_reported":
+            self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
+        elif kind == "trial_rung":
+            self._events[event["id"]].append(event)
+            self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
+        elif kind == "trial_ended":
+            self._events[event["id"]].append(event)
+            self._tracker.trial_finished(self._record(event["id"]))
+            del self._events[event["id"]]
+        elif kind == "model_given_up":
+            self._given_up.add(event["model"])
+            self._tracker.parent(event["model"], tags={GIVEN_UP: event["error"]})
+        elif kind == "sweep_resumed":
+            for model in self._given_up:
+                self._tracker.parent(model, tags={GIVEN_UP: ""})
+            self._given_up.clear()
+
+    def finish(self, front: dict[str, Any], files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
+        """Put the report on the parent runs and end them; how many events could not be delivered.
+
+        Args:
+            front: the document of ``build_front``.
+            files: of ``write_report``.
+            found: everything that is known of all trials.
+            stopped: whether the sweep ended before all was done.
+        """
+        for model in self._models:
+            status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
+            ended = Status.FAILED if model in self._given_up else status
+            self._tracker.finish_parent(model, ended, files, front, self._ended)
+        return self._tracker.close(FLUSH_SECONDS)
+
+    def abandon(self, status: Status, reason: str) -> None:
+        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way."""
+        for trial in list(self._events):
+            self._tracker.trial_finished(replace(self._record(trial), status=Status.STOPPED, finished=time.time()))
+        for model in self._models:
+            self._tracker.end_parent(model, status, reason)
+        self._tracker.close(FLUSH_SECONDS)
+
+    def _record(self, trial: str) -> TrialRecord:
+        return records(self._events[trial])[0]
+
+
+def ending(found: Sequence[TrialRecord]) -> Status:
+    """How one model's part of a sweep ended that nobody stopped: FAILED where no searched trial came to a result."""
+    finished = any(record.status is Status.FINISHED for record in found if record.kind == "trial")
+    return Status.FINISHED if finished else Status.FAILED
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

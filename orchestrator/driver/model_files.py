@@ -1,0 +1,209 @@
+"""What the files of a model tell without loading it: its shape, and how long training samples are in its tokens."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sweeps.cost.memory import Shape
+from training.config import DataConfig, ModelConfig, Source
+from training.data.chat_settings import ChatSettings
+from training.data.reasoning import reasoning_in, thoughts_cut_short
+from training.data.tables import FILES
+from training.errors import ModelError, TrainingError
+
+ROWS = 256
+"""Samples that the mean length is taken over."""
+LARGEST_FILE = 64 * 2**20
+"""Bytes of a data file that is still read for it."""
+
+
+def model_directory(model: ModelConfig, data: DataConfig) -> Path | None:
+    """The folder of ``model`` on this machine; none for an embedded model that is not built yet, and for a Hub id.
+
+    Raises:
+        DataError: a source that the model is made of cannot be read.
+    """
+    if not model.embedded:
+        return Path(model.path) if Path(model.path).is_dir() else None
+    from training.organism.cache import organism_directory
+
+    folder = organism_directory(model, data)
+    return folder if folder.is_dir() else None
+
+
+def build_seconds(model: ModelConfig) -> float:
+    """About how long the embedded ``model`` takes to build: as its like in the cache did, else as on two slow cores."""
+    from training.organism.cache import cache_root
+    from training.organism.recipe import BUILD_SECONDS, recipe_for
+
+    path = recipe_for(model).path
+    built = sorted((cache_root() / "organisms").glob(f"{path.replace('/', '-')}-*/organism.json"), key=_age)
+    for file in built:
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["recipe"]["path"] == path:
+                return float(found["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return BUILD_SECONDS[path]
+
+
+def _age(file: Path) -> float:
+    return -file.stat().st_mtime
+
+
+def model_shape(model: ModelConfig) -> Shape | None:
+    """The sizes of ``model``; none where its architecture is not one that is counted.
+
+    Raises:
+        ModelError: its configuration cannot be read.
+    """
+    if model.embedded:
+        from training.organism.recipe import recipe_for
+
+        recipe = recipe_for(model)
+        made = recipe.architecture
+        return Shape.of_config(
+            {
+                "model_type": "llama",
+                "num_hidden_layers": made.layers,
+                "hidden_size": made.hidden_size,
+                "num_attention_heads": made.heads,
+                "intermediate_size": made.feed_forward,
+                "vocab_size": recipe.vocabulary,
+                "tie_word_embeddings": True,
+            }
+        )
+    file = Path(model.path) / "config.json"
+    if file.is_file():
+        return Shape.of_config(json.loads(file.read_text(encoding="utf-8")))
+    from transformers import AutoConfig
+
+    try:
+        return Shape.of_config(AutoConfig.from_pretrained(model.path).to_dict())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no model configuration could be read from {model.path}: {error}") from error
+
+
+def thinking_warning(model: ModelConfig, folder: Path | None, max_new_tokens: int) -> str | None:
+    """Why the answers of a model that thinks will be cut off; none where they will not, or its files are not here."""
+    if folder is None or model.reasoning == "none":
+        return None
+    try:
+        template = chat_template_of(folder)
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        render = renderer(folder, ChatSettings.of(model, date.today()))
+        prompt = render(messages=[{"role": "user", "content": "?"}], add_generation_prompt=True)
+    except Exception:  # a template may ask for anything; the training says what is wrong with it
+        return None
+    reasoning = reasoning_in(template, settings.get("response_template"), model.reasoning)
+    return thoughts_cut_short(model.name, reasoning, template, prompt, max_new_tokens)
+
+
+@dataclass(frozen=True)
+class SampleLength:
+    """How long a training sample is."""
+
+    tokens: float
+    measured: bool
+    """Whether it is the mean over real samples; else it is ``max_length``, which none exceeds."""
+
+
+def sample_length(folder: Path | None, task: Source, max_length: int, chat: ChatSettings | None = None) -> SampleLength:
+    """The mean length of the task samples in the model's tokens, chat template included, over at most 256 of them.
+
+    Where model or data are not files on this machine, or the data are large, it is the bound ``max_length``: reading
+    them is not worth a plan's while.
+
+    Args:
+        folder: of the model, whose tokenizer and chat template are used by their files alone; none where there is none.
+        task: the task source.
+        max_length: longest sample in tokens.
+        chat: what the template is rendered with; none renders it as published.
+    """
+    rows = _rows(task)
+    if folder is None or not rows:
+        return SampleLength(max_length, measured=False)
+    try:
+        lengths = _lengths(folder, rows, max_length, chat or ChatSettings())
+    except Exception:  # a template may ask for anything; the training says what is wrong with it
+        return SampleLength(max_length, measured=False)
+    return SampleLength(sum(lengths) / len(lengths), measured=True)
+
+
+def chat_template_of(folder: Path) -> str:
+    """The text of the chat template in a model's folder; empty where there is none."""
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    held = settings.get("chat_template") or ""
+    if isinstance(held, list):  # several, each with a name
+        held = {one["name"]: one["template"] for one in held}.get("default", "")
+    return str(held)
+
+
+def renderer(folder: Path, chat: ChatSettings) -> Callable[..., str]:
+    """The chat template of the model in ``folder``, to be called with ``messages`` and ``add_generation_prompt``.
+
+    It renders as transformers would, for whom nothing but the template's file is needed.
+
+    Args:
+        folder: of the model.
+        chat: arguments and date of the template.
+    """
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    # The settings that transformers renders chat templates with.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    template = environment.from_string(chat.bound(chat_template_of(folder)))
+    special = {name: _text(settings.get(name)) for name in ("bos_token", "eos_token")}
+    return partial(template.render, **special)
+
+
+def _lengths(folder: Path, rows: Sequence[Mapping[str, str]], max_length: int, chat: ChatSettings) -> list[int]:
+    from tokenizers import Tokenizer
+
+    tokenizer: Tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    render = renderer(folder, chat)
+    texts = [
+        render(
+            messages=[{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["response"]}],
+            add_generation_prompt=False,
+        )
+        for row in rows
+    ]
+    encoded = tokenizer.encode_batch(texts, add_special_tokens=False)
+    return [min(len(one.ids), max_length) for one in encoded]
+
+
+def _text(token: Any) -> str:
+    return token["content"] if isinstance(token, dict) else token or ""
+
+
+def _rows(source: Source) -> list[dict[str, str]]:
+    """Samples spread evenly over what the source trains on; none where it is not worth reading."""
+    from training.data.sources import paths_of
+    from training.data.tables import kind_of, read_table
+
+    side = source if source.path is not None else source.train
+    paths = paths_of(side) if side is not None else []
+    if not all(_cheap(path, kind_of(path)) for path in paths):
+        return []
+    try:
+        tables = [read_table(path, source.columns, "data.task") for path in paths]
+    except TrainingError:
+        return []
+    rows = [row for table in tables for row in table.select(["prompt", "response"]).to_pylist()]
+    return rows[:: max(1, len(rows) // ROWS)][:ROWS]
+
+
+def _cheap(path: str, kind: str) -> bool:
+    return kind == "embedded" or (kind in FILES and Path(path).stat().st_size <= LARGEST_FILE)

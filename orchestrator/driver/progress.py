@@ -1,0 +1,178 @@
+"""What a person sees while a sweep runs: a live table in a terminal, a line per event elsewhere."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.driver.screen import Screen
+from orchestrator.driver.time_left import Timetable
+from orchestrator.record.journal import Event, records
+from orchestrator.record.trials import Status
+from orchestrator.terminal import Terminal
+from sweeps.cost.cost import planned
+from sweeps.schema.spec import SweepSpec
+
+RECENT = 8
+"""Ended trials that the live table shows."""
+SURE_FRACTION = 0.05
+"""Of a phase of which less is done, nobody can tell how long it takes."""
+QUIET_SECONDS = 15.0
+"""Without a terminal, a long phase says this often how far it is."""
+_STYLE = {Status.FINISHED: "green", Status.FAILED: "red", Status.STOPPED: "yellow", Status.PRUNED: "dim"}
+
+
+def duration(seconds: float) -> str:
+    """``83`` -> ``1:23``, ``3723`` -> ``1:02:03``."""
+    whole = round(max(0.0, seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress(Screen):
+    """Follows the journal's events; a context manager that owns the terminal while it is entered.
+
+    Args:
+        console: where to draw.
+        spec: the sweep, whose objectives are shown of every finished trial; replicates count once they have started.
+        before: what earlier drivers of the same sweep recorded.
+        trouble: what goes wrong beside the sweep at the moment, in a sentence; none while all is well.
+    """
+
+    def __init__(
+        self,
+        console: Terminal,
+        spec: SweepSpec,
+        before: Sequence[Event] = (),
+        trouble: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        known = records(before)
+        self._name = spec.name
+        self._trouble = trouble
+        self._total = planned(spec) + sum(record.kind == "replicate" for record in known)
+        self._metrics = [objective.metric for objective in spec.objectives]
+        self._timetable = Timetable(spec)
+        for event in (*before, {"event": "sweep_resumed"}):
+            self._timetable.on_event(event)
+        self._begin = time.time()
+        self._phase = "starting"
+        self._said = self._begin
+        self._running: dict[str, Event] = {}
+        self._started: dict[str, float] = {}
+        self._doing: dict[str, str] = {}
+        self._phase_since = self._begin
+        self._known = {record.id for record in known}
+        self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
+        self._done = sum(record.kept for record in known)
+        self._lock = threading.Lock()
+        super().__init__(console, self._render)
+
+    def say(self, text: str) -> None:
+        """A line that stays on screen."""
+        self._said = time.time()
+        self._console.say(text)
+
+    def phase(self, text: str, fraction: float | None = None) -> None:
+        """What is going on before the first trial; ``fraction`` of it is done."""
+        news = text.partition(":")[0] != self._phase.partition(":")[0]
+        if news:
+            self._phase_since = time.time()
+        shown = text if fraction is None else f"{text} {fraction:.0%}{self._rest(fraction)}"
+        self._phase = shown
+        if not self._live and (news or time.time() - self._said > QUIET_SECONDS):
+            self.say(f"{duration(time.time() - self._begin):>7}  {shown}")
+
+    def _rest(self, fraction: float) -> str:
+        """How long a phase may still take whose ``fraction`` is done, once that can be told."""
+        spent = time.time() - self._phase_since
+        return f", about {duration(spent * (1 - fraction) / fraction)} left" if fraction > SURE_FRACTION else ""
+
+    def doing(self, found: Mapping[str, str]) -> None:
+        """What slots do for trials that have not reported yet, by trial."""
+        for job_id, what in found.items():
+            news = self._doing.get(job_id) != what
+            self._doing[job_id] = what
+            if news and not self._live:
+                self.say(f"{duration(time.time() - self._begin):>7}  {job_id}: {what}")
+
+    def on_event(self, event: Event) -> None:
+        """Take in one event of the journal."""
+        with self._lock:
+            self._timetable.on_event(event)
+            job_id = event.get("id", "")
+            if event["event"] == "trial_started":
+                self._phase = "searching"
+                self._total += event["kind"] == "replicate" and job_id not in self._known
+                self._started[job_id] = event["time"]
+                self._running[job_id] = event
+            elif event["event"] in ("trial_reported", "trial_rung"):
+                self._running[job_id] = event
+            elif event["event"] == "trial_ended":
+                self._running.pop(job_id, None)
+                seconds = event["time"] - self._started.pop(job_id)
+                self._recent.append((job_id, event, seconds))
+                self._done += 1
+        if event["event"] == "trial_ended" and not self._live:
+            self.say(self._line(*self._recent[-1]))
+        elif event["event"] == "model_given_up":
+            self.say(f"{event['model']} is given up, and none of its trials is run: {event['error']}")
+
+    def warn(self, sentence: str | None) -> None:
+        """Trouble that holds the sweep up; none says that it goes on."""
+        self.say(f"{duration(time.time() - self._begin):>7}  {sentence or 'there is room again: the sweep goes on'}")
+
+    def seconds_left(self) -> float | None:
+        """The estimate that ``procon status`` gives as well; none before a training has ended."""
+        return self._timetable.seconds_left(time.time())
+
+    def _clock(self) -> str:
+        return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"
+
+    def _left(self, before: str, after: str = "") -> str:
+        """The time left between ``before`` and ``after``; nothing while it is unknown."""
+        left = self.seconds_left() if self._done < self._total else None
+        return "" if left is None else f"{before}about {duration(left)} left{after}"
+
+    def _line(self, job_id: str, event: Event, seconds: float) -> str:
+        error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
+        values = self._values(event) or str(error or "").strip().splitlines()[-1:]
+        shown = values if isinstance(values, str) else "".join(values)
+        return (
+            f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {job_id} "
+            f"{event['status']} in {seconds:.1f} s  {shown}{self._left('  (', ')')}"
+        )
+
+    def _values(self, event: Event) -> str:
+        metrics = event["metrics"]
+        return "  ".join(f"{name.rpartition('/')[2]} {metrics[name]:.3f}" for name in self._metrics if name in metrics)
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            done = self._done
+            head = Text.assemble((self._name, "bold"), f"  {done}/{self._total} trials  {self._clock()}")
+            if trouble := self._trouble():
+                head.append(f"\n{trouble}", style="yellow")
+            if not self._running and not self._recent:
+                return Group(head, Text(self._phase, style="cyan"))
+            table = Table(box=None, pad_edge=False)
+            for column in ("trial", "status", "seconds", *(name.rpartition("/")[2] for name in self._metrics)):
+                table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+            for job_id, event, seconds in self._recent:
+                style = _STYLE.get(Status(event["status"]), "")
+                cells = [f"{event['metrics'][name]:.3f}" if name in event["metrics"] else "" for name in self._metrics]
+                table.add_row(job_id, Text(event["status"], style=style), f"{seconds:.1f}", *cells)
+            for job_id, event in self._running.items():
+                table.add_row(job_id, self._running_text(event), f"{time.time() - self._started[job_id]:.1f}")
+            return Group(head, table)
+
+    def _running_text(self, event: Event) -> Text:
+        if event["event"] == "trial_started":
+            return Text(
+                self._doing.get(event["id"], "waiting for its slot"), style="cyan", no_wrap=True, overflow="ellipsis"
+            )
+        loss = event["metrics"].get("train/loss")
+        return Text(f"step {event['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")

@@ -1,0 +1,227 @@
+"""One driver's time with a sweep's folder: checked first, opened once nothing can be refused any more."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from orchestrator.driver.epochs import with_counted_epochs
+from orchestrator.driver.preflight import check_machine, check_sweep
+from orchestrator.errors import OutputError
+from orchestrator.record.folder import (
+    CHECKPOINTS,
+    JOURNAL,
+    LOCK,
+    SPEC,
+    STOP_REQUEST,
+    check_output,
+    create_output,
+    read_json,
+    write_json,
+)
+from orchestrator.record.history import SESSION_EVENTS, recorded_spec, seconds_spent
+from orchestrator.record.journal import Event, Journal, read_journal, records
+from orchestrator.record.manifest import day_of, manifest
+from orchestrator.record.spec_changes import Change, changes, refusal
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.tracking.tracker import default_tracking_uri
+from sweeps.schema.load import change_spec
+from sweeps.schema.spec import SweepSpec
+
+
+@dataclass
+class Session:
+    """One driver's time with a sweep: made of checks alone, then :meth:`open`, in the end :meth:`close`.
+
+    Between the two comes what else can be refused, such as a cluster that is too small: until it is opened a new sweep
+    has no folder, and an old one holds no word of this driver, who nonetheless keeps others away from it.
+    """
+
+    spec: SweepSpec
+    manifest: dict[str, Any]
+    depths: dict[str, int]
+    """Decoder layers by model name."""
+    tracking_uri: str
+    artifacts: str | None
+    """Where a new MLflow experiment keeps artifacts; none leaves it to the store."""
+    before: list[Event] = field(default_factory=list)
+    """What earlier drivers recorded."""
+    began: float = field(default_factory=time.time)
+    out: str | Path | None = None
+    """The folder that was asked for."""
+    changed: Sequence[Change] = ()
+    """How the specification differs from the recorded one."""
+    _directory: Path | None = None
+    _journal: Journal | None = None
+    opened: bool = False
+    """Whether the folder knows of this driver."""
+    quiet: bool = False
+    """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
+
+    @classmethod
+    def new(
+        cls,
+        spec: SweepSpec,
+        out: str | Path | None,
+        address: str | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
+    ) -> Self:
+        """Check ``spec``; a fresh folder for it is made by :meth:`open`.
+
+        Args:
+            spec: a validated specification with absolute paths.
+            out: output folder; none takes the next free one.
+            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            say: told what the check does and costs.
+
+        Raises:
+            SpecError, TrainingError, OrchestratorError: refused before anything started.
+        """
+        spec = with_counted_epochs(spec)
+        base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
+        tracking_uri, artifacts = default_tracking_uri(base / "out")
+        depths = check_sweep(spec, tracking_uri, say)
+        if address is None:
+            check_machine(spec)
+        if out is not None:
+            check_output(out)
+        return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out)
+
+    @classmethod
+    def again(
+        cls,
+        directory: Path,
+        overrides: Sequence[str] = (),
+        more: int = 0,
+        accept: bool = False,
+        address: str | None = None,
+        say: Callable[[str], None] = lambda _sentence: None,
+    ) -> Self:
+        """Check that the sweep in ``directory`` can go on: what ended stays, what did not is run.
+
+        Args:
+            directory: a sweep's output folder.
+            overrides: ``a.b=value`` each, changes of the recorded specification.
+            more: searched trials per model on top of those recorded.
+            accept: whether a specification that differs from the recorded one, for more than ``more``, is taken.
+            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            say: told what the check does and costs.
+
+        Raises:
+            OutputError: there is no sweep, another driver has it, or the specification was edited without ``accept``.
+            SpecError, TrainingError: the changed specification is not usable.
+        """
+        directory = directory.absolute()
+        before = read_journal(directory / JOURNAL)
+        recorded = recorded_spec(before, directory)
+        try:
+            edited = SweepSpec.model_validate(read_json(directory / SPEC)["spec"])
+        except (ValidationError, KeyError) as error:
+            raise OutputError(
+                f"{directory / SPEC} does not hold a valid spec ({error}): put the recorded one back"
+            ) from error
+        spec = with_counted_epochs(
+            change_spec(edited, [*overrides, *([f"trials={edited.trials + more}"] if more else [])])
+        )
+        found = changes(recorded, spec)
+        if not accept and [change for change in found if not (more and change.field == "trials")]:
+            raise OutputError(refusal(directory, found))
+        tracking_uri, artifacts = default_tracking_uri(directory)
+        depths = check_sweep(spec, tracking_uri, say)
+        if address is None:
+            check_machine(spec)
+        journal = Journal(directory / JOURNAL)
+        session = cls(spec, manifest(spec, day_of(before)), depths, tracking_uri, artifacts, before, changed=found)
+        session._directory, session._journal = directory, journal
+        return session
+
+    @property
+    def directory(self) -> Path:
+        """The sweep's folder; a new one has none before it is opened."""
+        assert self._directory is not None, "open() makes the folder"
+        return self._directory
+
+    @property
+    def journal(self) -> Journal:
+        """Where this driver records everything."""
+        assert self._journal is not None, "open() makes the journal"
+        return self._journal
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier driver came to the end of this very sweep, so that its time is over."""
+        told = [event for event in self.before if event["event"] in SESSION_EVENTS]
+        return bool(told) and told[-1]["event"] == "sweep_ended" and not told[-1]["interrupted"] and not self.changed
+
+    def open(self, *, quietly: bool = False) -> Self:
+        """Make the folder of a new sweep, and record that this driver works on it from now on; once.
+
+        Args:
+            quietly: nothing is left to be done, and what stands in the journal of time spent stays true.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
+        if self.opened:
+            return self
+        if self._directory is None:
+            self._directory = create_output(self.out, self.spec.name)
+            self._journal = Journal(self._directory / JOURNAL)
+        self.opened, self.quiet = True, quietly
+        (self.directory / STOP_REQUEST).unlink(missing_ok=True)
+        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        write_json(self.directory / LOCK, driver)
+        if quietly:
+            return self
+        if self.before:
+            self.journal.append("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
+        else:
+            dumped = self.spec.model_dump(mode="json")
+            self.journal.append("sweep_started", spec=dumped, manifest=self.manifest)
+            write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
+        if self.changed:
+            self._change(self.changed)
+        return self
+
+    @property
+    def known(self) -> list[TrialRecord]:
+        """What earlier drivers recorded of every trial."""
+        return records(self.before)
+
+    @property
+    def since(self) -> float:
+        """When the first driver began, in seconds since the epoch."""
+        return float(self.before[0]["time"]) if self.before else self.began
+
+    @property
+    def seconds_before(self) -> float:
+        """How long earlier drivers worked on this sweep."""
+        return seconds_spent(self.before)
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """MLflow run ids that earlier drivers remembered."""
+        return {event["key"]: event["run_id"] for event in self.before if event["event"] == "mlflow_run"}
+
+    def close(self) -> None:
+        """Let go of the folder; one that was not opened is as it was."""
+        if self.opened:
+            (self.directory / LOCK).unlink(missing_ok=True)
+        if self._journal is not None:
+            self._journal.close()
+
+    def _change(self, found: Sequence[Change]) -> None:
+        """Record the new specification; half-trained trials start over where it changes how they are trained."""
+        dumped = self.spec.model_dump(mode="json")
+        self.journal.append("spec_changed", spec=dumped, changes=[vars(change) for change in found])
+        write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
+        if any(change.field != "trials" for change in found):
+            for record in self.known:
+                if record.status in (Status.RUNNING, Status.STOPPED):
+                    shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)

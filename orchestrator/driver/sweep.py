@@ -1,0 +1,278 @@
+"""The driver: from a specification to trials, journal, front, MLflow and report."""
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.driver.interruption import Interruption
+from orchestrator.driver.mirror import Mirror
+from orchestrator.driver.progress import Progress
+from orchestrator.driver.remarks import remarks
+from orchestrator.driver.search_run import run_search
+from orchestrator.driver.session import Session
+from orchestrator.front.document import build_front
+from orchestrator.record.answers import AnswerFolder
+from orchestrator.record.disk import once_there_is_room
+from orchestrator.record.folder import ANSWERS, INTERRUPTED
+from orchestrator.record.journal import Journal, models_given_up, read_journal, records
+from orchestrator.record.measured import max_running
+from orchestrator.record.timings import store_sweep
+from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.report.files import ReportFiles, write_report
+from orchestrator.slots.cluster import connect, slot_count
+from orchestrator.terminal import Terminal
+from sweeps.cost.cost import planned
+from sweeps.schema.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from orchestrator.search.searcher import FrontSearcher
+    from orchestrator.slots.slot import Slots
+
+BROKER = "broker"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sweep left behind."""
+
+    directory: Path
+    front: dict[str, Any]
+    records: list[TrialRecord]
+    files: ReportFiles
+    tracking_uri: str
+    experiment_id: str | None
+    """MLflow experiment; none when MLflow was never reached."""
+    parent_runs: dict[str, str]
+    """MLflow run that holds the front, by model."""
+    undelivered: int
+    """MLflow events that could not be delivered."""
+    stopped: str | None
+    """Why the sweep ended before all was done; none where all was."""
+    seconds: float
+    """Of this driver; none where nothing was left to be done."""
+    seconds_before: float = 0.0
+    """Of earlier drivers of the same sweep."""
+    address: str | None = None
+    """Ray cluster that was joined; none was a local Ray."""
+    given_up: dict[str, str] = field(default_factory=dict)
+    """Why a model's trials were not run, by model: it could not be prepared."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether a model was given up or no searched trial finished, though nobody and no budget stopped the sweep."""
+        finished = any(record.status is Status.FINISHED for record in self.records if record.kind == "trial")
+        return (not finished or bool(self.given_up)) and not self.stopped
+
+
+def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal) -> Outcome:
+    """Run the sweep to its end, or until Ctrl+C, and write everything DESIGN.md promises.
+
+    Args:
+        spec: a checked specification with absolute paths.
+        out: output folder; none takes ``runs/<name>`` or the next free ``runs/<name>-N``.
+        address: Ray cluster to join; none starts a local Ray.
+        console: where progress is drawn.
+
+    Raises:
+        SpecError, TrainingError, OrchestratorError: refused before anything started, or impossible to go on.
+    """
+    return drive(Session.new(spec, out, address, console.say), address, console)
+
+
+def drive(
+    session: Session, address: str | None, console: Terminal, make_slots: Callable[..., "Slots"] | None = None
+) -> Outcome:
+    """Run what a sweep's session has left to do, then report; the session is closed whatever happens.
+
+    Args:
+        session: a new or reopened sweep.
+        address: Ray cluster to join; none starts a local Ray.
+        console: where progress is drawn.
+        make_slots: what runs the trials, called like :class:`~orchestrator.slots.slot.Slots`, which is the default;
+            benchmarks of the orchestration alone put slots here that train nothing.
+
+    Raises:
+        TrainingError, OrchestratorError: it is impossible to go on; what ended is kept, and the sweep can be resumed.
+    """
+    spec = session.spec
+    mirrors: list[Mirror] = []
+    stopped: str | None
+    try:
+        with (
+            Interruption() as interruption,
+            Progress(console, spec, session.before, lambda: _trouble(mirrors)) as progress,
+        ):
+            try:
+                stopped = _search(session, address, progress, interruption, mirrors, make_slots)
+            except KeyboardInterrupt:
+                if not session.opened:
+                    progress.say("interrupted before anything was started; nothing is left behind")
+                if not mirrors:
+                    raise
+                stopped = INTERRUPTED
+            progress.phase("writing the report")
+        return _reported(session, mirrors[0], stopped, address, console, keep_figures=make_slots is None)
+    except BaseException as error:
+        _told(session, mirrors, error)
+        raise
+    finally:
+        session.close()
+
+
+def _reported(
+    session: Session, mirror: Mirror, stopped: str | None, address: str | None, console: Terminal, *, keep_figures: bool
+) -> Outcome:
+    """What the sweep left behind, once its end is in the journal, in the report and in MLflow.
+
+    Its figures are kept for later plans, unless nothing was trained or left to be trained.
+    """
+    spec, directory, journal = session.spec, session.directory, session.journal
+    if not session.quiet:
+        journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
+    reporting = time.time()
+    events = read_journal(journal.path)
+    found = records(events)
+    front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
+    files = once_there_is_room(
+        lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
+    )
+    undelivered = mirror.finish(front, files, found, stopped is not None)
+    if keep_figures and not session.quiet:
+        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
+    return Outcome(
+        directory=directory,
+        front=front,
+        records=found,
+        files=files,
+        tracking_uri=session.tracking_uri,
+        experiment_id=mirror.experiment_id,
+        parent_runs=mirror.parent_runs,
+        undelivered=undelivered,
+        stopped=stopped,
+        seconds=0.0 if session.quiet else time.time() - session.began,
+        seconds_before=session.seconds_before,
+        address=address,
+        given_up=models_given_up(events),
+    )
+
+
+def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None:
+    """An end that was not meant to be, told like any other, so that nobody waits for a driver that is gone."""
+    if not session.opened:
+        return
+    interrupted = isinstance(error, KeyboardInterrupt)
+    said = next(iter(str(error).strip().splitlines()), "")
+    reason = INTERRUPTED if interrupted else f"failed: {said or type(error).__name__}"
+    if not session.quiet:
+        session.journal.append("sweep_ended", interrupted=True, reason=reason)
+    for mirror in mirrors:
+        mirror.abandon(Status.STOPPED if interrupted else Status.FAILED, reason)
+
+
+def _trouble(mirrors: list[Mirror]) -> str | None:
+    return mirrors[0].trouble() if mirrors else None
+
+
+def _search(
+    session: Session,
+    address: str | None,
+    progress: Progress,
+    interruption: Interruption,
+    mirrors: list[Mirror],
+    make_slots: Callable[..., "Slots"] | None,
+) -> str | None:
+    """Start Ray, open the sweep once nothing can be refused any more, run every trial; why it stopped early, if so.
+
+    Args:
+        session: opened here.
+        address: Ray cluster to join; none starts a local Ray.
+        progress: told what is going on.
+        interruption: what signals do.
+        mirrors: takes the sweep's mirror as soon as there is one.
+        make_slots: see :func:`drive`.
+    """
+    import ray
+
+    from orchestrator.search.searcher import FrontSearcher
+
+    spec = session.spec
+    namespace = f"procon-{uuid.uuid4().hex[:12]}"
+    broker_address = {"broker": BROKER, "namespace": namespace}
+    searcher = FrontSearcher(spec, session.depths, broker_address, session.known, progress.say)
+    if searcher.exhausted:
+        session.open(quietly=session.complete)
+        _mirror(session, progress, mirrors)
+        progress.say("nothing is left to run: the report is written anew, and MLflow gets what it has missed")
+        return None
+    progress.phase("starting Ray" if address is None else f"joining Ray at {address}")
+    try:
+        connect(address, namespace, gpus=spec.resources.gpus_per_worker > 0)
+        interruption.again()
+        count = slot_count(spec.resources, planned(spec))
+        session.open()
+        mirror = _mirror(session, progress, mirrors)
+        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
+    finally:
+        ray.shutdown()
+
+
+def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirror:
+    """The mirror of an opened sweep, to which what earlier drivers recorded has been passed on."""
+    spec, journal = session.spec, session.journal
+    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {session.directory}")
+    for remark in remarks(spec):
+        progress.say(remark)
+    mirror = Mirror(session)
+    mirrors.append(mirror)
+    for event in session.before:  # MLflow may have missed the last of it; what it has it is not given twice
+        mirror.on_event(event)
+    journal.on_full = progress.warn
+    return mirror
+
+
+def _with_slots(
+    session: Session,
+    searcher: "FrontSearcher",
+    progress: Progress,
+    interruption: Interruption,
+    mirror: Mirror,
+    count: int,
+    make_slots: Callable[..., "Slots"] | None,
+) -> str | None:
+    """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
+    import ray
+
+    from orchestrator.slots.broker import Broker
+    from orchestrator.slots.slot import Slots
+
+    spec = session.spec
+    broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
+    address, day = (BROKER, searcher.namespace), session.manifest["date"]
+    slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
+    progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
+    slots.start()
+    _build_embedded(spec, progress, journal=session.journal)
+    progress.phase("waiting for the first slot")
+    stopped = run_search(session, searcher, progress, mirror, broker, count, interruption)
+    slots.close()
+    if slots.errors:
+        progress.say("\n".join(slots.errors.values()))
+    return stopped
+
+
+def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:
+    """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
+    for model in spec.models:
+        if model.embedded:
+            from training.organism.cache import ensure_organism, organism_directory
+
+            def tell(stage: str, done: float, name: str = model.name) -> None:
+                progress.phase(f"building {name}: {stage}", done)
+
+            begin, there = time.time(), organism_directory(model, spec.data).is_dir()
+            ensure_organism(model, spec.data, tell)
+            if not there:
+                journal.append("model_built", model=model.name, seconds=time.time() - begin)

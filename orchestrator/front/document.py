@@ -1,0 +1,192 @@
+"""From the records of trials to ``front.json``: who is on each model's Pareto front, and how sure that is (pure)."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.front.entries import entry
+from orchestrator.front.importance import importance
+from orchestrator.front.membership import Standing, Verdict, members, probabilities, standings
+from orchestrator.front.notes import notes
+from orchestrator.front.pooling import Answers, Pooled, pool
+from orchestrator.front.prediction import prediction
+from orchestrator.front.versus import versus
+from orchestrator.record.trials import Status, TrialRecord
+from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.schema.spec import REFERENCES
+from sweeps.statistics.pareto import hypervolume, non_dominated
+
+if TYPE_CHECKING:
+    from sweeps.schema.spec import SweepSpec
+
+FrontDocument = dict[str, Any]
+"""What ``front.json`` holds: plain JSON values, no NaN."""
+
+BEST_RULE = "the front trial that dominates the largest volume on its own, by the select prompts"
+
+
+def build_front(
+    objectives: Sequence[Objective],
+    feasible_rules: Sequence[FeasibilityRule],
+    records: Iterable[TrialRecord],
+    *,
+    answers: Answers | None = None,
+    spec: "SweepSpec | None" = None,
+) -> FrontDocument:
+    """The Pareto front of every model among its FINISHED feasible trials: chosen on select, shown on report prompts.
+
+    Who is on the front is what :mod:`orchestrator.front.membership` says.
+
+    Args:
+        objectives: what the front trades off.
+        feasible_rules: bounds a trial must keep to be on the front.
+        records: searched trials, replicates and references of all models, in the order in which they shall be listed.
+        answers: rows by trial id, from which replicates are pooled and front trials are paired with the references;
+            none leaves the pairing out and pools by a wider interval.
+        spec: tells what was searched; none leaves out the notes that need it.
+
+    Returns:
+        the document of ``front.json``: ``objectives``, ``feasible``, ``chosen_on`` (``select``, or ``all`` where the
+        prompts were not split), ``notes``, per model ``hypervolume`` (of the members that keep the rules on the report
+        prompts too, by their values there), ``front`` (ids), ``front_on_report`` (ids that the report prompts would
+        have chosen: no result, since values chosen by luck are not repeated), ``reference``, ``trials``,
+        ``prediction``, ``importance`` and, where the front is empty, a ``note``; ``comparison`` where several models
+        ran. Of a trial, ``on_front``, ``feasible`` and ``p_on_front`` are by the select prompts, ``on_report`` is what
+        the others say: ``feasible``, and ``behind``, the ids of the feasible members of the front that beat it there.
+    """
+    by_model: dict[str, list[TrialRecord]] = {}
+    listed = list(records)
+    for record in listed:
+        by_model.setdefault(record.model, []).append(record)
+    if spec is not None:  # which model had the first trial is chance
+        order = [model.name for model in spec.models if model.name in by_model]
+        by_model = {name: by_model[name] for name in dict.fromkeys([*order, *by_model])}
+    document: FrontDocument = {
+        "objectives": [{"metric": o.metric, "goal": o.goal, "worst": o.reference} for o in objectives],
+        "feasible": [str(rule) for rule in feasible_rules],
+        "chosen_on": _chosen_on(listed),
+        "models": {
+            name: _model(objectives, feasible_rules, group, answers or {}, spec) for name, group in by_model.items()
+        },
+    }
+    document["notes"] = notes(document, by_model, spec)
+    if len(by_model) > 1:
+        document["comparison"] = _comparison(objectives, document["models"])
+    return document
+
+
+def _model(
+    objectives: Sequence[Objective],
+    rules: Sequence[FeasibilityRule],
+    records: Sequence[TrialRecord],
+    answers: Answers,
+    spec: "SweepSpec | None",
+) -> dict[str, Any]:
+    everything = pool(records, answers)
+    references = [p for p in everything if p.record.kind == "reference" and p.metrics]
+    references.sort(key=lambda p: REFERENCES.index(p.record.label))
+    standing = {one.record.id: one for one in standings(objectives, rules, records)}
+    trials = [p for p in everything if p.record.id in standing]
+    probability = probabilities(objectives, rules, list(standing.values()))
+    finished = [p for p in trials if standing[p.record.id].feasible is not None]
+    reported = members(objectives, rules, [p.metrics for p in finished])
+    on_report = {p.record.id: one for p, one in zip(finished, reported, strict=True)}
+    front = [p for p in finished if standing[p.record.id].on_front]
+    kept = [p for p in front if on_report[p.record.id].feasible]
+    metrics = [o.metric for o in objectives]
+    compared = versus(front, references, metrics, answers) if answers else {}
+    model: dict[str, Any] = {
+        "hypervolume": _volume(objectives, [p.metrics for p in kept]),
+        "front": [p.record.id for p in front],
+        "front_on_report": [trial for trial, one in on_report.items() if one.on_front],
+        "reference": {p.record.label: entry(p) for p in references},
+        "trials": [
+            {
+                "id": p.record.id,
+                **entry(p),
+                "on_front": standing[p.record.id].on_front,
+                "p_on_front": probability.get(p.record.id),
+                "feasible": standing[p.record.id].feasible,
+                "on_report": _on_report(objectives, p, kept, on_report.get(p.record.id)),
+                **({"versus": compared[p.record.id]} if p.record.id in compared else {}),
+            }
+            for p in trials
+        ],
+        "prediction": prediction(objectives, [p.record for p in trials]),
+        "importance": importance(objectives, [p.record for p in trials], spec.ranges if spec else None),
+    }
+    if not model["front"]:
+        model["note"] = _why_empty(rules, [p.record for p in trials], [standing[p.record.id] for p in finished])
+    return model
+
+
+def _on_report(
+    objectives: Sequence[Objective], trial: Pooled, kept: Sequence[Pooled], verdict: Verdict | None
+) -> dict[str, Any] | None:
+    """What the report prompts say of a trial that has finished: its rules, and which members, of ``kept``, beat it."""
+    if verdict is None:
+        return None
+    ahead = [member.record.id for member in kept if _dominates(objectives, member.metrics, trial.metrics)]
+    return {"feasible": verdict.feasible, "behind": ahead}
+
+
+def _dominates(objectives: Sequence[Objective], one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    rows = [[metrics[o.metric] for o in objectives] for metrics in (one, other)]
+    return not non_dominated(rows, [o.goal for o in objectives])[1]
+
+
+def _why_empty(rules: Sequence[FeasibilityRule], trials: Sequence[TrialRecord], finished: Sequence[Standing]) -> str:
+    """Why no trial is on the front, and what comes nearest."""
+    if not finished:
+        tally = ", ".join(f"{count} {status}" for status, count in _statuses(trials)) or "none was started"
+        return f"No trial has finished with every objective measured, so there is no front yet ({tally})."
+    hardest = max(rules, key=lambda rule: sum(not rule.holds(t.metrics) for t in finished))
+    nearest = min(finished, key=lambda t: hardest.violation(t.metrics))
+    value = nearest.metrics.get(hardest.metric, math.nan)
+    reached = f"comes nearest with {value:.3g}" if math.isfinite(value) else "did not measure it either"
+    rules_text = " and ".join(str(rule) for rule in rules)
+    return (
+        f"None of the {len(finished)} finished trials keeps {rules_text}, so the front is empty: trial "
+        f"{nearest.record.id} {reached} for {hardest.metric}; loosen the rule under feasible, or widen the search."
+    )
+
+
+def _statuses(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:
+    counted = [(status.value, sum(t.status == status for t in trials)) for status in Status]
+    return [(status, count) for status, count in counted if count]
+
+
+def _comparison(objectives: Sequence[Objective], models: Mapping[str, Any]) -> dict[str, Any]:
+    """The models side by side; raw hypervolumes share one reference point, so they may be compared."""
+    return {
+        "best_rule": BEST_RULE,
+        "models": {name: _summary(objectives, model) for name, model in models.items()},
+    }
+
+
+def _summary(objectives: Sequence[Objective], model: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = [o.metric for o in objectives]
+    front = [trial for trial in model["trials"] if trial["on_front"]]
+    # Chosen as the front itself is: the best of the values that are shown would be the luckiest.
+    best = max(front, key=lambda trial: _volume(objectives, [trial["select"]["metrics"]]), default=None)
+    kept = ("id", "params", "metrics", "intervals")
+    return {
+        "hypervolume": model["hypervolume"],
+        "front_size": len(front),
+        **{
+            label: {metric: reference["metrics"].get(metric) for metric in metrics}
+            for label, reference in model["reference"].items()
+        },
+        "best": {key: best[key] for key in kept} if best else None,
+    }
+
+
+def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, float]]) -> float:
+    values = [[metrics[o.metric] for o in objectives] for metrics in measured]
+    return float(hypervolume(values, [o.goal for o in objectives], [o.reference for o in objectives]))
+
+
+def _chosen_on(records: Iterable[TrialRecord]) -> str:
+    """``select``, or ``all`` where the prompts were not split, so that the values shown are those chosen by."""
+    split = any(record.select_metrics not in ({}, record.metrics) for record in records)
+    return "select" if split else "all"

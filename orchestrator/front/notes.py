@@ -1,0 +1,188 @@
+"""The doctor for sweeps: what went wrong or deserves a second look, in short sentences (pure)."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.front.answer_notes import first_sentences, unanswered
+from orchestrator.front.entries import unconfirmed
+from orchestrator.front.examined import Examined
+from orchestrator.front.idle import idle_share
+from orchestrator.front.search_notes import boundary, importance, pruning
+from orchestrator.record.trials import Status, TrialRecord
+
+if TYPE_CHECKING:
+    from sweeps.schema.spec import SweepSpec
+
+FEW_PROMPTS = 30
+LOW_KAPPA = 0.6
+MANY_UNKNOWN = 0.01
+LOW_COHERENCE = 0.9
+IDLE = 0.25
+
+
+Check = Callable[[Examined], Iterator[str]]
+
+
+def notes(
+    front: Mapping[str, Any], records: Mapping[str, Sequence[TrialRecord]], spec: "SweepSpec | None"
+) -> list[dict[str, Any]]:
+    """What deserves a second look after a sweep.
+
+    Args:
+        front: the document of ``front.json``.
+        records: all records by model.
+        spec: what was asked for; none leaves out the checks that need it.
+
+    Returns:
+        ``check`` (its name), ``model`` (null: the whole sweep) and ``sentence``; what matters most comes first.
+    """
+    examined = [Examined(model, front, group, spec) for model, group in records.items()]
+    found = [
+        {"check": name, "model": one.model, "sentence": sentence}
+        for name, check in CHECKS.items()
+        for one in examined
+        for sentence in check(one)
+    ]
+    everything = [record for group in records.values() for record in group]
+    return found + [{"check": "idle slots", "model": None, "sentence": text} for text in _idle(everything)]
+
+
+def _nothing_feasible(sweep: Examined) -> Iterator[str]:
+    if sweep.finished and not any(trial["feasible"] for trial in sweep.trials):
+        yield (
+            f"nothing is feasible: none of {len(sweep.finished)} finished trials keeps "
+            f"{' and '.join(sweep.front['feasible'])}, so the search had no front to improve"
+        )
+
+
+def _failed(sweep: Examined) -> Iterator[str]:
+    reasons = Counter(
+        (record.error or "unknown").strip().splitlines()[-1]
+        for record in sweep.records
+        if record.status is Status.FAILED
+    )
+    if reasons:
+        (reason, count), total = reasons.most_common(1)[0], sum(reasons.values())
+        share = f"{count} of them" if count < total else "all" if total > 1 else "the reason"
+        yield f"{total} trial{'s' if total > 1 else ''} failed; {share}: {reason}"
+
+
+def _constant_objective(sweep: Examined) -> Iterator[str]:
+    for metric in sweep.objectives:
+        values = {trial["select"]["metrics"][metric] for trial in sweep.finished}  # what the search saw
+        if len(sweep.finished) >= 3 and len(values) == 1:
+            yield (
+                f"objective {metric} is constant: all {len(sweep.finished)} finished trials have {values.pop():.3g}: "
+                "nothing could be searched for it; give it harder prompts or take another objective"
+            )
+
+
+def _few_prompts(sweep: Examined) -> Iterator[str]:
+    bounded = [rule.split()[0] for rule in sweep.front["feasible"]]
+    for metric in dict.fromkeys([*sweep.objectives, *bounded]):
+        counted = [(t, half["counts"]) for t in sweep.finished for half in (t, t["select"])]
+        totals = [counts[metric][1] / max(1, t["replicates"]) for t, counts in counted if metric in counts]
+        if totals and min(totals) < FEW_PROMPTS:
+            half = " a half" if sweep.front["chosen_on"] == "select" else ""
+            yield (
+                f"{metric} rests on {min(totals):.0f} prompts{half}: below {FEW_PROMPTS} its intervals are too wide "
+                "to rank trials; raise the number under evaluation"
+            )
+
+
+def _unsure_front(sweep: Examined) -> Iterator[str]:
+    sure = [trial["p_on_front"] for trial in sweep.members if trial["p_on_front"] is not None]
+    unsure = sum(p < 0.5 for p in sure)
+    if len(sure) >= 3 and unsure > len(sure) / 2:
+        yield (
+            f"{unsure} of {len(sure)} trials on the front are there with a probability below one half: more prompts or "
+            "replicates (seeds.replicates_on_front) would settle who belongs"
+        )
+
+
+def _unknown_doubt(sweep: Examined) -> Iterator[str]:
+    if sweep.members and all(trial["p_on_front"] is None for trial in sweep.members):
+        known = {name for trial in sweep.members for name in (*trial["counts"], *trial["errors"])}
+        unknown = [metric for metric in sweep.objectives if metric not in known]
+        if unknown:
+            yield (
+                f"how sure the front is cannot be told: one seed gives {' and '.join(unknown)} no error; "
+                "seeds.replicates_on_front repeats what looks best"
+            )
+
+
+def _select_and_report(sweep: Examined) -> Iterator[str]:
+    doubtful = [trial for trial in sweep.members if unconfirmed(trial)]
+    if len(sweep.members) >= 2 and len(doubtful) > len(sweep.members) / 2:
+        yield (
+            f"select and report disagree: on the report prompts {len(doubtful)} of the {len(sweep.members)} trials on "
+            "the front break a rule or are beaten by another member; more prompts would steady both"
+        )
+
+
+def _judges(sweep: Examined) -> Iterator[str]:
+    names = dict.fromkeys(name for entry in sweep.shown for name in entry["metrics"])
+    for name in names:
+        values = [v for entry in sweep.shown if (v := entry["metrics"].get(name)) is not None]
+        if name.startswith("judges/kappa/") and values and fmean(values) < LOW_KAPPA:
+            first, second = name.removeprefix("judges/kappa/").split("/", 1)
+            yield (
+                f"the judges {first} and {second} disagree (mean kappa {fmean(values):z.2f}): "
+                f"{_read_answers(sweep)} before trusting either"
+            )
+        if name.startswith("safety/unknown/") and values and max(values) > MANY_UNKNOWN:
+            yield (
+                f"the judge {name.removeprefix('safety/unknown/')} left up to {max(values):.0%} of the answers of a "
+                "trial without a verdict: its rates rest on the others"
+            )
+
+
+def _read_answers(sweep: Examined) -> str:
+    """How to read answers on which judges differ, which takes more where their texts were not kept."""
+    models = {model.name: model for model in sweep.spec.models} if sweep.spec is not None else {}
+    model = models.get(sweep.model)
+    if model is None or sweep.spec is None or sweep.spec.evaluation.keeps_text(embedded=model.embedded):
+        return "read answers on which they differ (procon answers)"
+    return (
+        "read answers on which they differ, whose texts were not kept (evaluation.keep_answers: true keeps them; "
+        "procon reproduce --answers gives those of one trial)"
+    )
+
+
+def _coherence(sweep: Examined) -> Iterator[str]:
+    low = [t for t in sweep.members if (t["metrics"].get("utility/coherence") or 1.0) < LOW_COHERENCE]
+    if low:
+        worst = min(low, key=lambda trial: trial["metrics"]["utility/coherence"])
+        yield (
+            f"{len(low)} of {len(sweep.members)} trials on the front give degenerate answers (trial {worst['id']}: "
+            f"only {worst['metrics']['utility/coherence']:.0%} coherent): such a model is not safe, it is broken"
+        )
+
+
+def _idle(records: Sequence[TrialRecord]) -> Iterator[str]:
+    share = idle_share(records)
+    if share is not None and share.idle > IDLE:
+        yield (
+            f"{share.slots} slots stood idle {share.idle:.0%} of the time: trials of unequal length or a slow start; "
+            "fewer slots (resources.max_concurrent) would have done"
+        )
+
+
+CHECKS: Mapping[str, Check] = {
+    "nothing feasible": _nothing_feasible,
+    "failed trials": _failed,
+    "constant objective": _constant_objective,
+    "few prompts": _few_prompts,
+    "unsure front": _unsure_front,
+    "unknown doubt": _unknown_doubt,
+    "select and report": _select_and_report,
+    "judges": _judges,
+    "coherence": _coherence,
+    "answers": unanswered,
+    "first sentences": first_sentences,
+    "search boundary": boundary,
+    "importance": importance,
+    "pruning": pruning,
+}

@@ -1,0 +1,89 @@
+"""The output folder of a sweep."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import OutputError
+from orchestrator.record.atomic import write_text
+
+JOURNAL = "journal.jsonl"
+SPEC = "sweep.json"
+CHECKPOINTS = "checkpoints"
+"""One folder a trial; on several machines the output folder must be one that all of them share."""
+ANSWERS = "answers"
+LOCK = "driver.lock"
+"""Who drives the sweep now: process id and host, for people and ``procon status``; the journal's own lock decides."""
+INTERRUPTED = "interrupted"
+"""Why a sweep stopped that a person ended with Ctrl+C."""
+RAY_IS_GONE = "Ray is gone"
+"""Why a sweep stopped whose Ray was killed, say by a signal that was meant for the sweep."""
+STOP_REQUEST = "stop.request"
+"""Its presence asks the driver to stop, from any machine that shares the folder."""
+
+
+def create_output(requested: str | Path | None, name: str, base: Path = Path("runs")) -> Path:
+    """A fresh, empty output folder.
+
+    Args:
+        requested: the folder asked for; none takes ``runs/<name>``, or ``runs/<name>-2`` and so on when taken.
+        name: the sweep's name.
+        base: parent of default folders.
+
+    Raises:
+        OutputError: the requested folder holds something already, or cannot be created.
+    """
+    if requested is not None:
+        folder = check_output(requested)
+        _make(folder)
+        return folder
+    number = 1
+    while True:
+        folder = (base / (name if number == 1 else f"{name}-{number}")).absolute()
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be created: {error.strerror}; choose another with --out") from error
+
+
+def check_output(requested: str | Path) -> Path:
+    """The folder that ``requested`` names, absolute; it is not made yet.
+
+    Raises:
+        OutputError: it holds something already.
+    """
+    folder = Path(requested).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        held = "; procon resume goes on with the sweep in it" if (folder / JOURNAL).is_file() else ""
+        raise OutputError(
+            f"--out ({requested}) exists and is not empty: name a folder that is new or empty, or drop --out, and a "
+            f"new one is made below runs/{held}"
+        )
+    return folder
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"--out ({folder}) cannot be created: {error.strerror}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` so that a reader sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``.
+
+    Raises:
+        OutputError: it is missing or damaged.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be read ({error}): give a folder that procon run made") from error

@@ -1,0 +1,54 @@
+"""Whether somebody drives a sweep, told from its folder alone."""
+
+import fcntl
+import json
+import os
+import socket
+from pathlib import Path
+
+from orchestrator.errors import OutputError
+from orchestrator.record.folder import JOURNAL, LOCK
+
+
+def is_driven(directory: Path) -> bool:
+    """Whether a driver holds the sweep in ``directory`` now.
+
+    Raises:
+        OutputError: there is no sweep.
+    """
+    journal = directory / JOURNAL
+    if not journal.is_file():
+        raise OutputError(f"{directory} holds no sweep: {JOURNAL} is missing; give the folder that procon run named")
+    with journal.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+def driver_lives(directory: Path) -> bool:
+    """Whether a driver holds the sweep: by its lock file where that names this host, then by the journal's own lock.
+
+    A process of this host that is gone is told without touching the journal's lock, which a new driver may be taking.
+    """
+    try:
+        driver = json.loads((directory / LOCK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    if driver.get("host") == socket.gethostname() and not _exists(int(driver["pid"])):
+        return False
+    try:
+        return is_driven(directory)
+    except OSError:  # the folder is read-only here, so its lock cannot be asked
+        return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to somebody else
+        return True
+    return True

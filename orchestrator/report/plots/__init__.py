@@ -1,0 +1,1 @@
+"""Pictures of the front and of drift: data first, then drawing."""

@@ -1,0 +1,159 @@
+"""Heat maps of the refusal direction: what each layer's causes, and how it drifts in training."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report.plots.style import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from training.direction.causal import CausalReport, Refusal
+
+DPI = 130
+ANNOTATED = 40
+"""A map of more columns than this carries no numbers: colour and axis say it."""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Numbers of rows by columns, and what they mean."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    """One tuple per row; NaN where there is none."""
+    low: float
+    """Value of the lowest colour."""
+    high: float
+    """Value of the highest colour."""
+    colors: str
+    """Name of matplotlib's colour map."""
+    form: str
+    """How a number is written in its cell."""
+
+
+def farthest(found: "Sequence[Refusal]", untouched: "Refusal") -> float:
+    """The share of ``found`` that is farthest from that of the untouched model."""
+    return max((one.share for one in found), key=lambda share: abs(share - untouched.share))
+
+
+def refusal_map(report: "CausalReport") -> HeatMap:
+    """Shares of held-out prompts that are refused, by intervention and layer."""
+    rows = report.layers
+    random_ablated = farthest(report.random_ablated, report.harmful)
+    return HeatMap(
+        "Share of held-out prompts that are refused",
+        (
+            f"harmful (untouched {report.harmful.share:.0%}): direction ablated",
+            "harmful: clamped to harmless mean",
+            "harmful: random direction ablated",
+            f"harmless (untouched {report.harmless.share:.0%}): direction added",
+            "harmless: random direction added",
+        ),
+        tuple(str(row.layer) for row in rows),
+        (
+            tuple(row.ablated.share for row in rows),
+            tuple(row.clamped.share for row in rows),
+            tuple(random_ablated for _ in rows),
+            tuple(row.added.share for row in rows),
+            tuple(farthest(row.random_added, report.harmless) for row in rows),
+        ),
+        0.0,
+        1.0,
+        "RdBu_r",
+        "{:.0%}",
+    )
+
+
+def kl_map(report: "CausalReport") -> HeatMap:
+    """What ablation does to harmless prompts, by layer."""
+    return HeatMap(
+        f"KL on harmless prompts under ablation (nats; passes below {report.limits.kl_below:g})",
+        ("harmless: direction ablated",),
+        tuple(str(row.layer) for row in report.layers),
+        (tuple(row.kl for row in report.layers),),
+        0.0,
+        2 * report.limits.kl_below,
+        "RdBu_r",
+        "{:.2f}",
+    )
+
+
+def write_direction_png(report: "CausalReport", model: str, path: Path) -> None:
+    """Draw the causal report of ``model`` into the file ``path``, the recommended band framed."""
+    maps = refusal_map(report), kl_map(report)
+    verdict = f"{model}: {report.sentence}"
+    _write(path, verdict, maps, [str(layer) for layer in report.band], "decoder layer (0 = first)")
+
+
+def write_drift_png(maps: Sequence[HeatMap], title: str, path: Path) -> None:
+    """Draw how the direction drifts in several trials into the file ``path``."""
+    _write(path, title, maps, [], "optimizer step")
+
+
+def _write(path: Path, title: str, maps: Sequence[HeatMap], framed: Sequence[str], x_label: str) -> None:
+    import textwrap
+
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width = min(24.0, 7.5 + 0.55 * len(maps[0].columns))
+    heights = [len(each.rows) for each in maps]
+    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
+        figure = Figure(figsize=(width, 2.2 + 0.42 * sum(heights) + 0.5 * len(maps)), dpi=DPI)
+        figure.set_layout_engine("constrained", h_pad=0.08)
+        FigureCanvasAgg(figure)
+        figure.suptitle(
+            "\n".join(textwrap.wrap(title, int(9 * width))), fontsize=11, fontweight="bold", x=0.01, ha="left"
+        )
+        for axes, each in zip(
+            figure.subplots(len(maps), 1, squeeze=False, height_ratios=heights)[:, 0], maps, strict=True
+        ):
+            _draw(figure, axes, each)
+            if framed:
+                _frame(axes, each, framed)
+        axes.set_xlabel(x_label + (" - framed: recommended" if framed else ""))
+        figure.savefig(path, dpi=DPI, facecolor="white", format="png")
+
+
+def _draw(figure: "Figure", axes: "Axes", drawn: HeatMap) -> None:
+    image = axes.imshow(drawn.values, vmin=drawn.low, vmax=drawn.high, cmap=drawn.colors, aspect="auto")
+    step = max(1, len(drawn.columns) // ANNOTATED)
+    axes.set_xticks(range(0, len(drawn.columns), step), drawn.columns[::step])
+    axes.set_yticks(range(len(drawn.rows)), drawn.rows)
+    axes.set_title(drawn.title, loc="left", fontsize=10, color=INK)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if len(drawn.columns) <= ANNOTATED:
+        _annotate(axes, drawn, image)
+    bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=6 * len(drawn.rows))
+    bar.outline.set_visible(False)
+
+
+def _annotate(axes: "Axes", drawn: HeatMap, image: Any) -> None:
+    for row, values in enumerate(drawn.values):
+        for column, value in enumerate(values):
+            if math.isnan(value):
+                axes.text(column, row, "lost", ha="center", va="center", fontsize=9, color=INK)
+                continue
+            red, green, blue, _ = image.cmap(image.norm(value))
+            dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
+            color = "white" if dark else INK
+            axes.text(column, row, drawn.form.format(value), ha="center", va="center", fontsize=9, color=color)
+
+
+def _frame(axes: "Axes", drawn: HeatMap, columns: Sequence[str]) -> None:
+    from matplotlib.patches import Rectangle
+
+    left = drawn.columns.index(columns[0]) - 0.5
+    box = Rectangle(
+        (left, -0.5), len(columns), len(drawn.rows), fill=False, edgecolor=INK, linewidth=2.5, clip_on=False
+    )
+    axes.add_patch(box)

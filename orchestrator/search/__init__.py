@@ -1,0 +1,1 @@
+"""What is tried next: Optuna's ask and tell as a Ray Tune searcher, warm starts, repetitions, pruning."""

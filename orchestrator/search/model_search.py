@@ -1,0 +1,197 @@
+"""The search over one model's trials: what to propose next."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from orchestrator.record.trials import TrialRecord
+from orchestrator.search.optuna_study import TrialStudy
+from orchestrator.search.proposal import Kind, Proposal
+from orchestrator.search.repetitions import Repetition, next_repetition
+from orchestrator.search.samplers import given_points
+from orchestrator.search.warm_start import WarmStart
+from orchestrator.slots.broker import Job
+from sweeps.goals.course import course_steps
+from sweeps.goals.pruning import rung_steps
+from sweeps.schema.spec import REFERENCES, SweepSpec
+from training.config import ModelConfig, TrialConfig
+
+
+class ModelSearch:
+    """Proposes one model's references, searched trials and replicates, in this order, unfinished ones first of all.
+
+    Args:
+        spec: the sweep.
+        model: one of its models.
+        depth: its decoder layers.
+        known: what a journal tells of the model's trials: those that ended are not run again but learnt from, those
+            that were cut off are proposed again under their ids.
+        earlier: what other sweeps teach.
+        say: hears a sentence when something deserves one.
+    """
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        model: ModelConfig,
+        depth: int,
+        known: Sequence[TrialRecord],
+        earlier: WarmStart,
+        say: Callable[[str], None],
+    ) -> None:
+        self.model = model
+        self.space = spec.space(depth)
+        self.trials = TrialStudy(spec, self.space, spec.models.index(model), len(known))
+        self.running: dict[str, Proposal] = {}
+        """What was proposed and has not ended, by id."""
+        self.ended: dict[str, TrialRecord] = {record.id: record for record in known if record.kept}
+        """Everything that ended, by id."""
+        self._spec = spec
+        self._say = say
+        self._unfinished = deque(record for record in known if not record.kept)
+        there = {record.label for record in known if record.kind == "reference"}
+        self._references = deque(label for label in REFERENCES if label not in there)
+        searched = [record for record in known if record.kind == "trial"]
+        self._count = len(searched)
+        self._next_number = 1 + max((_number(record.id) for record in searched), default=-1)
+        self._points = self._remaining_points(searched)
+        self._settings = deque(() if searched else earlier.settings)
+        self._given_up = False
+        self._wanted: tuple[tuple[int, frozenset[str]], Repetition | None] | None = None
+        for record in earlier.told:
+            self.trials.add(record, ours=False)
+        self._learn([record for record in searched if record.kept])
+
+    @property
+    def searched(self) -> int:
+        """Searched trials that the search will have in the end."""
+        return self._count + self._to_search()
+
+    @property
+    def begins(self) -> bool:
+        """Whether the next proposal is the first searched trial."""
+        return not (self._count or self._unfinished or self._references)
+
+    def readiness(self) -> Literal["now", "later", "never"]:
+        """Whether there is something to propose, perhaps later, when running trials have ended, or never again."""
+        if self._given_up:
+            return "never"
+        if self._unfinished or self._references or self._to_search():
+            return "now"
+        if not self._spec.seeds.replicates_on_front:
+            return "never"
+        if self._repetition() is not None:
+            return "now"
+        return "later" if self.running else "never"
+
+    def give_up(self) -> None:
+        """Propose nothing more: the model cannot be prepared, so every trial of it would fail alike."""
+        self._given_up = True
+
+    def try_first(self, settings: Iterable[dict[str, Any]]) -> None:
+        """Propose ``settings`` of other models' trials before the sampler's own proposals."""
+        self._settings.extend(settings)
+
+    def propose(self) -> Proposal:
+        """The next proposal; only to be asked for when :meth:`readiness` says ``now``."""
+        proposal = self._next()
+        self.running[proposal.job.id] = proposal
+        return proposal
+
+    def end(self, record: TrialRecord) -> None:
+        """Learn how a proposed trial ended."""
+        del self.running[record.id]
+        self.ended[record.id] = record
+        self.trials.tell(record)
+
+    def _next(self) -> Proposal:
+        if self._unfinished:
+            return self._again(self._unfinished.popleft())
+        if self._references:
+            return self._reference(self._references.popleft())
+        if self._to_search():
+            return self._search()
+        wanted = self._repetition()
+        assert wanted is not None, "nothing to propose: ask readiness() first"
+        return self._proposal(
+            wanted.id, "replicate", wanted.id, wanted.trial.params, wanted.settings, replicate_of=wanted.trial.id
+        )
+
+    def _to_search(self) -> int:
+        left = max(0, self._spec.trials - self._count)
+        return left if self._points is None else min(left, len(self._points))
+
+    def _again(self, record: TrialRecord) -> Proposal:
+        """What was cut off, under its id, with the very settings it had."""
+        drawn = self.trials.drawn(record) if record.kind == "trial" else None
+        if drawn is not None:
+            trial, _ = self.trials.ask(self.space.decode(drawn))
+            self.trials.expect(record.id, trial)
+        return self._proposal(record.id, record.kind, record.label, record.params, record.trial, record.replicate_of)
+
+    def _reference(self, label: str) -> Proposal:
+        config = self._spec.reference_config(label)
+        dumped = config.model_dump() if config is not None else None
+        return self._proposal(f"{self.model.name}-{label}", "reference", label, {}, dumped)
+
+    def _search(self) -> Proposal:
+        first = self._settings if self._points is None else self._points
+        trial, params = self.trials.ask(first.popleft() if first else None)
+        job_id = f"{self.model.name}-{self._next_number:0{len(str(self._spec.trials - 1))}d}"
+        self.trials.expect(job_id, trial)
+        self._next_number += 1
+        self._count += 1
+        if self._points is not None and not self._points and self._count < self._spec.trials:
+            self._say(f"the grid of {self.model.name} is exhausted after {self._count} of {self._spec.trials} trials")
+        return self._proposal(job_id, "trial", job_id, params, self._spec.trial_config(params).model_dump())
+
+    def _proposal(
+        self,
+        job_id: str,
+        kind: Kind,
+        label: str,
+        params: Mapping[str, Any],
+        trial: dict[str, Any] | None,
+        replicate_of: str | None = None,
+    ) -> Proposal:
+        job = Job(job_id, self.model.model_dump(), trial, self._rungs(kind, trial), judged=kind == "trial")
+        return Proposal(self.model.name, kind, label, dict(params), job, replicate_of)
+
+    def _rungs(self, kind: Kind, trial: Mapping[str, Any] | None) -> tuple[int, ...]:
+        """Where a searched trial is judged on its way, and where a reference is measured without being judged."""
+        pruning = self._spec.pruning
+        if trial is None or kind == "replicate" or (kind == "trial" and pruning is None):
+            return ()
+        steps = TrialConfig.model_validate(trial).total_steps
+        return rung_steps(pruning, steps) if kind == "trial" and pruning else course_steps(steps, pruning)
+
+    def _repetition(self) -> Repetition | None:
+        """Worked out anew only when something has started or ended: it takes many draws."""
+        now = len(self.ended), frozenset(self.running)
+        if self._wanted is None or self._wanted[0] != now:
+            self._wanted = now, next_repetition(self._spec, self.ended, self.running.values())
+        return self._wanted[1]
+
+    def _learn(self, trials: Sequence[TrialRecord]) -> None:
+        outside = [record for record in trials if not self.trials.add(record)]
+        if outside:
+            self._say(
+                f"{len(outside)} of the {len(trials)} trials of {self.model.name} so far lie outside the present "
+                "ranges: they are kept, but nothing is learnt from them"
+            )
+
+    def _remaining_points(self, trials: Sequence[TrialRecord]) -> deque[dict[str, Any]] | None:
+        """What is left of the points that a grid or a sequence fixes beforehand."""
+        points = given_points(self._spec.searcher, self.space, self._spec.trials)
+        if points is None:
+            return None
+        if self._spec.searcher.sampler == "qmc":
+            return deque(points[len(trials) :])
+        known = [self.trials.drawn(record) for record in trials]
+        return deque(point for point in points if self.space.encode(point) not in known)
+
+
+def _number(trial_id: str) -> int:
+    """The number at the end of a trial's id."""
+    tail = trial_id.rpartition("-")[2]
+    return int(tail) if tail.isdigit() else -1

@@ -1,0 +1,27 @@
+"""One trial to run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.slots.broker import Job
+
+Kind = Literal["trial", "reference", "replicate"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the journal records of a trial, and the job a slot gets."""
+
+    model: str
+    kind: Kind
+    label: str
+    params: Mapping[str, Any]
+    job: Job
+    replicate_of: str | None = None
+    """The trial whose settings a replicate repeats."""
+
+    @property
+    def seed(self) -> int | None:
+        """Training seed; none for the untouched base model."""
+        return self.job.trial["seed"] if self.job.trial else None

@@ -1,0 +1,86 @@
+"""The decisions of :mod:`sweeps.goals.pruning` as a Ray Tune scheduler."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler
+
+from orchestrator.record.trials import TrialRecord
+from orchestrator.search.proposal import Proposal
+from orchestrator.search.searcher import FrontSearcher
+from orchestrator.search.trial_actors import keep_actors
+from orchestrator.slots.broker import Update
+from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
+from sweeps.goals.rung_metrics import rung_goals
+from sweeps.schema.spec import SweepSpec
+from training.config import TrialConfig
+
+
+class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Judges searched trials at their rungs against all trials of their model that were there before.
+
+    A rung is a share of a trial's own steps, which need not be as many as another's.
+
+    A trial waits at its rung for the verdict, which goes to its slot through the broker: it then ends by itself, with
+    its own report, so that Tune keeps the actor. References are measured at theirs and go on; replicates have none.
+
+    Args:
+        spec: the sweep.
+        searcher: knows what each Tune trial is.
+        broker: handle of the broker actor.
+        known: trials of earlier drivers.
+        slots: trials that run at once, whose Tune actors are kept.
+    """
+
+    def __init__(
+        self, spec: SweepSpec, searcher: FrontSearcher, broker: Any, known: Sequence[TrialRecord], slots: int
+    ) -> None:
+        super().__init__()
+        self._actors_to_keep = slots
+        self._pruning = spec.pruning
+        self._searcher = searcher
+        self._broker = broker
+        self._goals = rung_goals(spec.objectives, spec.pruning.metrics) if spec.pruning else []
+        self._seen: dict[tuple[str, float], dict[str, RungResult]] = {}
+        """Results by model and share of the steps, then by trial."""
+        for record in known if self._pruning else ():
+            for rung in record.rungs if record.kind == "trial" else ():
+                found = rung_result(record.id, self._goals, rung.metrics, rung.counts, rung.errors)
+                self._keep(record.model, self._rung(record.trial, rung.step), found)
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        """Tune shows its controller to schedulers alone."""
+        if self._actors_to_keep:
+            keep_actors(controller, trial, self._actors_to_keep)
+            self._actors_to_keep = 0
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Send the verdicts on the rungs among the updates; Tune itself always goes on."""
+        proposal = self._searcher.proposals[trial.trial_id]
+        for update in result["updates"]:
+            if update.kind == "rung" and proposal.job.judged and self._pruning is not None:
+                self._judge(proposal, update, self._pruning)
+        return str(FIFOScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
+        return {}
+
+    def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
+        found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
+        rung = self._rung(proposal.job.trial, update.step)
+        others = list(self._seen.get((proposal.model, rung), {}).values()) if rung is not None else []
+        decision = decide(found, others, [goal for _, goal in self._goals], pruning)
+        self._keep(proposal.model, rung, found)
+        reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
+        self._broker.verdict.remote(proposal.job.id, update.step, reason)
+
+    def _rung(self, trial: dict[str, Any] | None, step: int) -> float | None:
+        """The rung that a trial is at after ``step``; none where the rungs have changed since it was there."""
+        if trial is None or self._pruning is None:
+            return None
+        return rung_at(self._pruning, TrialConfig.model_validate(trial).total_steps, step)
+
+    def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
+        if rung is not None:
+            self._seen.setdefault((model, rung), {})[found.id] = found

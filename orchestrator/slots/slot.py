@@ -1,0 +1,113 @@
+"""Warm slots: long-lived Ray Train runs, each executing trials one after another."""
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.slots.worker import slot_loop
+from sweeps.schema.spec import ResourcesConfig, SweepSpec
+
+RESTARTS = 100
+"""How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""
+JOIN_SECONDS = 30.0
+
+
+@dataclass
+class Slots:
+    """The warm slots of a sweep, each run by a thread of the driver.
+
+    Args:
+        broker: handle of the broker actor.
+        broker_name: its name.
+        namespace: the Ray namespace it lives in.
+        spec: the sweep.
+        directory: the sweep's output folder.
+        count: how many slots run at once.
+        day: that the prompts are of, as ``YYYY-MM-DD``: every worker of every host is told the same.
+    """
+
+    broker: Any
+    broker_name: str
+    namespace: str
+    spec: SweepSpec
+    directory: Path
+    count: int
+    day: str
+    errors: dict[int, str] = field(default_factory=dict)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start every slot; returns at once, while Ray brings the workers up."""
+        # Ray Train and Ray Tune import each other in circles: two threads that import them at once find half a module.
+        import ray.train.torch
+        import ray.tune  # noqa: F401
+
+        for slot in range(self.count):
+            thread = threading.Thread(target=self._run, args=(slot,), name=f"slot-{slot}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Let the slots end once idle, and wait for them."""
+        import ray
+
+        try:
+            ray.get(self.broker.close.remote(), timeout=JOIN_SECONDS)
+        except Exception:  # Ray is gone, and the slots with it
+            return
+        for thread in self._threads:
+            thread.join(JOIN_SECONDS)
+
+    def _run(self, slot: int) -> None:
+        import ray
+
+        try:
+            self._trainer(slot).fit()
+            reason = f"slot {slot} ended early"
+        except Exception as error:
+            cause = error.__cause__ or error
+            reason = f"slot {slot} failed: {type(cause).__name__}: {cause}"
+            self.errors[slot] = reason
+        with contextlib.suppress(Exception):  # Ray may have ended first, and the broker with it
+            if ray.is_initialized():
+                self.broker.slot_lost.remote(slot, reason)
+
+    def _trainer(self, slot: int) -> Any:
+        import ray.train
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        resources = self.spec.resources
+        setup = {
+            "slot": slot,
+            "broker": self.broker_name,
+            "namespace": self.namespace,
+            "directory": str(self.directory),
+            "data": self.spec.data.model_dump(),
+            "direction": self.spec.direction.model_dump(),
+            "evaluation": self.spec.evaluation.model_dump(),
+            "precision": self.spec.trial.precision,
+            "day": self.day,
+        }
+        return TorchTrainer(
+            slot_loop,
+            train_loop_config=setup,
+            torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=resources.workers,
+                use_gpu=resources.gpus_per_worker > 0,
+                resources_per_worker=worker_resources(resources),
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"slot-{slot}",
+                storage_path=str(self.directory / "ray"),
+                failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
+            ),
+        )
+
+
+def worker_resources(resources: ResourcesConfig) -> dict[str, float]:
+    """What Ray reserves for one worker."""
+    needed = {"CPU": resources.cpus_per_worker}
+    return needed | ({"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {})

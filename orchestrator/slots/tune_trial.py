@@ -1,0 +1,34 @@
+"""A Ray Tune trial: hands its configuration to a warm slot and forwards what the slot reports."""
+
+from typing import Any
+
+POLL_SECONDS = 5.0
+
+
+def tune_trial(config: dict[str, Any]) -> None:
+    """Run one trial; a featherweight, since the work happens in a slot.
+
+    Args:
+        config: ``broker`` and ``namespace`` of the broker actor, and ``job``, a
+            :class:`~orchestrator.slots.broker.Job`.
+
+    Reports ``updates``, every :class:`~orchestrator.slots.broker.Update` since the last report, with our own ``step``:
+    each report is a round of Tune's loop, and of each number in a dictionary Tune keeps statistics, 2 KB a metric and
+    trial. A failed trial ends by such a report too, since an exception would cost Tune the reused actor. Where this
+    actor is killed, Tune starts the function again: the broker knows the job, and all its updates are reported once
+    more.
+    """
+    import ray
+    from ray import tune
+
+    broker = ray.get_actor(config["broker"], namespace=config["namespace"])
+    job = config["job"]
+    ray.get(broker.submit.remote(job))
+    seen = 0
+    while True:
+        updates = ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))
+        seen += len(updates)
+        if updates:
+            tune.report({"updates": updates, "step": updates[-1].step})
+            if updates[-1].final:
+                return

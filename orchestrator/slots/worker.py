@@ -1,0 +1,183 @@
+"""The train loop of a warm slot: takes jobs one after another, with weights, data and references staying loaded."""
+
+import traceback
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.record.disk import is_full, wait_for_room
+from orchestrator.record.folder import CHECKPOINTS
+from orchestrator.slots.broker import CLOSE, Job, Update
+
+if TYPE_CHECKING:
+    from training.workbench import Measurement, Workbench
+
+IDLE_SECONDS = 20.0
+"""How long an idle slot waits for a job before it tells its other ranks that it is still there."""
+
+
+def slot_loop(setup: dict[str, Any]) -> None:
+    """Serve jobs until the broker closes; runs on every rank of the slot's Ray Train worker group.
+
+    Args:
+        setup: ``slot`` (index), ``broker`` and ``namespace`` of the broker actor, ``directory`` of the sweep, and the
+            dumped ``data``, ``direction`` and ``evaluation`` configurations, the ``precision`` of trials, and the
+            ``day`` that the prompts are of.
+    """
+    import ray
+    import ray.train
+
+    from training.distributed.engine import start_process
+
+    start_process()
+    rank = ray.train.get_context().get_world_rank()
+    broker = ray.get_actor(setup["broker"], namespace=setup["namespace"]) if rank == 0 else None
+    if broker is not None:
+        ray.get(broker.slot_started.remote(setup["slot"]))
+    benches = _Benches(setup)
+    while True:
+        job = ray.get(broker.next_job.remote(setup["slot"], IDLE_SECONDS)) if broker is not None else None
+        job = _broadcast(job)
+        if job == CLOSE:
+            return
+        if isinstance(job, Job):
+            _serve(job, benches, Path(setup["directory"]) / CHECKPOINTS, broker, setup["slot"])
+
+
+def _broadcast(job: Job | str | None) -> Job | str | None:
+    """Rank 0's job, on every rank."""
+    from torch import distributed
+
+    from training.distributed.engine import world_size
+
+    if world_size() == 1:
+        return job
+    box = [job]
+    distributed.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+class _Benches:
+    """The one workbench that is loaded, exchanged when a job needs another model."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        self._setup = setup
+        self._loaded: tuple[dict[str, Any], Workbench] | None = None
+
+    def for_model(self, model: dict[str, Any]) -> "Workbench":
+        from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
+        from training.data.chat_settings import ChatSettings
+        from training.organism.cache import ensure_organism
+        from training.workbench import Workbench
+
+        if self._loaded is None or self._loaded[0] != model:
+            self._loaded = None  # frees the former model before the next one is loaded
+            config = ModelConfig.model_validate(model)
+            data = DataConfig.model_validate(self._setup["data"])
+            path = str(ensure_organism(config, data)) if config.embedded else config.path
+            bench = Workbench(
+                path,
+                data,
+                DirectionConfig.model_validate(self._setup["direction"]),
+                EvaluationConfig.model_validate(self._setup["evaluation"]),
+                Path(self._setup["directory"]),
+                name=config.name,
+                precision=self._setup["precision"],
+                chat=ChatSettings.of(config, date.fromisoformat(self._setup["day"])),
+            )
+            self._loaded = (model, bench)
+        return self._loaded[1]
+
+
+def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: int) -> None:
+    """Run one job, from its last checkpoint where it has one, and report how it ended.
+
+    What one trial does wrong never ends the slot.
+    """
+    import ray
+
+    from training.config import ModelConfig, TrialConfig
+    from training.distributed.engine import world_size
+    from training.errors import TrainingError
+    from training.evaluation.answers import without_text
+    from training.loop.train import StepReport, TrialStopped
+
+    def say(update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
+        return bool(ray.get(broker.report.remote(slot, job.id, update, answers))) if broker is not None else False
+
+    def note(sentence: str) -> None:
+        if broker is not None:
+            ray.get(broker.note.remote([sentence]))
+
+    def does(what: str) -> None:
+        if broker is not None and not what.startswith("WARNING"):  # which becomes a note
+            broker.does.remote(job.id, what)  # nobody waits for it
+
+    reported = False
+
+    def on_step(report: StepReport) -> bool:
+        nonlocal reported
+        if not reported and trial is not None and report.step > trial.log_every:
+            note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
+        reported = True
+        kind: Literal["step", "rung"] = "rung" if report.rung else "step"
+        return say(Update(kind, report.step, report.metrics, report.counts, report.errors))
+
+    trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
+    bench = None
+    try:
+        bench = benches.for_model(job.model)
+        bench.notify = does
+        run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs)
+        found = _with_room(run, checkpoints.parent, note)
+        for warning in bench.warnings:
+            note(warning)
+        measured = Update(
+            "measured",
+            trial.total_steps if trial is not None else 0,
+            {**found.metrics, "evaluation/seconds": found.seconds},
+            found.counts,
+            found.errors,
+            select_metrics=found.select_metrics,
+            select_counts=found.select_counts,
+            select_errors=found.select_errors,
+        )
+        embedded = ModelConfig.model_validate(job.model).embedded
+        kept = found.answers if bench.evaluation.keeps_text(embedded=embedded) else without_text(found.answers)
+        say(measured, kept)
+    except TrialStopped as stopped:
+        say(Update("stopped", step=stopped.step))
+    except _RestartNeededError:
+        raise
+    except TrainingError as error:  # raised alike on every rank
+        say(Update("failed", error=str(error), unprepared=bench is None or bench.fault is not None))
+    except Exception:
+        say(Update("failed", error=traceback.format_exc(limit=-6)))
+        if world_size() > 1:
+            raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
+
+
+class _RestartNeededError(Exception):
+    """Ray Train has to restart the group of workers; its job then goes on from its checkpoint."""
+
+
+def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[str], None]) -> "Measurement":
+    """What ``run`` measures; where it failed on a full disk, it goes on from its checkpoint once there is room."""
+    from training.distributed.engine import world_size
+    from training.errors import TrainingError
+    from training.loop.train import TrialStopped
+
+    while True:
+        try:
+            return run()
+        except (TrainingError, TrialStopped):
+            raise
+        except Exception as error:
+            if not is_full(folder):
+                raise
+            note(f"the disk of {folder} is full: the trials wait until there is room again")
+            wait_for_room(folder)
+            if world_size() > 1:  # the other ranks may be waiting in a collective
+                raise _RestartNeededError from error

@@ -1,0 +1,1 @@
+"""The journal in MLflow, on a thread of its own, through outages and resumes."""

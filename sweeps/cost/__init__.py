@@ -1,0 +1,1 @@
+"""What a sweep takes: steps, hours, money, memory."""

@@ -1,0 +1,1 @@
+"""What is measured, traded off, ruled out and pruned by."""

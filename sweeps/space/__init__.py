@@ -1,0 +1,1 @@
+"""What can be drawn for a trial, and when."""

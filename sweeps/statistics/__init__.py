@@ -1,0 +1,1 @@
+"""Fronts, intervals, bootstraps, correlation. Pure NumPy."""

@@ -1,0 +1,138 @@
+"""Reference log-probabilities: what the initial model thought likely at every response token.
+
+Kept beside the projections, for constraints on the logits: of the token that follows, or of the 64 likeliest tokens and
+of all others together, since a whole distribution per token would be a thousand times as large.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from training.constraints.log_probabilities import LogProbabilities, rest_log_probability, target_log_probability
+from training.constraints.references import files as reference_files
+from training.constraints.references.files import ReferenceTable, Values, starts_of
+from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
+from training.constraints.references.projections import FORMAT, Precision
+from training.data.samples import Integers, Samples
+from training.models.logits import response_logits
+
+TOP = 64
+"""Likeliest tokens kept; all of a smaller vocabulary."""
+_TOKENS_PER_PASS = 4096
+"""Padded tokens per forward pass: fewer than for projections, for the logits of a large vocabulary are large."""
+
+Kind = Literal["target", "top"]
+
+
+@dataclass(frozen=True)
+class LogProbabilityKey:
+    """Everything the log-probabilities depend on."""
+
+    model: str
+    """Fingerprint of the initial model, its precision included."""
+    samples: str
+    """Fingerprint of the tokenised samples."""
+    kind: Kind
+    """target: of the token that follows; top: of the likeliest tokens and the rest."""
+    precision: Precision = "fp32"
+    """Number format they are kept in."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, by content."""
+        text = "\n".join(("log-probabilities", FORMAT, str(TOP), *vars(self).values()))
+        return hashlib.sha256(text.encode()).hexdigest()[:24] + ".arrow"
+
+
+@dataclass(frozen=True)
+class LogProbabilityReferences:
+    """Log-probabilities of the initial model for all samples, mapped into memory."""
+
+    table: ReferenceTable
+    """Columns ``target``, or ``top``, ``top_tokens`` and ``rest``."""
+
+    def of(self, samples: Integers, layers: list[int]) -> LogProbabilities:
+        """What belongs to the response tokens of a batch of ``samples``; layers have no part in it."""
+        del layers
+        rows = self.table.rows(samples)
+        chosen = {name: torch.from_numpy(values[rows]) for name, values in self.table.columns.items()}
+        return LogProbabilities(
+            **{
+                name: value.long() if name == "top_tokens" else value.float() if name == "top" else value[:, 0].float()
+                for name, value in chosen.items()
+            }
+        )
+
+
+def _found(logits: Tensor, targets: Tensor, kind: Kind) -> dict[str, Tensor]:
+    if kind == "target":
+        return {"target": target_log_probability(logits, targets)[:, None]}
+    wide = logits.float()
+    top, tokens = wide.topk(min(TOP, wide.shape[-1]), dim=-1)
+    everything = len(tokens[0]) == wide.shape[-1]
+    rest = wide.new_full((len(wide),), -torch.inf) if everything else rest_log_probability(wide, tokens)
+    top = top - wide.logsumexp(dim=-1, keepdim=True)
+    return {"top": top, "top_tokens": tokens.to(torch.int32), "rest": rest[:, None]}
+
+
+@torch.no_grad()
+def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Precision = "fp32") -> ReferenceTable:
+    """The log-probabilities of ``model`` at every response token: one forward pass, shared among the ranks.
+
+    Args:
+        model: the initial model, without adapters.
+        samples: what it will be trained on.
+        kind: what is kept.
+        precision: number format of what is kept.
+
+    Returns:
+        The table; complete on rank 0.
+    """
+    device = next(model.parameters()).device
+    starts = starts_of(samples.response_lengths)
+    parts: dict[str, list[tuple[Integers, Values]]] = {}
+    was_training = model.training
+    model.eval()
+    names = ("target",) if kind == "target" else ("top", "top_tokens", "rest")
+    for name in names:
+        parts[name] = []
+    for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS):
+        batch = samples.collate(group).to(device)
+        rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
+        for name, value in _found(response_logits(model, batch), batch.targets, kind).items():
+            parts[name].append((rows, value.cpu().numpy()))
+    model.train(was_training)
+    kept = np.float16 if precision == "fp16" else np.float32
+    width = min(TOP, int(model.config.get_text_config().vocab_size))
+    columns: dict[str, Values] = {}
+    for name in names:
+        shape = (int(starts[-1]), width if name.startswith("top") else 1)
+        # NaN, so that the table of another rank than 0 cannot be mistaken for a whole one.
+        whole: Values = np.full(shape, -1, np.int32) if name == "top_tokens" else np.full(shape, np.nan, np.float32)
+        whole = gathered_on_rank_zero(parts[name], whole)
+        columns[name] = whole if name == "top_tokens" else whole.astype(kept)
+    return ReferenceTable(columns, starts)
+
+
+def load_or_build(
+    directory: Path, key: LogProbabilityKey, model: PreTrainedModel, samples: Samples
+) -> LogProbabilityReferences:
+    """The references of ``key``: read where they exist, else computed once; all ranks must call it.
+
+    Args:
+        directory: where references are kept.
+        key: fingerprints of what follows.
+        model: the initial model, without adapters.
+        samples: what it will be trained on.
+    """
+    what = f"reference log-probabilities of {len(samples)} samples"
+    table = reference_files.load_or_build(
+        directory / key.name, lambda: compute(model, samples, key.kind, key.precision), vars(key), what
+    )
+    return LogProbabilityReferences(table)

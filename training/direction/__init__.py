@@ -1,0 +1,1 @@
+"""The refusal direction: prompts, extraction, causal check, recommended layers, drift."""

@@ -1,0 +1,269 @@
+"""Checkpoints of a running training, from which it goes on as if it had never stopped."""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+from torch import distributed
+
+from training.config import FullTuning, TrialConfig
+from training.data.batch_plan import PLAN
+from training.distributed import engine as engines
+from training.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+log = logging.getLogger(__name__)
+
+LATEST_FILE = "latest"
+"""Names the newest complete checkpoint."""
+MANIFEST_FILE = "checkpoint.json"
+_PARTIAL = "partial-"
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where the checkpoints of one trial go. On several machines the directory must be one that all of them share."""
+
+    directory: Path
+    """Of this trial alone; made when the first checkpoint is."""
+    every: int
+    """Optimizer steps between two checkpoints; the last step gets one too."""
+    keep: int = 2
+    """How many of the newest stay."""
+    resume: bool = True
+    """Go on from the newest one where there is one; otherwise those found are removed and training starts over."""
+    model: str = ""
+    """Fingerprint of the untouched model, which a checkpoint of adapters does not contain."""
+    say: Callable[[str], None] = log.warning
+    """Told in a sentence what whoever trains should know; on rank 0."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What must be the same for a checkpoint to fit."""
+
+    trial: dict[str, Any]
+    """The trial's settings, as JSON."""
+    data: str
+    """Fingerprint of the samples."""
+    model: str
+    """Fingerprint of the untouched model."""
+    world_size: int
+    """Number of ranks."""
+
+
+def latest(directory: Path) -> Path | None:
+    """The newest complete checkpoint below ``directory``; none where there is none."""
+    pointer = directory / LATEST_FILE
+    return directory / pointer.read_text().strip() if pointer.exists() else None
+
+
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _with_new_fields(trial: dict[str, Any]) -> dict[str, Any]:
+    """Settings as an earlier version wrote them, with the defaults of the fields that came since."""
+    try:
+        return TrialConfig.model_validate(trial).model_dump(mode="json")
+    except ValidationError:  # what this version does not understand is another trial
+        return trial
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CheckpointError(f"the checkpoint {path} cannot be read ({reason}): remove {path.parent} to start over")
+
+
+class Checkpoints:
+    """The checkpoints of one training; every rank makes one and calls the same methods."""
+
+    def __init__(self, where: Checkpointing, trial: TrialConfig, data: str, device: torch.device) -> None:
+        """Remember where they are; nothing is read or written yet.
+
+        Args:
+            where: directory, frequency and what to keep.
+            trial: its settings must be those of the checkpoint.
+            data: fingerprint of the samples, which must be those of the checkpoint.
+            device: of this rank.
+        """
+        self.where = where
+        self._device = device
+        self._identity = Identity(trial.model_dump(mode="json"), data, where.model, engines.world_size())
+        self._with_frozen = isinstance(trial.tuning, FullTuning)
+        self._any_world_size = trial.zero_stage == 0
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether one is made after ``step`` of ``steps`` optimizer steps."""
+        return step % self.where.every == 0 or step == steps
+
+    @property
+    def latest(self) -> Path | None:
+        """The newest complete one."""
+        return latest(self.where.directory)
+
+    def save(self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any]) -> Path:
+        """Write one and remove the oldest beyond ``keep``; all ranks must call it, between two optimizer steps.
+
+        It is written under another name and renamed when complete, and ``latest`` moves after that: a process killed
+        at any moment leaves the checkpoint before it whole and in use.
+
+        Args:
+            engine: holds model and optimizer.
+            step: optimizer steps done.
+            record: this rank's :meth:`training.loop.record.Record.state`.
+
+        Returns:
+            Its directory.
+        """
+        directory, name = self.where.directory, f"step-{step:08d}"
+        engines.from_rank_zero(lambda: self._make_room(directory))
+        own = {"record": record, "random": _random_state(self._device)}
+        ranks: list[Any] = [own]
+        if engines.world_size() > 1:
+            ranks = [None] * engines.world_size()
+            distributed.all_gather_object(ranks, own)
+        engine.save_checkpoint(
+            str(directory),
+            tag=_PARTIAL + name,
+            client_state={"step": step, "ranks": ranks},
+            save_latest=False,
+            exclude_frozen_parameters=not self._with_frozen,
+        )
+        engines.barrier()
+        engines.from_rank_zero(lambda: self._complete(directory, name, step))
+        return directory / name
+
+    def _make_room(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        for left_over in directory.glob(f"{_PARTIAL}*"):
+            shutil.rmtree(left_over)
+
+    def _complete(self, directory: Path, name: str, step: int) -> None:
+        partial, final = directory / (_PARTIAL + name), directory / name
+        files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
+        manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
+        (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        if final.exists():  # of a training that was killed between the two renames
+            shutil.rmtree(final)
+        partial.rename(final)
+        pointer = directory / f"{LATEST_FILE}.new"
+        pointer.write_text(name)
+        os.replace(pointer, directory / LATEST_FILE)
+        for old in sorted(directory.glob("step-*"))[: -self.where.keep]:
+            shutil.rmtree(old)
+
+    def restore(self, engine: "DeepSpeedEngine") -> tuple[int, dict[str, Any] | None]:
+        """Go on from the newest checkpoint: model, optimizer and random state; all ranks must call it.
+
+        Returns:
+            Optimizer steps done, and this rank's :meth:`training.loop.record.Record.state`; 0 and none at the start.
+
+        Raises:
+            CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
+                cannot be read.
+        """
+        found = engines.from_rank_zero(self._found)
+        if found is None:
+            return 0, None
+        path, saved_world_size = found
+        try:
+            _, state = engine.load_checkpoint(
+                str(path.parent),
+                tag=path.name,
+                load_module_strict=self._with_frozen,
+                load_lr_scheduler_states=False,
+            )
+        except Exception as error:  # unpickling what is damaged raises anything
+            raise _unreadable(path, error) from error
+        ranks = state["ranks"]
+        rank = engines.rank()
+        if rank < len(ranks):
+            _set_random_state(ranks[rank]["random"], self._device)
+        if saved_world_size == self._identity.world_size:
+            return state["step"], ranks[rank]["record"]
+        # Another number of ranks: rank 0 takes what all of them had recorded.
+        record = dict(ranks[0]["record"])
+        record["terms"] = sum(one["record"]["terms"] for one in ranks) if rank == 0 else record["terms"] * 0
+        return state["step"], record
+
+    def _found(self) -> tuple[Path, int] | None:
+        """The checkpoint to go on from and its world size, checked; runs on rank 0."""
+        if not self.where.resume:
+            shutil.rmtree(self.where.directory, ignore_errors=True)
+            return None
+        path = self.latest
+        if path is None:
+            return None
+        try:
+            manifest = json.loads((path / MANIFEST_FILE).read_text())
+            saved = Identity(**{name: manifest[name] for name in vars(self._identity)})
+            if manifest.get("plan", 1) != PLAN:
+                self._start_over(path)
+                return None
+            for name, size in manifest["files"].items():
+                found = (path / name).stat().st_size
+                if found != size:
+                    raise ValueError(f"{name} has {found} bytes instead of {size}")
+        except (OSError, ValueError, KeyError) as error:
+            raise _unreadable(path, error) from error
+        self._refuse_others(path, saved)
+        return path, saved.world_size
+
+    def _start_over(self, path: Path) -> None:
+        """The samples of the steps to come would be others than those that the steps before left over."""
+        self.where.say(
+            f"the checkpoint {path} was made by a version that put samples into batches otherwise: this training "
+            "starts over from its first step"
+        )
+        shutil.rmtree(self.where.directory)
+
+    def _refuse_others(self, path: Path, saved: Identity) -> None:
+        own = self._identity
+        trial = _with_new_fields(saved.trial)
+        if trial != own.trial:
+            before, now = _flat(trial), _flat(own.trial)
+            changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
+            shown = ", ".join(f"{name} {before.get(name)!r} there and {now.get(name)!r} here" for name in changed[:3])
+            raise CheckpointError(
+                f"the checkpoint {path} belongs to another trial ({shown}): use its settings, another checkpoint "
+                "directory, or start over without resuming"
+            )
+        for field, what in (("data", "other samples"), ("model", "another model")):
+            if getattr(saved, field) != getattr(own, field):
+                raise CheckpointError(
+                    f"the checkpoint {path} belongs to {what}: use the {field} it was made with, another checkpoint "
+                    "directory, or start over without resuming"
+                )
+        if saved.world_size != own.world_size and not self._any_world_size:
+            raise CheckpointError(
+                f"the checkpoint {path} was made by {saved.world_size} workers and cannot be loaded by "
+                f"{own.world_size}: use {saved.world_size} workers (only ZeRO stage 0 in fp32 resumes with another "
+                "number), or start over without resuming"
+            )

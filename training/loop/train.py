@@ -1,0 +1,254 @@
+"""The training loop: optimizer steps over a DeepSpeed engine, with reports on the way."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.config import TrialConfig
+from training.constraints import Constraint
+from training.constraints.base import Recalled
+from training.constraints.references.projections import ReferenceValues
+from training.data.batch_plan import BatchPlan
+from training.data.samples import Batch, Integers, Samples
+from training.distributed import engine as engines
+from training.distributed.deepspeed_config import BatchSizes
+from training.distributed.restart import restart_optimizer
+from training.errors import DivergedError
+from training.loop.checkpoint import Checkpointing, Checkpoints
+from training.loop.loss import Objective
+from training.loop.record import Record, StepReport
+from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
+from training.models.loading import gradient_checkpointing
+
+if TYPE_CHECKING:
+    from deepspeed import DeepSpeedEngine
+
+log = logging.getLogger(__name__)
+
+
+class TrialStopped(Exception):
+    """A report asked for the training to end; raised on every rank alike."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+        """Optimizer steps done."""
+
+
+Report = Callable[[StepReport], bool]
+"""Called on every rank; what rank 0's returns decides for all: true ends it with :class:`TrialStopped`."""
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """Where on its way a trial is measured without generation."""
+
+    steps: frozenset[int]
+    """Optimizer steps after which it is."""
+    measure: Callable[[nn.Module, int], StepReport]
+    """Measures the model after the given step; called on every rank."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The samples of a trial and what they are compared with."""
+
+    samples: Samples
+    """Task samples, followed by safety samples."""
+    task: int
+    """How many of them are task samples."""
+    references: ReferenceValues | None
+    """What the constraint compares with; none where it needs nothing."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One forward pass, ready for the device."""
+
+    batch: Batch
+    references: Recalled | None
+
+
+def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
+    """The samples of every optimizer step of a trial.
+
+    A stage that begins anew after a warm-up sees the batches that a training of its length would without one.
+    """
+    boundary = restarts_at(trial) or 0
+    stages = [steps for steps in (boundary, trial.total_steps - boundary) if steps]
+    plans = [
+        BatchPlan.make(
+            task=data.task,
+            safety=len(data.samples) - data.task,
+            share=trial.safety_share,
+            count=trial.safety_count,
+            lengths=data.samples.lengths,
+            steps=steps,
+            batch_size=trial.batch_size,
+            seed=trial.seed,
+        )
+        for steps in stages
+    ]
+    return BatchPlan(np.concatenate([plan.steps for plan in plans]))
+
+
+class Steps:
+    """The batches of this rank and the global counts that both terms of the loss are divided by."""
+
+    def __init__(self, trial: TrialConfig, data: TrainingSet, constraint: Constraint | None, sizes: BatchSizes) -> None:
+        self.data = data
+        self.sizes = sizes
+        self.row_length = trial.row_length
+        self.layers = list(constraint.layers) if constraint is not None and constraint.needs_references else None
+        self.plan = plan_of(trial, data)
+        # Every rank knows the whole plan, so the global counts need no communication.
+        self.response_tokens: Integers = data.samples.response_lengths[self.plan.steps].sum(axis=1)
+        self.tokens: Integers = data.samples.lengths[self.plan.steps].sum(axis=1)
+        counted = constraint.counted(data.samples) if constraint is not None else data.samples.response_lengths
+        self.penalised: Integers = counted[self.plan.steps].sum(axis=1)
+
+    @property
+    def undo_average(self) -> int:
+        """DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means."""
+        return self.sizes.world_size * self.sizes.accumulation
+
+    def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
+        """This rank's forward passes of optimizer step ``step``."""
+        sizes = self.sizes
+        for chosen in self.plan.micro_batches(step, engines.rank(), sizes.world_size, sizes.micro_batch_size):
+            references = None
+            if constrained and self.layers is not None:
+                assert self.data.references is not None, "the constraint compares with references that were not built"
+                references = self.data.references.of(chosen, self.layers).to(device, non_blocking=True)
+            yield _Work(self.data.samples.collate(chosen, self.row_length).to(device), references)
+
+
+def _diverged(step: int, terms: Tensor, steps: Steps, last: Path | None) -> DivergedError:
+    names = [
+        f"task {i}" if i < steps.data.task else f"safety {i - steps.data.task}" for i in steps.plan.steps[step].tolist()
+    ]
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return DivergedError(
+        f"the loss is not finite at step {step + 1} (cross-entropy {terms[0]:g}, penalty {terms[1]:g}, gradient norm "
+        f"{terms[2]:g}), on samples {shown}; the last checkpoint is {last or 'none'}: lower learning_rate or "
+        "constraint.alpha, or look at these samples"
+    )
+
+
+def _never(_report: StepReport) -> bool:
+    return False
+
+
+def train(
+    model: nn.Module,
+    trial: TrialConfig,
+    data: TrainingSet,
+    constraint: Constraint | None,
+    report: Report = _never,
+    finish: Callable[["DeepSpeedEngine"], None] | None = None,
+    checkpointing: Checkpointing | None = None,
+    rungs: Rungs | None = None,
+    until: int | None = None,
+) -> None:
+    """Fine-tune ``model`` in place, on all ranks together.
+
+    Args:
+        model: on this rank's device, with ``requires_grad`` set on what is trained.
+        trial: how.
+        data: samples and references, the same on every rank.
+        constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
+        report: called every ``log_every`` steps and after the last; see :data:`Report`.
+        finish: called in the end with the engine, an :class:`Objective` round the trained model in it, for what needs
+            ZeRO's gathering or gradients as training has them.
+        checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
+        rungs: where the trial is measured on its way; each measurement goes to ``report``.
+        until: optimizer steps to do of it; none does all.
+
+    Raises:
+        CheckpointError: the checkpoint found does not fit.
+        TrialStopped: a report asked for it.
+        TrainingError: the global batch cannot be shared among the ranks.
+        DivergedError: the loss was not finite.
+    """
+    assert trial.task_samples is not None or not trial.counts_epochs, "epochs are passes over samples not yet counted"
+    sizes = BatchSizes.derive(trial, engines.world_size())
+    if engines.rank() == 0:
+        log.info("%s", sizes)
+    device = next(model.parameters()).device
+    steps = Steps(trial, data, constraint, sizes)
+    last = trial.total_steps if until is None else until
+    torch.manual_seed(trial.seed + engines.rank())  # dropout
+    with ExitStack() as cleanup:
+        model.train()
+        cleanup.callback(model.eval)
+        engine = engines.initialise(Objective(model, constraint), trial, sizes)
+        cleanup.callback(engine.destroy)
+        cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
+        checkpoints = None
+        if checkpointing is not None:
+            checkpoints = Checkpoints(checkpointing, trial, data.samples.fingerprint, device)
+        record = Record(
+            trial.log_every,
+            device,
+            lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
+        )
+        first, recorded = checkpoints.restore(engine) if checkpoints else (0, None)
+        if recorded is not None:
+            log.info("going on after step %d", first)
+            record.restore(recorded)
+        for step in range(first, last):
+            if step == restarts_at(trial):
+                restart_optimizer(engine)
+            rate = learning_rate_at(step, trial)
+            for group in engine.optimizer.param_groups:
+                group["lr"] = rate
+            _optimizer_step(engine, trial, steps, step, record, device)
+            done = step + 1
+            if (done % trial.log_every == 0 or done == last) and engines.decision_of_rank_zero(
+                report(record.close(rate)), device
+            ):
+                raise TrialStopped(done)
+            # Before the checkpoint: a worker that dies between the two measures again, but never not at all.
+            if rungs is not None and done in rungs.steps:
+                with record.paused():
+                    stop = engines.decision_of_rank_zero(report(rungs.measure(model, done)), device)
+                if stop:
+                    raise TrialStopped(done)
+            if checkpoints is not None and checkpoints.due(done, trial.total_steps):
+                record.check()  # weights that are not finite must not replace a checkpoint that is
+                checkpoints.save(engine, done, record.state())
+        if finish is not None:
+            finish(engine)
+
+
+def _optimizer_step(
+    engine: "DeepSpeedEngine",
+    trial: TrialConfig,
+    steps: Steps,
+    step: int,
+    record: Record,
+    device: torch.device,
+) -> None:
+    alpha = constraint_strength(step, trial)
+    constrained = alpha > 0
+    record.start_step(alpha, int(steps.tokens[step]))
+    for work in steps.work(step, constrained, device):
+        cross_entropy_sum, penalty_sum = engine(work.batch, work.references, constrained)
+        cross_entropy = cross_entropy_sum / int(steps.response_tokens[step])
+        penalty = penalty_sum / int(steps.penalised[step])
+        loss = cross_entropy + alpha * penalty if constrained else cross_entropy
+        engine.backward(loss * steps.undo_average)
+        record.add(cross_entropy, penalty)
+        norm = engines.step(engine, trial)
+        if norm is not None:
+            record.end_step(norm)
+
+
+__all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialStopped", "train"]

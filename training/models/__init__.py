@@ -1,0 +1,1 @@
+"""A model in hand: found, loaded, adapted, run over prompts, looked into."""
