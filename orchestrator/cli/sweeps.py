@@ -19,15 +19,16 @@ def init(
 ) -> None:
     """Copy a preset into a file of your own, to be edited; without a name, show what there is."""
     from orchestrator.commands.init import copy_preset
+    from orchestrator.terminal import Terminal
     from sweeps.schema.spec_files import preset_names, preset_title
 
     if preset is None:
         width = max(map(len, preset_names()))
         for name in preset_names():
-            print(f"{name:{width}}  {preset_title(name)}")
+            Terminal().say(f"{name:{width}}  {preset_title(name)}")
         return
     file = copy_preset(preset, to)
-    print(f"{file} is yours: edit it, then procon plan {file}")
+    Terminal().say(f"{file} is yours: edit it, then procon plan {file}")
 
 
 def run(

@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 from toy_inputs import write_toy_data, write_toy_llama
 from typer.testing import CliRunner
 
@@ -13,6 +12,7 @@ from orchestrator.cli.app import app
 from orchestrator.commands.plan.estimate import make_plan
 from orchestrator.commands.train import train_one
 from orchestrator.driver.sweep import run_sweep
+from orchestrator.terminal import Terminal
 from sweeps.schema.load import load_spec
 from sweeps.schema.spec import SweepSpec
 
@@ -77,7 +77,7 @@ def test_it_is_planned_and_trained_on_a_random_model_of_its_architecture(
     assert plan.models[0].parameters
     assert plan.spec.trial.task_samples
     assert plan.spec.trial.steps == plan.spec.trial.steps_of(0.2) < 10
-    outcome = train_one(spec, None, tmp_path / "out", Console(file=io.StringIO()))
+    outcome = train_one(spec, None, tmp_path / "out", Terminal(file=io.StringIO()))
     assert outcome.trained is not None
     assert outcome.steps == outcome.trial.total_steps
     for objective in spec.objectives:
@@ -91,7 +91,7 @@ def test_it_runs_as_a_sweep(name: str, toy_llama: Path, tmp_path: Path, monkeypa
     steps = ["trial.epochs=0.2", *(["trial.constraint.warmup_epochs=0.1"] if name == "paper-wu" else [])]
     trials = [] if name == "paper-wu" else ["trials=2", "seeds.replicates_on_front=0"]
     spec = toy(name, toy_llama, tmp_path, *steps, *trials)
-    outcome = run_sweep(spec, tmp_path / "out", None, Console(file=io.StringIO()))
+    outcome = run_sweep(spec, tmp_path / "out", None, Terminal(file=io.StringIO()))
     assert not outcome.failed, [record.error for record in outcome.records]
     finished = [record.label for record in outcome.records if record.status == "FINISHED"]
     assert {"base", "ift", "ift_safety"} <= set(finished)

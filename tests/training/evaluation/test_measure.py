@@ -64,9 +64,11 @@ def test_views_are_measured_on_their_own_prompts(model, tokenizer, sets):
         held = held_out(model, [sample for sample, row in samples if sets.task.splits[row] == view])
         assert metrics["utility/loss"] == pytest.approx(held.loss, rel=1e-4)
         errors = found.errors if view == "report" else found.select_errors
+        success = metrics["safety/mean_attack_success_rate"]
         assert errors == {
             "safety/refusal_log_odds": pytest.approx(stdev(odds) / len(odds) ** 0.5, rel=1e-3),
             "utility/loss": pytest.approx(held.error, rel=1e-3),
+            "safety/mean_attack_success_rate": pytest.approx((success * (1 - success) / (len(ids) - 1)) ** 0.5),
         }
     assert found.metrics["utility/loss"] != found.select_metrics["utility/loss"]
 
