@@ -88,7 +88,7 @@ def test_trajectory_is_that_of_a_naive_loop(stage, tuning, constraint):
     assert found["loss"] == pytest.approx(losses, rel=1e-4)
     assert found["penalty"] == pytest.approx(penalties, rel=5e-3, abs=1e-4)
     assert found["gradient_norm"] == pytest.approx(norms, rel=1e-3)
-    assert found["loss"][-1] != pytest.approx(losses[0], rel=1e-2)
+    assert max(found["penalty"]) > 0.01, "the model never moved, so that nothing was compared"
 
 
 @pytest.mark.parametrize("stage", [0, 2, 3])
