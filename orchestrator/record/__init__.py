@@ -1,1 +1,1 @@
-"""What is known of a sweep: its folder, its journal, its trials, what it ran with."""
+"""What is known of a sweep: its folder, its journal, its trials, what it ran with and what it took."""

@@ -1,1 +1,1 @@
-"""What is measured, traded off, ruled out and pruned by."""
+"""What is measured, traded off, ruled out, pruned and repeated by."""

@@ -1,1 +1,1 @@
-"""What a sweep would take before it starts: trials, steps, hours, money, memory; and the seconds measured before."""
+"""What a sweep would take, before it starts: trials, steps, hours, money, memory."""
