@@ -162,12 +162,12 @@ def test_a_hybrid_model_is_told_where_samples_begin_and_packs_exactly_with_kerne
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_probe_sees_a_leak_and_no_rounding(precision, monkeypatch):
-    from training.loop import loss as objective
+    from training.models import logits
 
     model, samples = tiny_llama().to(precision), random_samples()
     assert packing_fault(model, samples) is None
     # Without masks, and with positions that go on, a sample sees those before it in its row.
-    monkeypatch.setattr(objective, "packed_inputs", lambda _model, batch: {"input_ids": batch.input_ids})
+    monkeypatch.setattr(logits, "packed_inputs", lambda _model, batch: {"input_ids": batch.input_ids})
     assert "reach into each other" in packing_fault(model, samples)
 
 
