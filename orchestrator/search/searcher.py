@@ -163,10 +163,6 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
         trial=proposal.job.trial,
-        metrics=found.metrics,
-        counts=found.counts,
-        errors=found.errors,
-        select_metrics=found.select_metrics,
-        select_counts=found.select_counts,
-        select_errors=found.select_errors,
+        report=found.report,
+        select=found.select,
     )

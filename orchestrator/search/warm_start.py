@@ -13,9 +13,9 @@ from orchestrator.front.membership import front
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.record.folder import JOURNAL
 from orchestrator.record.journal import Event, read_journal, records
-from orchestrator.record.select_view import objective_values
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.record.versions import versions
+from orchestrator.search.objective_values import objective_values
 from orchestrator.search.value_identity import Measured, differences, settings_identity
 from sweeps.schema.spec import SweepSpec
 from sweeps.space.conditions import value_at

@@ -15,6 +15,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.membership import front
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
+from orchestrator.record.score_fields import SELECT, score_fields
 from orchestrator.record.spec_changes import flattened
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.value_identity import WITHOUT_EFFECT, Measured, differences, settings_identity
@@ -38,7 +39,7 @@ def run(folder: Path, spec: SweepSpec, measure: Callable[[Proposal], Update] = t
     for record in play.records:
         shared: dict[str, Any] = {"id": record.id, "model": record.model, "kind": record.kind, "label": record.label}
         journal.append("trial_started", **shared, params=record.params, trial=record.trial)
-        measured = {name: getattr(record, name) for name in ("metrics", "counts", "select_metrics", "select_counts")}
+        measured = {**score_fields(record.report), **score_fields(record.select, SELECT)}
         journal.append("trial_ended", id=record.id, status=record.status, error=None, **measured)
     journal.close()
     return play
