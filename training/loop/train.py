@@ -165,8 +165,8 @@ def train(
         data: samples and references, the same on every rank.
         constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
-        finish: called in the end with the engine, a :class:`ConstrainedLoss` round the trained model in it, for what needs
-            ZeRO's gathering or gradients as training has them.
+        finish: called in the end with the engine, a :class:`ConstrainedLoss` round the trained model in it, for what
+            needs ZeRO's gathering or gradients as training has them.
         checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
         until: optimizer steps to do of it; none does all.
