@@ -66,7 +66,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             kind=proposal.kind,
             label=proposal.label,
             params=dict(proposal.params),
-            trial=proposal.job.trial,
+            trial=proposal.settings,
             replicate_of=proposal.replicate_of,
         )
 

@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ def _with_slots(
 
     spec = session.spec
     broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-    address, day = (BROKER, searcher.namespace), session.manifest["date"]
+    address, day = (BROKER, searcher.namespace), date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
     progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
     slots.start()

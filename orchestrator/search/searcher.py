@@ -158,7 +158,7 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         params=dict(proposal.params),
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
+        trial=proposal.settings,
         metrics=found.metrics,
         counts=found.counts,
         errors=found.errors,

@@ -5,6 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from training.config import ModelConfig, TrialConfig
+
 MAX_ATTEMPTS = 3
 """How often a job is handed out before it is held to be what kills its slot."""
 VERDICT_SECONDS = 10.0
@@ -13,13 +15,13 @@ VERDICT_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Job:
-    """One trial for a slot; plain data, so that it travels between processes."""
+    """One trial for a slot; it travels between processes."""
 
     id: str
-    model: dict[str, Any]
-    """A dumped ``ModelConfig``."""
-    trial: dict[str, Any] | None
-    """A dumped ``TrialConfig``; none measures the untouched model."""
+    model: ModelConfig
+    """What is trained."""
+    trial: TrialConfig | None
+    """How; None measures the untouched model."""
     rungs: tuple[int, ...] = ()
     """Optimizer steps after which it is measured without generation."""
     judged: bool = True
@@ -73,7 +75,7 @@ class Broker:
     def __init__(self, slots: int) -> None:
         self._waiting: deque[Job] = deque()
         self._assigned: dict[int, Job] = {}
-        self._models: dict[int, dict[str, Any]] = {}
+        self._models: dict[int, ModelConfig] = {}
         self._attempts: dict[str, int] = {}
         self._updates: dict[str, list[Update]] = {}
         self._answers: dict[str, list[dict[str, Any]]] = {}
@@ -88,7 +90,7 @@ class Broker:
         self._last: int | None = None
         self._closed = self._stopping = False
         self._lost: str | None = None
-        self._unprepared: list[dict[str, Any]] = []
+        self._unprepared: list[ModelConfig] = []
         self._changed = asyncio.Condition()
 
     async def submit(self, job: Job) -> None:
@@ -237,7 +239,7 @@ class Broker:
         except TimeoutError:
             pass
 
-    def _give_up(self, model: dict[str, Any]) -> None:
+    def _give_up(self, model: ModelConfig) -> None:
         """End what waits of a model that cannot be prepared; what other slots have of it meets the same fault there."""
         self._unprepared.append(model)
         for job in [job for job in self._waiting if job.model == model]:

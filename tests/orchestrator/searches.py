@@ -138,7 +138,7 @@ def record_of(proposal: Proposal, update: Update | None) -> TrialRecord:
         select_counts=update.select_counts if update and measured else {},
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
+        trial=proposal.settings,
     )
 
 

@@ -77,12 +77,12 @@ def test_a_resumed_search_compares_with_what_was_measured_at_that_share() -> Non
     known = []
     for quality, (_, proposal) in enumerate(others):
         assert proposal.job.trial is not None
-        total = 20 + proposal.job.trial["constraint"]["warmup_steps"]
+        total = proposal.job.trial.total_steps
         step = rung_steps(spec.pruning, total)[0]
         found = at_rung(step, quality)
         rungs = (RungRecord(step, found.metrics, {}, found.errors),)
         known.append(
-            TrialRecord(proposal.job.id, "small", "trial", "x", Status.PRUNED, rungs=rungs, trial=proposal.job.trial)
+            TrialRecord(proposal.job.id, "small", "trial", "x", Status.PRUNED, rungs=rungs, trial=proposal.settings)
         )
     scheduler = DominanceScheduler(spec, search, broker, known, slots=0)
     update = at_rung(last.job.rungs[0], -1)
