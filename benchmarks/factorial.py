@@ -57,10 +57,10 @@ def cells() -> list[dict[str, Any]]:
 def organism() -> Path:
     """The embedded model of the demo, built if need be."""
     from sweeps.schema.load import load_spec
-    from training.organism.cache import ensure_organism
+    from training.models.located import model_path
 
     spec = load_spec("demo")
-    return ensure_organism(spec.models[0], spec.data)
+    return Path(model_path(spec.models[0], spec.data))
 
 
 def weights_of(model: Path) -> str:

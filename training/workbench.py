@@ -5,8 +5,9 @@ import platform
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from training.config import (
     DataConfig,
     DirectionConfig,
     EvaluationConfig,
+    ModelConfig,
     QLoraTuning,
     RandomDirectionConstraint,
     Source,
@@ -49,8 +51,10 @@ from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
 from training.models.loading import load_model, load_tokenizer, model_fingerprint
+from training.models.located import model_path
 from training.models.packing_probe import packing_fault
 from training.models.quantised import load_quantised_model
+from training.organism.once import Report as BuildReport
 
 Precision = Literal["fp32", "bf16"]
 
@@ -111,6 +115,37 @@ class Workbench:
         self._prepared = False
         self.fault: TrainingError | None = None
         """Why nothing can be run here: :meth:`prepare` raised it, and raises it again instead of trying again."""
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelConfig,
+        data: DataConfig,
+        direction: DirectionConfig,
+        evaluation: EvaluationConfig,
+        directory: Path,
+        *,
+        precision: Precision = "fp32",
+        day: date | None,
+        report: BuildReport | None = None,
+    ) -> Self:
+        """The workbench of a model as a specification names it; an embedded one is built first where it is nowhere yet.
+
+        Args:
+            model: its weights, and how it is spoken to.
+            data: as in the constructor, which says the same of the next three.
+            direction: likewise.
+            evaluation: likewise.
+            directory: likewise.
+            precision: likewise.
+            day: that the prompts are of; None leaves a chat template that prints the date to the clock.
+            report: told the stage of a build and the fraction done.
+
+        Raises:
+            TrainingError: there is no such embedded model, or it cannot be built.
+        """
+        path, chat = model_path(model, data, report), ChatSettings.of(model, day)
+        return cls(path, data, direction, evaluation, directory, name=model.name, precision=precision, chat=chat)
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.

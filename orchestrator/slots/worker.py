@@ -87,23 +87,19 @@ class _Benches:
         self._loaded: tuple[ModelConfig, Workbench] | None = None
 
     def for_model(self, model: ModelConfig) -> "Workbench":
-        from training.data.chat_settings import ChatSettings
-        from training.organism.cache import ensure_organism
         from training.workbench import Workbench
 
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # frees the former model before the next one is loaded
             setup = self._setup
-            path = str(ensure_organism(model, setup.data)) if model.embedded else model.path
-            bench = Workbench(
-                path,
+            bench = Workbench.of(
+                model,
                 setup.data,
                 setup.direction,
                 setup.evaluation,
                 setup.directory,
-                name=model.name,
                 precision=setup.precision,
-                chat=ChatSettings.of(model, setup.day),
+                day=setup.day,
             )
             self._loaded = (model, bench)
         return self._loaded[1]
