@@ -14,7 +14,7 @@ from typing import Any
 def loop(setup: dict[str, Any]) -> None:
     """Load everything, train, measure, write down the time it took."""
     from sweeps.schema.spec import SweepSpec
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.workbench import StepReport, Workbench
 
     start_process()

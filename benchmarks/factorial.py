@@ -79,7 +79,7 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     spec = load_spec("demo")
     model = organism()
     weights = weights_of(model)
-    bench = Workbench(str(model), spec.data, spec.direction, spec.evaluation, work, name="organism")
+    bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, work, day=None)
     for seed, number in runs:
         params = None if number == BASE_MODEL else cells()[number]
         rungs: list[dict[str, Any]] = []

@@ -36,7 +36,7 @@ from training.data.sources import Split
 from training.direction.drift import DriftReference
 from training.direction.extraction import Extraction, load_or_extract
 from training.direction.recommended import with_recommended_layers
-from training.distributed import engine as engines
+from training.distributed import process, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.errors import DataError, DirectionError, ModelError, TrainingError
 from training.evaluation.judges import build_judges
@@ -168,8 +168,8 @@ class Workbench:
         self._prepared = True  # last: what raises on the way leaves nothing half done to a trial
 
     def _prepare(self, notify: Callable[[str], None]) -> None:
-        say = notify if engines.rank() == 0 else log.debug
-        self.device = engines.start_process()
+        say = notify if ranks.rank() == 0 else log.debug
+        self.device = process.start_process()
         say(f"loading {self.name} from {self.model_path}")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path, self._chat)
         self._use_precision(self._precision)
@@ -240,11 +240,11 @@ class Workbench:
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
                 published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
-                engines.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
+                ranks.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
             return self._measure(trained)
 
     def _tell(self, what: str) -> None:
-        if engines.rank() == 0:
+        if ranks.rank() == 0:
             self.notify(what)
 
     def _warn(self, sentence: str, say: Callable[[str], None] = log.warning) -> None:
@@ -269,7 +269,7 @@ class Workbench:
         Raises:
             DirectionError: it cannot be extracted, or fails its causal check where ``direction.on_failure`` refuses.
         """
-        extraction = engines.from_rank_zero(
+        extraction = ranks.from_rank_zero(
             lambda: load_or_extract(
                 self.model,
                 self.tokenizer,
@@ -354,7 +354,7 @@ class Workbench:
         samples, _ = self._training_samples(trial)
         probed = self._loaded, trial.max_length
         if probed not in self._packing_faults:
-            self._packing_faults[probed] = engines.from_rank_zero(lambda: packing_fault(self.model, samples))
+            self._packing_faults[probed] = ranks.from_rank_zero(lambda: packing_fault(self.model, samples))
         fault = self._packing_faults[probed]
         if fault is not None and trial.packing is True:
             raise ModelError(f"trial.packing (true) cannot be had for {self.name}: {fault}; write auto or false")
@@ -369,7 +369,7 @@ class Workbench:
             def forward() -> ForwardMeasurement:
                 return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
 
-            found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
+            found = forward() if trial.zero_stage == 3 else ranks.from_rank_zero(forward)
             return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
 
         return Rungs(frozenset(steps), measure_rung)
@@ -383,7 +383,7 @@ class Workbench:
                 found = found.with_unsplit(scores, lm_eval_errors(scores))
             return replace(found, seconds=time.perf_counter() - begin)
 
-        return engines.from_rank_zero(timed)
+        return ranks.from_rank_zero(timed)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

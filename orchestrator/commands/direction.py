@@ -86,7 +86,7 @@ def _extracted(
 
     from training.data.chat_settings import ChatSettings
     from training.direction.extraction import load_or_extract
-    from training.distributed.engine import device_of_process
+    from training.distributed.process import device_of_process
     from training.models.loading import load_model, load_tokenizer, model_fingerprint
 
     told: set[str] = set()

@@ -91,7 +91,7 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
 
 
 def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
-    from training.distributed.engine import device_of_process
+    from training.distributed.process import device_of_process
 
     if device_of_process().type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess

@@ -159,7 +159,7 @@ def reproduce(
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.workbench import Workbench
 
     spec = chosen.spec

@@ -143,7 +143,7 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress, day: date) -> "Workbench":
     progress.doing("importing torch, transformers and DeepSpeed")
     from training.distributed.deepspeed_config import BatchSizes
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.models.throughput import flops_per_token, peak_flops
     from training.workbench import Workbench
 

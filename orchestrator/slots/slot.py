@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.slots.worker import SlotSetup, slot_loop
-from sweeps.schema.spec import ResourcesConfig, SweepSpec
+from sweeps.schema.resources import ResourcesConfig
+from sweeps.schema.spec import SweepSpec
 
 RESTARTS = 100
 """How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""

@@ -49,7 +49,7 @@ def slot_loop(setup: SlotSetup) -> None:
     import ray
     import ray.train
 
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     start_process()
     rank = ray.train.get_context().get_world_rank()
@@ -70,7 +70,7 @@ def _broadcast(job: Job | str | None) -> Job | str | None:
     """Rank 0's job, on every rank."""
     from torch import distributed
 
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
 
     if world_size() == 1:
         return job
@@ -112,7 +112,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     """
     import ray
 
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
     from training.loop.train import StepReport, TrialStopped
@@ -179,7 +179,7 @@ class _RestartNeededError(Exception):
 
 def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[str], None]) -> "Measurement":
     """What ``run`` measures; where it failed on a full disk, it goes on from its checkpoint once there is room."""
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.loop.train import TrialStopped
 

@@ -45,7 +45,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
         SpecError: a trial has a single step, which cannot be told from start-up.
         TrainingError: what a trial would raise.
     """
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.loop.train import TrialStopped
     from training.workbench import Workbench
 
