@@ -23,7 +23,7 @@ def loop(setup: dict[str, Any]) -> None:
 
     def count(report: StepReport) -> bool:
         nonlocal busy
-        busy += report.metrics.get("train/seconds", 0.0)
+        busy += report.scores.metrics.get("train/seconds", 0.0)
         return False
 
     bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, Path(setup["work"]), day=None)

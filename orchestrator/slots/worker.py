@@ -115,6 +115,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
+    from training.evaluation.scores import Scores
     from training.loop.train import StepReport, TrialStopped
 
     trial = job.trial
@@ -138,7 +139,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
         reported = True
         kind: Literal["step", "rung"] = "rung" if report.rung else "step"
-        return say(Update(kind, report.step, report.metrics, report.counts, report.errors))
+        return say(Update(kind, report.step, report.scores))
 
     bench = None
     try:
@@ -151,12 +152,8 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
-            {**found.metrics, "evaluation/seconds": found.seconds},
-            found.counts,
-            found.errors,
-            select_metrics=found.select_metrics,
-            select_counts=found.select_counts,
-            select_errors=found.select_errors,
+            report=found.report.joined(Scores({"evaluation/seconds": found.seconds})),
+            select=found.select,
         )
         keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)
         kept = found.answers if keeps_text else without_text(found.answers)

@@ -93,12 +93,13 @@ def test_a_matched_control_trains_as_with_that_strength_from_the_start(made):
     kept = list((made.directory / "matching").glob("*.json"))
     ratio = json.loads(kept[0].read_text())["ratio"]
     assert ratio > 0
-    assert reports[-1].metrics["train/alpha"] == pytest.approx(0.5 * ratio)
+    assert reports[-1].scores.metrics["train/alpha"] == pytest.approx(0.5 * ratio)
     fixed = {**SHORT, "constraint": {**control, "alpha": 0.5 * ratio, "strength": "alpha"}}
     expected = []
     second = made.run(TrialConfig.model_validate(fixed), lambda report: bool(expected.append(report)))
-    assert [one.metrics["train/penalty"] for one in reports] == [one.metrics["train/penalty"] for one in expected]
-    assert first.metrics == pytest.approx(second.metrics, nan_ok=True, rel=0, abs=0)
+    penalties = [[one.scores.metrics["train/penalty"] for one in each] for each in (reports, expected)]
+    assert penalties[0] == penalties[1]
+    assert first.report.metrics == pytest.approx(second.report.metrics, nan_ok=True, rel=0, abs=0)
     # Another strength is measured no second time.
     made.run(matched.model_copy(update={"constraint": matched.constraint.model_copy(update={"alpha": 0.1})}), _go_on)
     assert len(list((made.directory / "matching").glob("*.json"))) == 1
@@ -122,5 +123,5 @@ def test_every_type_runs_holds_something_and_leaves_no_trace(made, tuning):
             changes = {"tuning": tuning, "constraint": block, "deepspeed": {"zero_stage": stage}}
             reports = []
             made.run(TrialConfig.model_validate({**SHORT, **changes}), lambda r, to=reports: bool(to.append(r)))
-            assert reports[-1].metrics["train/penalty"] > 0, (kind, stage)
+            assert reports[-1].scores.metrics["train/penalty"] > 0, (kind, stage)
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(made.model).items())

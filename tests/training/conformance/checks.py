@@ -204,7 +204,7 @@ def _train(model: Any, changes: dict[str, Any], directory: Path | None = None) -
             for form in ("adapter", "model") if form_of(trained) == "adapter" else ("model",):
                 export(trained, _NoTokenizer(), directory / form, form=form)  # type: ignore[arg-type]
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters()), "the base model moved"
-    losses = [report.metrics["train/loss"] for report in reports]
+    losses = [report.scores.metrics["train/loss"] for report in reports]
     assert np.isfinite(losses).all()
     return _Trained(losses, logits, gain, note)
 
