@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.broker import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Job, Update
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 

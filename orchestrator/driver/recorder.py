@@ -12,7 +12,7 @@ from orchestrator.record.journal import Event, Journal
 from orchestrator.record.score_fields import SELECT, finite, score_fields
 from orchestrator.record.trials import Status
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 
 _FINAL = {
     "measured": Status.FINISHED,

@@ -10,7 +10,7 @@ from orchestrator.search.proposal import Kind, Proposal
 from orchestrator.search.repetitions import Repetition, next_repetition
 from orchestrator.search.samplers import given_points
 from orchestrator.search.warm_start import WarmStart
-from orchestrator.slots.broker import Job
+from orchestrator.slots.messages import Job
 from sweeps.goals.course import course_steps
 from sweeps.goals.pruning import rung_steps
 from sweeps.schema.spec import REFERENCES, SweepSpec

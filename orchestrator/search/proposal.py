@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.slots.broker import Job
+from orchestrator.slots.messages import Job
 
 Kind = Literal["trial", "reference", "replicate"]
 

@@ -9,7 +9,7 @@ from orchestrator.record.trials import TrialRecord
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
 from orchestrator.search.trial_actors import keep_actors
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.spec import SweepSpec

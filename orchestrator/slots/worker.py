@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
-from orchestrator.slots.broker import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Job, Update
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
 
 if TYPE_CHECKING:

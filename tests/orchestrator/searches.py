@@ -12,7 +12,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.optuna_study import REPEATS
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 

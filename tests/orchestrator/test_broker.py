@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.slots.broker import CLOSE, MAX_ATTEMPTS, Broker, Job, Update
+from orchestrator.slots.broker import MAX_ATTEMPTS, Broker
+from orchestrator.slots.messages import CLOSE, Job, Update
 from training.config import ModelConfig
 
 

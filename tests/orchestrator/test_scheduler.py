@@ -9,7 +9,7 @@ from searches import searcher, sweep
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
 from orchestrator.search.scheduler import DominanceScheduler
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import rung_steps
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores

@@ -27,7 +27,7 @@ from searches import (
 
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Proposal
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
 from training.evaluation.scores import Scores
 

@@ -8,7 +8,7 @@ import pytest
 from ray import cloudpickle
 
 from orchestrator.search.proposal import Proposal
-from orchestrator.slots.broker import Job
+from orchestrator.slots.messages import Job
 from orchestrator.slots.worker import SlotSetup
 from sweeps.schema.load import load_spec
 from sweeps.schema.spec_files import preset_names
