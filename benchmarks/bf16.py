@@ -22,7 +22,7 @@ import torch
 from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
 from training.constraints.procon import ProCon
-from training.distributed.engine import start_process
+from training.distributed.process import start_process
 from training.loop.loss import ConstrainedLoss
 from training.models.adapters import attach
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.driver.model_files import model_directory
 from orchestrator.errors import ClusterError
 from orchestrator.record.machine import Machine, this_machine
 from orchestrator.slots.cluster import slots_that_fit
@@ -24,6 +23,7 @@ from sweeps.schema.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.evaluation.drawing import plain
 from training.models.depth import depth_of
+from training.models.located import local_directory
 
 NEEDED_COLUMNS: dict[str, tuple[Column, ...]] = {
     "task": ("prompt", "response"),
@@ -158,7 +158,7 @@ def _check_models(spec: SweepSpec, say: Say) -> dict[str, Path | None]:
         say(f"checking the files of {', '.join(others)}")
     for index, model in enumerate(spec.models):
         if model.embedded:
-            folders[model.name] = model_directory(model, spec.data)
+            folders[model.name] = local_directory(model, spec.data)
             continue
         from training.preflight.models import check_model
 

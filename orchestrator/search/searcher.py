@@ -12,7 +12,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.model_search import ModelSearch
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
 from sweeps.schema.search import LEARNING
 from sweeps.schema.spec import REFERENCES, SweepSpec
@@ -162,7 +162,7 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         params=dict(proposal.params),
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
+        trial=proposal.settings,
         report=found.report,
         select=found.select,
     )

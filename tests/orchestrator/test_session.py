@@ -18,9 +18,10 @@ from orchestrator.record.history import seconds_spent
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
-from orchestrator.slots.worker import _Benches
+from orchestrator.slots.worker import SlotSetup, _Benches
 from sweeps.errors import SpecError
 from sweeps.schema.spec import SweepSpec
+from training.config import ModelConfig
 
 
 def trial(journal: Journal, trial_id: str, status: str | None) -> None:
@@ -89,14 +90,12 @@ def test_a_sweep_keeps_its_day_on_every_later_day(left: Path, recorded: str | No
 def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) -> None:
     session = Session.again(left)
     session.close()
-    setup = {name: getattr(session.spec, name).model_dump() for name in ("data", "direction", "evaluation")} | {
-        "directory": str(left),
-        "precision": "fp32",
-        "day": "2024-02-09",
-    }
-    model = {"name": "m", "path": "nowhere", "chat_template_kwargs": {"enable_thinking": False}}
+    spec = session.spec
+    day = datetime.date(2024, 2, 9)
+    setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, "fp32", day)
+    model = ModelConfig(name="m", path="nowhere", chat_template_kwargs={"enable_thinking": False})
     chat = _Benches(setup).for_model(model)._chat
-    assert (chat.date, chat.arguments) == (datetime.date(2024, 2, 9), {"enable_thinking": False})
+    assert (chat.date, chat.arguments) == (day, {"enable_thinking": False})
 
 
 def test_a_second_driver_is_refused(left: Path) -> None:

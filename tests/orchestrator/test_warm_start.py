@@ -20,7 +20,7 @@ from orchestrator.record.spec_changes import flattened
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.value_identity import WITHOUT_EFFECT, Measured, differences, settings_identity
 from orchestrator.search.warm_start import spread
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig
 from training.models.template_date import prints_date

@@ -21,7 +21,7 @@ def _enter(rank: int, world_size: int, port: int, function: Callable[..., Any], 
     )
     from torch import distributed
 
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     start_process()
     found = function(argument)
