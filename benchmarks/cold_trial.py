@@ -24,7 +24,7 @@ def loop(setup: dict[str, Any]) -> None:
 
     def count(report: StepReport) -> bool:
         nonlocal busy
-        busy += report.metrics.get("train/seconds", 0.0)
+        busy += report.scores.metrics.get("train/seconds", 0.0)
         return False
 
     model = str(ensure_organism(spec.models[0], spec.data))

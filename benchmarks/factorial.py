@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,7 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
 
         def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
             if report.rung:
-                measured = {"metrics": report.metrics, "errors": report.errors, "counts": report.counts}
-                rungs.append({"step": report.step, **measured})
+                rungs.append({"step": report.step, **asdict(report.scores)})
             return False
 
         begin = time.perf_counter()
@@ -100,9 +100,9 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
             "organism": weights,
             "seconds": seconds,
             "rungs": rungs,
-            "final": found.metrics,
-            "select": found.select_counts,
-            "report": found.counts,
+            "final": found.report.metrics,
+            "select": found.select.counts,
+            "report": found.report.counts,
         }
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.slots.broker import CLOSE, Job, Update
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 PROMPTS = 100
 """Prompts that every rate is pretended to be measured on."""
@@ -19,7 +20,7 @@ STARTING = 8.0
 """Seconds until a slot takes jobs; real ones need longer, and Tune's trial actors come up meanwhile."""
 
 
-def scores(job: Job) -> dict[str, float]:
+def rates(job: Job) -> dict[str, float]:
     """Attack success and accuracy of a job: a smooth trade-off in the constraint's strength, a little noise."""
     if job.trial is None:
         return {"safety/attack_success_rate": 0.01, "utility/accuracy": 0.1}
@@ -38,7 +39,7 @@ def _rate(value: float) -> float:
 
 def pretend(job: Job, seconds: float) -> list[Update]:
     """What a slot would say of ``job``: ten training reports, its rungs, the end."""
-    found = scores(job)
+    found = rates(job)
     counts = {name: (round(value * PROMPTS), PROMPTS) for name, value in found.items()}
     attack, accuracy = found["safety/attack_success_rate"], found["utility/accuracy"]
     cheap = {"safety/refusal_log_odds": 3 - 6 * attack, "utility/loss": 2 - accuracy}
@@ -47,11 +48,11 @@ def pretend(job: Job, seconds: float) -> list[Update]:
     for step in range(total // 10, total + 1, max(1, total // 10)) if total else ():
         time.sleep(seconds / 10)
         loss = {"train/loss": 2 - step / total, "train/penalty": 0.1, "train/seconds": seconds / 10}
-        updates.append(Update("step", step, loss))
-    updates += [Update("rung", step, cheap, errors=dict.fromkeys(cheap, 0.05)) for step in job.rungs]
+        updates.append(Update("step", step, Scores(loss)))
+    updates += [Update("rung", step, Scores(cheap, errors=dict.fromkeys(cheap, 0.05))) for step in job.rungs]
     updates.sort(key=lambda update: update.step)
-    end = Update("measured", total, found, counts, select_metrics={**found, **cheap}, select_counts=counts)
-    return [*updates, end]
+    report, select = Scores(found, counts), Scores({**found, **cheap}, counts)
+    return [*updates, Update("measured", total, report=report, select=select)]
 
 
 def serve(broker: Any, slot: int, seconds: float) -> None:

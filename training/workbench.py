@@ -39,8 +39,9 @@ from training.distributed.deepspeed_config import stage_sentence
 from training.errors import DataError, DirectionError, ModelError, TrainingError
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
-from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
+from training.evaluation.measure import Measurement, measure, measure_without_generation
 from training.evaluation.overlap import direction_overlaps, refuse
+from training.evaluation.scores import Scores
 from training.evaluation.sets import EvaluationSets
 from training.loop import matching
 from training.loop.checkpoint import Checkpointing
@@ -331,11 +332,11 @@ class Workbench:
         """Measurement at the rungs; only a model in shards needs every rank for a forward pass."""
 
         def measure_rung(model: nn.Module, step: int) -> StepReport:
-            def forward() -> ForwardMeasurement:
+            def forward() -> Scores:
                 return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
 
             found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
-            return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
+            return StepReport(step, found, rung=True)
 
         return Rungs(frozenset(steps), measure_rung)
 
@@ -345,7 +346,7 @@ class Workbench:
             found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges)
             if self.evaluation.lm_eval is not None:
                 scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
-                found = found.with_unsplit(scores, lm_eval_errors(scores))
+                found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
             return replace(found, seconds=time.perf_counter() - begin)
 
         return engines.from_rank_zero(timed)

@@ -122,7 +122,7 @@ def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
     """The untouched model and the plain trainings that this one is to be compared with, by label."""
     everything = records(read_journal(chosen.directory / JOURNAL))
     own = [record for record in everything if record.model == chosen.record.model and record.kind == "reference"]
-    measured = {record.label: record for record in own if record.metrics and record.id != chosen.record.id}
+    measured = {record.label: record for record in own if record.report.metrics and record.id != chosen.record.id}
     return {label: measured[label] for label in REFERENCES if label in measured}
 
 

@@ -178,6 +178,6 @@ def _front(spec: SweepSpec, found: Sequence[Trial]) -> dict[str, dict[str, float
     shown = {}
     for member in standings(spec.objectives, spec.feasible, ended):
         if member.on_front:
-            values = mean_metrics([seed.metrics for seed in member.seeds.finished])
+            values = mean_metrics([seed.report.metrics for seed in member.seeds.finished])
             shown[member.record.id] = {o.metric: values[o.metric] for o in spec.objectives}
     return shown

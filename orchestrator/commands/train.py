@@ -183,7 +183,7 @@ def _trained(
     from training.loop.train import TrialStopped
 
     def on_step(report: "StepReport") -> bool:
-        progress.report(report.step, report.metrics)
+        progress.report(report.step, report.scores.metrics)
         # Between the last step and the measurement there is nothing that a step could end: Ctrl+C acts at once again.
         stop.waits = report.step < trial.total_steps
         return stop.asked
@@ -226,9 +226,8 @@ def _stop_on_interrupt(say: Callable[[str], None]) -> Iterator[_Stop]:
 
 
 def _measured(measurement: "Measurement") -> Measured:
-    return Measured(
-        dict(measurement.metrics), {name: wilson_interval(*count) for name, count in measurement.counts.items()}
-    )
+    scores = measurement.report
+    return Measured(dict(scores.metrics), {name: wilson_interval(*count) for name, count in scores.counts.items()})
 
 
 def print_train_outcome(outcome: TrainOutcome, console: Terminal) -> None:

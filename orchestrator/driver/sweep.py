@@ -201,7 +201,9 @@ def _search(
     spec = session.spec
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
-    searcher = FrontSearcher(spec, session.depths, broker_address, session.known, progress.say)
+    searcher = FrontSearcher(
+        spec, session.depths, broker_address, session.known, progress.say, session.manifest["date"]
+    )
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)
@@ -213,6 +215,9 @@ def _search(
         interruption.again()
         count = slot_count(spec.resources, planned(spec))
         session.open()
+        if not session.before:
+            for sentence in searcher.said:
+                session.journal.append("note", text=sentence)
         mirror = _mirror(session, progress, mirrors)
         return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
     finally:

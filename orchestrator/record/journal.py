@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from orchestrator.errors import OutputError
 from orchestrator.record.disk import once_there_is_room
+from orchestrator.record.score_fields import SELECT, scores_in
 from orchestrator.record.trials import RungRecord, Status, TrialRecord, is_kept
 
 Event = dict[str, Any]
@@ -138,9 +139,7 @@ def records(events: Iterable[Event]) -> list[TrialRecord]:
         elif kind == "trial_reported":
             drafts[event["id"]].history[event["step"]] = event["metrics"]
         elif kind == "trial_rung":
-            drafts[event["id"]].rungs[event["step"]] = RungRecord(
-                event["step"], event["metrics"], _pairs(event["counts"]), event["errors"]
-            )
+            drafts[event["id"]].rungs[event["step"]] = RungRecord(event["step"], scores_in(event))
         elif kind == "trial_ended":
             drafts[event["id"]].ended = event
     return [draft.record() for draft in drafts.values()]
@@ -202,19 +201,12 @@ def _what_ended(ended: Event | None) -> dict[str, Any]:
     """Fields of a record that only the end of its trial tells."""
     if ended is None:
         return {}
+    report, select = scores_in(ended), scores_in(ended, SELECT)
     return {
-        "metrics": ended["metrics"],
-        "counts": _pairs(ended["counts"]),
-        "errors": ended.get("errors", {}),
-        "select_metrics": ended.get("select_metrics", {}),
-        "select_counts": _pairs(ended.get("select_counts", {})),
-        "select_errors": ended.get("select_errors", {}),
+        "report": report,
+        "select": select if select.metrics else report,  # the prompts were not split
         "error": ended["error"],
         "unprepared": ended.get("unprepared", False),
         "reason": ended.get("reason"),
         "finished": ended["time"],
     }
-
-
-def _pairs(counts: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
-    return {name: (pair[0], pair[1]) for name, pair in counts.items()}

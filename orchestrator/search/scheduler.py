@@ -45,7 +45,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         """Results by model and share of the steps, then by trial."""
         for record in known if self._pruning else ():
             for rung in record.rungs if record.kind == "trial" else ():
-                found = rung_result(record.id, self._goals, rung.metrics, rung.counts, rung.errors)
+                found = rung_result(record.id, self._goals, rung.scores)
                 self._keep(record.model, self._rung(record.trial, rung.step), found)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
@@ -67,7 +67,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         return {}
 
     def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
-        found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
+        found = rung_result(proposal.job.id, self._goals, update.scores)
         rung = self._rung(proposal.job.trial, update.step)
         others = list(self._seen.get((proposal.model, rung), {}).values()) if rung is not None else []
         decision = decide(found, others, [goal for _, goal in self._goals], pruning)

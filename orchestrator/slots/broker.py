@@ -5,6 +5,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from training.evaluation.scores import Scores
+
 MAX_ATTEMPTS = 3
 """How often a job is handed out before it is held to be what kills its slot."""
 VERDICT_SECONDS = 10.0
@@ -32,18 +34,12 @@ class Update:
 
     kind: Literal["step", "rung", "measured", "failed", "stopped", "pruned"]
     step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    """By name; of a finished trial, those of the report prompts."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric that is a rate."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over samples of every metric that is a mean over samples."""
-    select_metrics: dict[str, float] = field(default_factory=dict)
-    """Of a finished trial, what the search may see."""
-    select_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind ``select_metrics``."""
-    select_errors: dict[str, float] = field(default_factory=dict)
-    """Standard errors of those of them that are means over samples."""
+    scores: Scores = field(default_factory=Scores)
+    """What a step or a rung measured."""
+    report: Scores = field(default_factory=Scores)
+    """What a measured trial scored on the report prompts."""
+    select: Scores = field(default_factory=Scores)
+    """What it scored on the select prompts, the only ones that the search may see."""
     error: str | None = None
     """Why it failed."""
     reason: str | None = None

@@ -102,6 +102,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     from training.distributed.engine import world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
+    from training.evaluation.scores import Scores
     from training.loop.train import StepReport, TrialStopped
 
     def say(update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
@@ -123,7 +124,7 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
         reported = True
         kind: Literal["step", "rung"] = "rung" if report.rung else "step"
-        return say(Update(kind, report.step, report.metrics, report.counts, report.errors))
+        return say(Update(kind, report.step, report.scores))
 
     trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
     bench = None
@@ -137,12 +138,8 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
-            {**found.metrics, "evaluation/seconds": found.seconds},
-            found.counts,
-            found.errors,
-            select_metrics=found.select_metrics,
-            select_counts=found.select_counts,
-            select_errors=found.select_errors,
+            report=found.report.joined(Scores({"evaluation/seconds": found.seconds})),
+            select=found.select,
         )
         embedded = ModelConfig.model_validate(job.model).embedded
         kept = found.answers if bench.evaluation.keeps_text(embedded=embedded) else without_text(found.answers)

@@ -136,6 +136,26 @@ def test_more_trials_need_no_acceptance_but_a_changed_space_does(left: Path) -> 
     session.close()
 
 
+@pytest.mark.parametrize(
+    "override", ["evaluation.max_new_tokens=7", "direction.filter=false", "data.harmful.limit=40", "models.0.seed=1"]
+)
+def test_values_measured_in_two_ways_do_not_get_onto_one_front(left: Path, override: str) -> None:
+    before = events(left)
+    field = override.partition("=")[0].replace("models.0", "model")
+    with pytest.raises(OutputError, match=rf"{field}(.|\n)*warm_start"):
+        Session.again(left, [override], accept=True)
+    assert events(left) == before
+
+
+def test_how_it_is_measured_may_change_where_nothing_was_measured_or_no_value_depends_on_it(left: Path) -> None:
+    Session.again(left, ["evaluation.keep_answers=true", "evaluation.batch_size=8"], accept=True).close()
+    lines = [line for line in (left / "journal.jsonl").read_text().splitlines() if "FINISHED" not in line]
+    (left / "journal.jsonl").write_text("\n".join(lines) + "\n")
+    session = Session.again(left, ["evaluation.max_new_tokens=7"], accept=True)
+    assert session.spec.evaluation.max_new_tokens == 7
+    session.close()
+
+
 def test_a_half_written_last_line_is_cut_and_said(left: Path) -> None:
     with (left / "journal.jsonl").open("a") as file:
         file.write('{"event": "trial_en')

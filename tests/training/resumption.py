@@ -42,7 +42,9 @@ def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int |
         pass
     return {
         "steps": [made.step for made in reports],
-        "metrics": [{name: value for name, value in made.metrics.items() if name not in TIMING} for made in reports],
+        "metrics": [
+            {name: value for name, value in made.scores.metrics.items() if name not in TIMING} for made in reports
+        ],
         "weights": weights,
     }
 

@@ -215,7 +215,7 @@ def test_a_restarted_workbench_continues_its_trial(directory):
         config, lambda report: bool(seen.append(report.step)), checkpoint=directory / "checkpoints"
     )
     assert seen == [5, 6]
-    assert restarted.metrics == through.metrics
+    assert restarted.report == through.report
 
 
 def _two_ranks(cases, tmp_path):

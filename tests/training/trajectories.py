@@ -36,9 +36,9 @@ def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as trained:
         weights = sum(float(p.detach().double().abs().sum()) for p in trained.parameters())
     return {
-        "loss": [report.metrics["train/loss"] for report in reports],
-        "penalty": [report.metrics["train/penalty"] for report in reports],
-        "gradient_norm": [report.metrics["train/gradient_norm"] for report in reports],
+        "loss": [report.scores.metrics["train/loss"] for report in reports],
+        "penalty": [report.scores.metrics["train/penalty"] for report in reports],
+        "gradient_norm": [report.scores.metrics["train/gradient_norm"] for report in reports],
         "weights": weights,
     }
 

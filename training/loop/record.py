@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from training.distributed import engine as engines
 from training.errors import DivergedError
+from training.evaluation.scores import Scores
 
 Diverged = Callable[[int, Tensor], DivergedError]
 """The error for a step (from 0) whose ``[cross-entropy, penalty, gradient norm]`` is not finite."""
@@ -22,14 +23,10 @@ class StepReport:
 
     step: int
     """Optimizer steps done."""
-    metrics: dict[str, float]
-    """Means over the steps since the last report, over all ranks, by metric name; at a rung, what was measured."""
+    scores: Scores
+    """Means over the steps since the last report and over all ranks; at a rung, what was measured."""
     rung: bool = False
     """Whether this is a measurement at a rung, made by rank 0, and not a training report."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric of a rung that is a rate."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over prompts of every metric of a rung that is a mean."""
 
 
 class Record:
@@ -104,7 +101,7 @@ class Record:
         self._first += len(self._alphas)
         self._terms.zero_()
         self._alphas, self._tokens, self._since = [], 0, time.perf_counter()
-        return StepReport(self._first, metrics)
+        return StepReport(self._first, Scores(metrics))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
