@@ -61,5 +61,7 @@ def plugin_scores(metrics: Mapping[str, Metric], measured: Measured) -> Scores:
                     f"evaluation.metrics ({name}) reports {other}, which is neither {name} nor a part of it "
                     f"({name}/…): rename it in that package"
                 )
-        scores = scores.joined(found)
+        scores = scores.joined(found).joined(
+            Scores({rate: good / total for rate, (good, total) in found.counts.items()})
+        )
     return scores
