@@ -61,7 +61,6 @@ def plugin_scores(metrics: Mapping[str, Metric], measured: Measured) -> Scores:
                     f"evaluation.metrics ({name}) reports {other}, which is neither {name} nor a part of it "
                     f"({name}/…): rename it in that package"
                 )
-        scores = scores.joined(found).joined(
-            Scores({rate: good / total for rate, (good, total) in found.counts.items()})
-        )
+        rates = {rate: successes / total for rate, (successes, total) in found.counts.items()}
+        scores = scores.joined(found).joined(Scores(rates))
     return scores
