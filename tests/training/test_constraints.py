@@ -101,9 +101,9 @@ def test_rounding_is_that_of_the_models_own_number_format():
         (torch.float32, torch.bfloat16, 2**-7),
     ):
         found = rounding_of(states.to(kept), where, unit, weights, blocks=9)
-        assert found.tolist() == pytest.approx((3 * (eps + 2 * 2**-23) * spread).tolist())
+        assert found.tolist() == pytest.approx((1.5 * 3 * (eps + 2 * 2**-23) * spread).tolist())
     several = rounding_of(states, where, torch.stack([unit, unit.flip(0)]), torch.float32, blocks=1)
-    assert several[:, 0].tolist() == pytest.approx((3 * 2**-23 * spread).tolist())
+    assert several[:, 0].tolist() == pytest.approx((4.5 * 2**-23 * spread).tolist())
 
 
 @pytest.mark.parametrize("row_length", [None, 24], ids=["padded", "packed"])

@@ -11,6 +11,12 @@ from training.errors import ModelError
 
 Norm = Literal["abs", "squared", "token_l2"]
 
+_ROUNDING = 1.5
+"""Root mean square over the tokens, in units of rounding times the root of the number of blocks before, up to which the
+changes of a layer count as none: every block rounds the stream anew, and two passes over the same tokens in batches of
+other shapes do so independently. At 3 to 32 blocks of random weights it is up to 1.1 in bf16 and 0.5 in float32 over 30
+tokens and more; ``benchmarks/bf16.py`` says what is left of real drift."""
+
 
 def project(states: Tensor, positions: Tensor, unit: Tensor) -> Tensor:
     """Projections ``z = r . x`` of the residual stream at ``positions``.
@@ -36,12 +42,9 @@ def rounding_of(states: Tensor, positions: Tensor, unit: Tensor, weights: torch.
     full size in the direction of rounding errors, another one on each machine.
 
     Every component x_i of the stream is kept to a relative eps of the model's own number format, independently of the
-    others, which moves ``r . x`` by about eps times the root of ``sum_i (r_i x_i)^2``; every block before rounds it
-    anew, and two passes in batches of other shapes do so independently, which makes the root of their number of it. At
-    3 to 32 blocks of random weights two passes differed by up to 0.9 times that in bf16 and 0.4 times in float32, root
-    mean square over 30 tokens and more; over fewer it can be twice that. In bf16 eps is 1/128, 65,536 times that of
-    float32; in a wide model it is nevertheless a small part of the separation of the class means, since the errors of
-    many components cancel out. What sums over d_model terms in float32 lose comes on top.
+    others, which moves ``r . x`` by about eps times the root of ``sum_i (r_i x_i)^2``. In bf16 eps is 1/128, 65,536
+    times that of float32; in a wide model it is nevertheless a small part of the separation of the class means, since
+    the errors of many components cancel out. What sums over d_model terms in float32 lose comes on top.
 
     Args:
         states: ``[batch, seq, d_model]`` residual stream of one layer.
@@ -59,7 +62,7 @@ def rounding_of(states: Tensor, positions: Tensor, unit: Tensor, weights: torch.
     chosen = states.flatten(0, 1).index_select(0, positions).to(unit.dtype)
     squares = unit.square()
     spread = (chosen.square() @ (squares if squares.ndim == 1 else squares.mT)).sqrt()
-    return spread * (math.sqrt(blocks) * (kept + summed))
+    return spread * (_ROUNDING * math.sqrt(blocks) * (kept + summed))
 
 
 def beyond_rounding(change: Tensor, reference: Tensor, rounding: Tensor, reference_precision: torch.dtype) -> Tensor:
