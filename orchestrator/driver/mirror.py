@@ -106,13 +106,19 @@ class Mirror:
             self._tracker.finish_parent(model, ended, files, front, self._ended)
         return self._tracker.close(FLUSH_SECONDS)
 
-    def abandon(self, status: Status, reason: str) -> None:
-        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way."""
+    def abandon(self, status: Status, reason: str, seconds: float = FLUSH_SECONDS) -> None:
+        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way.
+
+        Args:
+            status: FAILED or STOPPED.
+            reason: why it came to none.
+            seconds: how long MLflow may take.
+        """
         for trial in list(self._events):
             self._tracker.trial_finished(replace(self._record(trial), status=Status.STOPPED, finished=time.time()))
         for model in self._models:
             self._tracker.end_parent(model, status, reason)
-        self._tracker.close(FLUSH_SECONDS)
+        self._tracker.close(seconds)
 
     def _record(self, trial: str) -> TrialRecord:
         return records(self._events[trial])[0]

@@ -120,6 +120,8 @@ class Progress(Screen):
             self.say(self._line(*self._recent[-1]))
         elif event["event"] == "model_given_up":
             self.say(f"{event['model']} is given up, and none of its trials is run: {event['error']}")
+        elif event["event"] == "note":
+            self.say(f"note: {event['text']}")
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; none says that it goes on."""

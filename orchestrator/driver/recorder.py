@@ -1,6 +1,7 @@
 """Ray Tune's callbacks as journal events, MLflow records and progress."""
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ _FINAL = {
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
-    """Writes every trial's start, reports and end to the journal, then tells the listeners.
+    """Writes every trial's start, reports and end, and what slots note, to the journal, then tells the listeners.
+
+    Threads may call it: Tune's trials are heard on the main thread, notes and the end of a lost Ray on others.
 
     Args:
         journal: the sweep's journal.
@@ -49,6 +52,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._open: dict[str, str] = {}
         """Model by id of what was handed out and has not ended."""
         self._given_up: set[str] = set()
+        self._lock = threading.RLock()
+        self._closed = False
         self._seen: set[tuple[str, str, int]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,33 +108,40 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         job_id = self._searcher.proposals[trial.trial_id].job.id
         self._end(job_id, Status.STOPPED, Update("stopped"))
 
+    def note(self, sentence: str) -> None:
+        """A slot has something to say."""
+        self._record("note", text=sentence)
+
     def close(self) -> None:
-        """End what is still open: the sweep itself was ended."""
-        for job_id in sorted(self._open):
-            self._end(job_id, Status.STOPPED, Update("stopped"))
+        """End what is still open, since the sweep itself was ended; nothing is recorded any more."""
+        with self._lock:
+            for job_id in sorted(self._open):
+                self._end(job_id, Status.STOPPED, Update("stopped"))
+            self._closed = True
 
     def _end(self, job_id: str, status: Status, update: Update) -> None:
-        if job_id not in self._open:
-            return
-        model = self._open.pop(job_id)
-        self._seen = {seen for seen in self._seen if seen[0] != job_id}
-        self._record(
-            "trial_ended",
-            id=job_id,
-            status=status,
-            metrics=finite(update.metrics),
-            counts=update.counts,
-            errors=finite(update.errors),
-            select_metrics=finite(update.select_metrics),
-            select_counts=update.select_counts,
-            select_errors=finite(update.select_errors),
-            error=update.error,
-            reason=update.reason,
-            **({"unprepared": True} if update.unprepared else {}),
-        )
-        if update.unprepared and model not in self._given_up:
-            self._given_up.add(model)
-            self._record("model_given_up", model=model, error=update.error)
+        with self._lock:
+            if job_id not in self._open:
+                return
+            model = self._open.pop(job_id)
+            self._seen = {seen for seen in self._seen if seen[0] != job_id}
+            self._record(
+                "trial_ended",
+                id=job_id,
+                status=status,
+                metrics=finite(update.metrics),
+                counts=update.counts,
+                errors=finite(update.errors),
+                select_metrics=finite(update.select_metrics),
+                select_counts=update.select_counts,
+                select_errors=finite(update.select_errors),
+                error=update.error,
+                reason=update.reason,
+                **({"unprepared": True} if update.unprepared else {}),
+            )
+            if update.unprepared and model not in self._given_up:
+                self._given_up.add(model)
+                self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:
         answers = self._take_answers(job_id)
@@ -139,9 +151,12 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             )
 
     def _record(self, event: str, **fields: Any) -> None:
-        entry = self._journal.append(event, **fields)
-        for listener in self._listeners:
-            listener(entry)
+        with self._lock:
+            if self._closed:
+                return
+            entry = self._journal.append(event, **fields)
+            for listener in self._listeners:
+                listener(entry)
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:

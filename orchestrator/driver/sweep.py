@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
 from orchestrator.driver.progress import Progress
+from orchestrator.driver.ray_watch import SILENT_JOINED, SILENT_LOCAL, RayWatch
 from orchestrator.driver.remarks import remarks
-from orchestrator.driver.search_run import run_search
+from orchestrator.driver.resume_command import resume_command
+from orchestrator.driver.search_run import SearchRun
 from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
 from orchestrator.record.answers import AnswerFolder
@@ -22,7 +24,7 @@ from orchestrator.record.measured import max_running
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
-from orchestrator.slots.cluster import connect, slot_count
+from orchestrator.slots.cluster import connect, ray_addresses, slot_count
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from orchestrator.slots.slot import Slots
 
 BROKER = "broker"
+LAST_SECONDS = 20.0
+"""How long MLflow may take for the end of a sweep whose Ray is gone: Ray ends its driver after a minute."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ def _search(
         count = slot_count(spec.resources, planned(spec))
         session.open()
         mirror = _mirror(session, progress, mirrors)
-        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
+        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots, address)
     finally:
         ray.shutdown()
 
@@ -241,6 +245,7 @@ def _with_slots(
     mirror: Mirror,
     count: int,
     make_slots: Callable[..., "Slots"] | None,
+    address: str | None,
 ) -> str | None:
     """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
     import ray
@@ -250,17 +255,36 @@ def _with_slots(
 
     spec = session.spec
     broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-    address, day = (BROKER, searcher.namespace), session.manifest["date"]
-    slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
-    progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
-    slots.start()
-    _build_embedded(spec, progress, journal=session.journal)
-    progress.phase("waiting for the first slot")
-    stopped = run_search(session, searcher, progress, mirror, broker, count, interruption)
-    slots.close()
+    day = session.manifest["date"]
+    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
+    ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
+    search = SearchRun(session, searcher, progress, mirror, broker, count, ray_watch)
+
+    def tell(why: str) -> None:
+        search.close()
+        _tell_lost(session, mirror, progress, f"Ray is gone: {why}", address)
+
+    with ray_watch.watched(tell):
+        progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
+        slots.start()
+        _build_embedded(spec, progress, journal=session.journal)
+        progress.phase("waiting for the first slot")
+        stopped = search.run(interruption)
+        slots.close()
     if slots.errors:
         progress.say("\n".join(slots.errors.values()))
     return stopped
+
+
+def _tell_lost(session: Session, mirror: Mirror, progress: Progress, reason: str, address: str | None) -> None:
+    """The end of a sweep whose Ray is gone, in the journal, on the screen and in MLflow; the process ends after it."""
+    session.journal.append("sweep_ended", interrupted=True, reason=reason)
+    progress.say(
+        f"{reason}; trials under way go on from their checkpoints with: {resume_command(session.directory, address)}"
+    )
+    progress.__exit__(None, None, None)
+    mirror.abandon(Status.STOPPED, reason, LAST_SECONDS)
+    session.close()
 
 
 def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:

@@ -208,20 +208,29 @@ def test_a_signal_to_all_its_processes_still_gives_a_report(pretend, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="Ray ends the driver before it has told its end: the folder says that the driver is dead")
-def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["gcs_server", "raylet", "ray::Broker"])
+def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> None:
     """As the kernel does where memory runs out: nobody can be asked to stop, and Ray soon ends the driver as well."""
     process = pretend(30.0)
     folder = tmp_path / "sweeps/out"
     lines_until(process, "small-base FINISHED")
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if child.name() in ("gcs_server", "raylet"):
-            child.kill()
+    started = psutil.Process(process.pid).children(recursive=True)
+    (victim,) = [child for child in started if killed in (child.name(), child.cmdline()[0].split()[0])]
+    begin = time.monotonic()
+    victim.kill()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1, output
-    assert sweep_status(folder).state == "stopped"
-    assert sweep_status(folder).reason == "Ray is gone"
-    assert "RUNNING" not in {run.info.status for run in mlflow_runs(folder.parent)}
+    assert time.monotonic() - begin < 30
+    found = sweep_status(folder)
+    assert (found.state, (found.reason or "").startswith("Ray is gone: ")) == ("stopped", True)
+    assert f"procon resume {os.path.relpath(folder, tmp_path)}" in output
+    assert [event["event"] for event in read_journal(folder / "journal.jsonl")].count("sweep_ended") == 1
+    assert Status.RUNNING not in {record.status for record in records(read_journal(folder / "journal.jsonl"))}
+    assert {run.info.status for run in mlflow_runs(folder.parent)} == {"FINISHED", "KILLED"}
+    assert parent(folder.parent).data.tags["procon.status"] == "STOPPED"
+    assert not (folder / "driver.lock").exists()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive, f"left behind: {alive}"
 
 
 def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> None:
