@@ -10,7 +10,8 @@ from ray import tune
 
 from orchestrator.record.answers import write_answers
 from orchestrator.record.disk import once_there_is_room
-from orchestrator.record.journal import Event, Journal
+from orchestrator.record.events import Event
+from orchestrator.record.journal import Journal
 from orchestrator.record.trials import Status
 from orchestrator.search.searcher import FrontSearcher
 from orchestrator.slots.broker import Update

@@ -59,7 +59,7 @@ class SearchRun:
         self._slots = slots
         self._ray_watch = ray_watch
         self._budget = Budget(spec.budget, spec.resources)
-        self._keeper = Keeper(directory / CHECKPOINTS, spec, session.known)
+        self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
         listeners = [progress.on_event, mirror.on_event, self._keeper.on_event]
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)
         self._stopped: str | None = None

@@ -19,8 +19,7 @@ from orchestrator.front.document import build_front
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
-from orchestrator.record.journal import Journal, models_given_up, read_journal, records
-from orchestrator.record.measured import max_running
+from orchestrator.record.journal import Journal
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
@@ -107,7 +106,7 @@ def drive(
     try:
         with (
             Interruption() as interruption,
-            Progress(console, spec, session.before, lambda: _trouble(mirrors)) as progress,
+            Progress(console, spec, session.state, lambda: _trouble(mirrors)) as progress,
         ):
             try:
                 stopped = _search(session, address, progress, interruption, mirrors, make_slots)
@@ -137,15 +136,14 @@ def _reported(
     if not session.quiet:
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
     reporting = time.time()
-    events = read_journal(journal.path)
-    found = records(events)
+    found = session.state.records()
     front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
     files = once_there_is_room(
         lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
     )
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
-        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
+        store_sweep(spec, directory, session.state, time.time() - reporting)
     return Outcome(
         directory=directory,
         front=front,
@@ -159,7 +157,7 @@ def _reported(
         seconds=0.0 if session.quiet else time.time() - session.began,
         seconds_before=session.seconds_before,
         address=address,
-        given_up=models_given_up(events),
+        given_up=dict(session.state.given_up),
     )
 
 
@@ -231,7 +229,7 @@ def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirr
         progress.say(remark)
     mirror = Mirror(session)
     mirrors.append(mirror)
-    for event in session.before:  # MLflow may have missed the last of it; what it has it is not given twice
+    for event in session.events:  # MLflow may have missed the last of it; what it has it is not given twice
         mirror.on_event(event)
     journal.on_full = progress.warn
     return mirror

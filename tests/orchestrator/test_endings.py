@@ -23,8 +23,7 @@ from small_sweeps import Run, small_sweep
 from orchestrator.commands.status import sweep_status
 from orchestrator.driver.session import Session
 from orchestrator.driver.sweep import drive
-from orchestrator.record.history import seconds_spent
-from orchestrator.record.journal import read_journal, records
+from orchestrator.record.journal import read_journal, read_state, records
 from orchestrator.record.trials import Status
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
@@ -237,14 +236,14 @@ def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> 
     folder = finished(tmp_path).directory
     first = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
     assert (first.stopped, first.undelivered) == (None, 0)
-    before, journal = parent(folder.parent), read_journal(folder / "journal.jsonl")
+    before, spent = parent(folder.parent), read_state(folder / "journal.jsonl").seconds
     assert before.info.status == "FINISHED"
     time.sleep(1.1)
     again = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
     after = parent(folder.parent)
     assert (after.info.start_time, after.info.end_time) == (before.info.start_time, before.info.end_time)
     assert after.info.status == "FINISHED"
-    assert seconds_spent(read_journal(folder / "journal.jsonl")) == seconds_spent(journal)
+    assert read_state(folder / "journal.jsonl").seconds == spent
     assert again.stopped is None
     assert sweep_status(folder).state == "ended"
 
@@ -254,7 +253,7 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
 ) -> None:
     folder = finished(tmp_path).directory
     drive(Session.again(folder), None, Terminal(file=io.StringIO()))
-    spent = seconds_spent(read_journal(folder / "journal.jsonl"))
+    spent = read_state(folder / "journal.jsonl").seconds
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(empty_store, other / "mlflow.db")
@@ -267,7 +266,18 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
     assert run.info.end_time == int(ended["time"] * 1000)
     assert run.info.start_time < run.info.end_time
     assert len(mlflow_runs(other)) == 7
-    assert seconds_spent(read_journal(folder / "journal.jsonl")) == spent
+    assert read_state(folder / "journal.jsonl").seconds == spent
+
+
+def test_a_model_that_one_driver_gave_up_is_not_given_up_by_the_next(tmp_path: Path) -> None:
+    folder = finished(tmp_path).directory
+    session = Session.again(folder).open()
+    session.journal.append("model_given_up", model="small", error="it has no layers")
+    session.close()
+    outcome = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
+    assert (outcome.given_up, outcome.failed) == ({}, False)
+    assert parent(folder.parent).info.status == "FINISHED"
+    assert parent(folder.parent).data.tags["procon.given_up"] == ""
 
 
 def test_a_parent_whose_trials_all_failed_has_failed(tmp_path: Path) -> None:
