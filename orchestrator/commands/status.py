@@ -134,6 +134,6 @@ def _front(spec: SweepSpec, records: Sequence[TrialRecord]) -> dict[str, dict[st
     shown = {}
     for member in standings(spec.objectives, spec.feasible, records):
         if member.on_front:
-            values = mean_metrics([seed.metrics for seed in member.seeds.finished])
+            values = mean_metrics([seed.report.metrics for seed in member.seeds.finished])
             shown[member.record.id] = {o.metric: values[o.metric] for o in spec.objectives}
     return shown

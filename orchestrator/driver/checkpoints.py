@@ -68,7 +68,9 @@ def _near_the_front(
     found = [one for one in found if one.feasible is not None]
     probability = probabilities(objectives, rules, found, OVER_SEEDS if replicates else 0.0)
     unknown = 1.0 if replicates else 0.0
-    reported = members(objectives, rules, [mean_metrics([s.metrics for s in one.seeds.finished]) for one in found])
+    reported = members(
+        objectives, rules, [mean_metrics([s.report.metrics for s in one.seeds.finished]) for one in found]
+    )
     wanted = [
         one.seeds
         for one, on_report in zip(found, reported, strict=True)

@@ -1,8 +1,7 @@
 """Ray Tune's callbacks as journal events, MLflow records and progress."""
 
-import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from orchestrator.record.answers import write_answers
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.events import Event
 from orchestrator.record.journal import Journal
+from orchestrator.record.score_fields import SELECT, finite, score_fields
 from orchestrator.record.trials import Status
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 
 _FINAL = {
     "measured": Status.FINISHED,
@@ -72,7 +72,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             kind=proposal.kind,
             label=proposal.label,
             params=dict(proposal.params),
-            trial=proposal.job.trial,
+            trial=proposal.settings,
             replicate_of=proposal.replicate_of,
         )
 
@@ -91,12 +91,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(job_id, _FINAL[update.kind], update)
         elif (job_id, update.kind, update.step) not in self._seen:  # a restarted actor or worker reports them again
             self._seen.add((job_id, update.kind, update.step))
-            metrics = finite(update.metrics)
             if update.kind == "rung":
-                facts = {"counts": update.counts, "errors": finite(update.errors)}
-                self._record("trial_rung", id=job_id, step=update.step, metrics=metrics, **facts)
+                self._record("trial_rung", id=job_id, step=update.step, **score_fields(update.scores))
             else:
-                self._record("trial_reported", id=job_id, step=update.step, metrics=metrics)
+                self._record("trial_reported", id=job_id, step=update.step, metrics=finite(update.scores.metrics))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's actor died; its slot may be fine."""
@@ -130,12 +128,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 "trial_ended",
                 id=job_id,
                 status=status,
-                metrics=finite(update.metrics),
-                counts=update.counts,
-                errors=finite(update.errors),
-                select_metrics=finite(update.select_metrics),
-                select_counts=update.select_counts,
-                select_errors=finite(update.select_errors),
+                **score_fields(update.report),
+                **score_fields(update.select, SELECT),
                 error=update.error,
                 reason=update.reason,
                 **({"unprepared": True} if update.unprepared else {}),
@@ -158,8 +152,3 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             entry = self._journal.append(event, **fields)
             for listener in self._listeners:
                 listener(entry)
-
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that were measured: JSON knows no NaN, and one that is not finite says nothing."""
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}

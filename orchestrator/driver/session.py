@@ -32,6 +32,7 @@ from orchestrator.record.manifest import manifest
 from orchestrator.record.spec_changes import Change, changes, refusal
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
@@ -67,6 +68,8 @@ class Session:
     """Whether the folder knows of this driver."""
     quiet: bool = False
     """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
+    first: bool = field(init=False)
+    """Whether no other driver worked on the sweep before."""
     known: list[TrialRecord] = field(init=False)
     """What earlier drivers recorded of every trial."""
     since: float = field(init=False)
@@ -78,6 +81,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.state.leave()
+        self.first = not self.events
         self.known = self.state.records()
         self.since = self.began if self.state.began is None else self.state.began
         self.seconds_before = self.state.seconds
@@ -133,7 +137,8 @@ class Session:
             say: told what the check does and costs.
 
         Raises:
-            OutputError: there is no sweep, another driver has it, or the specification was edited without ``accept``.
+            OutputError: there is no sweep, another driver has it, the specification was edited without ``accept``, or
+                so that values measured in two ways would stand on one front.
             SpecError, TrainingError: the changed specification is not usable.
         """
         directory = directory.absolute()
@@ -156,9 +161,11 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
+        ran_with = manifest(spec, state.day)
+        if found:
+            _refuse_mixture(directory, state, recorded, spec, ran_with)
         journal = Journal(directory / JOURNAL, state=state)
-        now = manifest(spec, state.day)
-        session = cls(spec, now, depths, tracking_uri, artifacts, events, state, changed=found)
+        session = cls(spec, ran_with, depths, tracking_uri, artifacts, events, state, changed=found)
         session._directory, session._journal = directory, journal
         return session
 
@@ -194,12 +201,12 @@ class Session:
         write_json(self.directory / LOCK, driver)
         if quietly:
             return self
-        if self.events:
-            self._record("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
-        else:
+        if self.first:
             dumped = self.spec.model_dump(mode="json")
             self._record("sweep_started", spec=dumped, manifest=self.manifest)
             write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
+        else:
+            self._record("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
         if self.changed:
             self._change(self.changed)
         return self
@@ -223,3 +230,26 @@ class Session:
             for record in self.known:
                 if record.status in (Status.RUNNING, Status.STOPPED):
                     shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)
+
+
+def _refuse_mixture(
+    directory: Path, state: SweepState, recorded: SweepSpec, spec: SweepSpec, ran_with: dict[str, Any]
+) -> None:
+    """Refuse a change by which one model's values would be measured in two ways and stand on one front.
+
+    Raises:
+        OutputError: it names the fields.
+    """
+    measured = {trial.model for trial in state.listed() if trial.status is Status.FINISHED}
+    for model in spec.models:
+        if model.name not in measured:
+            continue
+        then = Measured.of(recorded.model_dump(mode="json"), model.name, state.manifest)
+        now = Measured.of(spec.model_dump(mode="json"), model.name, ran_with)
+        fields = [name for name in differences(then.identity, now.identity) if name != "version"]
+        if fields:
+            raise OutputError(
+                f"{', '.join(fields)}: changed, but {directory} holds trials of {model.name} that were measured as it "
+                "was, and one front cannot hold both: put it back, or start a new sweep with "
+                f"searcher.warm_start=[{directory}], which tries the best settings of this one first"
+            )

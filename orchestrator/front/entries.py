@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.front.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics
+from orchestrator.front.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics, summed_counts
 from orchestrator.front.prediction import MEAN_OVER_LAYERS, with_means
-from orchestrator.record.select_view import seen_counts, seen_errors, seen_metrics
 from orchestrator.record.trials import RungRecord, TrialRecord
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
 
@@ -27,10 +26,10 @@ def entry(pooled: Pooled) -> dict[str, Any]:
     found: dict[str, Any] = {
         "status": str(record.status),
         "params": dict(record.params),
-        "metrics": finite(pooled.metrics),
+        "metrics": finite(pooled.report.metrics),
         "intervals": {name: list(interval) for name, interval in pooled.intervals.items()},
-        "counts": {name: list(count) for name, count in pooled.counts.items()},
-        "errors": dict(pooled.errors),
+        "counts": {name: list(count) for name, count in pooled.report.counts.items()},
+        "errors": dict(pooled.report.errors),
         "select": _select(pooled.seeds or (record,)),
         "replicates": len(pooled.seeds),
     }
@@ -61,29 +60,25 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Means over ``seeds`` on the select prompts, and the hull of their intervals.
-
-    Journals without a split hold one measurement for both halves.
-    """
-    counts = [seen_counts(seed) for seed in seeds]
-    shared = [name for name in counts[0] if all(name in one for one in counts)]
-    intervals = {name: [wilson_interval(*one[name]) for one in counts] for name in shared}
-    metrics = [seen_metrics(seed) for seed in seeds]
-    means = intervals_of_means(estimates_of_means(metrics, counts, [seen_errors(seed) for seed in seeds]))
+    """Means over ``seeds`` on the select prompts, and the hull of their intervals."""
+    scores = [seed.select for seed in seeds]
+    counts = summed_counts(scores)
+    intervals = {name: [wilson_interval(*one.counts[name]) for one in scores] for name in counts}
+    means = intervals_of_means(estimates_of_means(scores))
     return {
-        "metrics": finite(mean_metrics(metrics)),
+        "metrics": finite(mean_metrics([one.metrics for one in scores])),
         "intervals": {
             name: [min(low for low, _ in found), max(high for _, high in found)] for name, found in intervals.items()
         }
         | {name: list(interval) for name, interval in means.items()},
-        "counts": {name: [sum(part) for part in zip(*(one[name] for one in counts), strict=True)] for name in shared},
+        "counts": {name: list(count) for name, count in counts.items()},
     }
 
 
 def _course(record: TrialRecord) -> list[dict[str, Any]]:
     """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
-    measured: dict[int, Mapping[str, float]] = {rung.step: rung.metrics for rung in record.rungs}
-    final = seen_metrics(record)
+    measured: dict[int, Mapping[str, float]] = {rung.step: rung.scores.metrics for rung in record.rungs}
+    final = record.select.metrics
     if final and record.history:
         measured[record.history[-1][0]] = final
     elif final and record.label == "base":
@@ -96,15 +91,16 @@ def _course(record: TrialRecord) -> list[dict[str, Any]]:
 
 
 def _rung(rung: RungRecord) -> dict[str, Any]:
-    intervals = {name: wilson_interval(*count) for name, count in rung.counts.items()}
+    scores = rung.scores
+    intervals = {name: wilson_interval(*count) for name, count in scores.counts.items()}
     intervals |= {
-        name: interval_of_mean(rung.metrics[name], error)
-        for name, error in rung.errors.items()
-        if name in rung.metrics and math.isfinite(error)
+        name: interval_of_mean(scores.metrics[name], error)
+        for name, error in scores.errors.items()
+        if name in scores.metrics and math.isfinite(error)
     }
     return {
         "step": rung.step,
-        "metrics": finite(rung.metrics),
+        "metrics": finite(scores.metrics),
         "intervals": {name: list(interval) for name, interval in intervals.items()},
     }
 
@@ -114,8 +110,8 @@ def _seed(record: TrialRecord) -> dict[str, Any]:
         "id": record.id,
         "seed": record.seed,
         "status": str(record.status),
-        "metrics": finite(record.metrics),
-        "counts": {name: list(count) for name, count in record.counts.items()},
-        "errors": dict(record.errors),
+        "metrics": finite(record.report.metrics),
+        "counts": {name: list(count) for name, count in record.report.counts.items()},
+        "errors": dict(record.report.errors),
         "select": _select([record]),
     }

@@ -62,7 +62,8 @@ def importance(
     finished = [
         trial
         for trial in trials
-        if trial.status is Status.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
+        if trial.status is Status.FINISHED
+        and all(math.isfinite(trial.report.metrics.get(m, math.nan)) for m in metrics)
     ]
     found: dict[str, Any] = {"n": len(finished), "reliable": len(finished) >= RELIABLE_TRIALS, "targets": {}}
     settings = [_settings(trial.params) for trial in finished]
@@ -70,7 +71,7 @@ def importance(
     if len(finished) < LEAST_TRIALS or not distributions:
         return found
     costs = np.array(
-        [[t.metrics[o.metric] * (1 if o.goal == "minimize" else -1) for o in objectives] for t in finished]
+        [[t.report.metrics[o.metric] * (1 if o.goal == "minimize" else -1) for o in objectives] for t in finished]
     )
     targets = {objective.metric: costs[:, index] for index, objective in enumerate(objectives)}
     if len(objectives) > 1:

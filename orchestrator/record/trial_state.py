@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.record.events import Event
+from orchestrator.record.score_fields import SELECT, scores_in
 from orchestrator.record.trials import RungRecord, Status, TrialRecord, is_kept
 
 
@@ -94,7 +95,7 @@ class TrialState:
         """Take in a ``trial_rung``."""
         self.step = event["step"]
         self.report = event
-        self.rungs[self.step] = RungRecord(self.step, event["metrics"], _pairs(event["counts"]), event["errors"])
+        self.rungs[self.step] = RungRecord(self.step, scores_in(event))
 
     def record(self) -> TrialRecord:
         """What front, report and MLflow want to know of it."""
@@ -120,19 +121,12 @@ def _what_ended(ended: Event | None) -> dict[str, Any]:
     """Fields of a record that only the end of its trial tells."""
     if ended is None:
         return {}
+    report, select = scores_in(ended), scores_in(ended, SELECT)
     return {
-        "metrics": ended["metrics"],
-        "counts": _pairs(ended["counts"]),
-        "errors": ended.get("errors", {}),
-        "select_metrics": ended.get("select_metrics", {}),
-        "select_counts": _pairs(ended.get("select_counts", {})),
-        "select_errors": ended.get("select_errors", {}),
+        "report": report,
+        "select": select if select.metrics else report,  # the prompts were not split
         "error": ended["error"],
         "unprepared": ended.get("unprepared", False),
         "reason": ended.get("reason"),
         "finished": ended["time"],
     }
-
-
-def _pairs(counts: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
-    return {name: (pair[0], pair[1]) for name, pair in counts.items()}

@@ -9,6 +9,7 @@ from typing import Any
 from front_samples import ACCURACY, ASR, OVER_REFUSAL, REFERENCES
 
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
+from training.evaluation.scores import Scores
 
 PHRASES, CLASSIFIER = "phrases", "classifier"
 PROMPTS = {"harmful": 200, "borderline": 100, "harmless": 100, "task": 200}
@@ -113,10 +114,8 @@ def detailed_sweep(
         records.append(
             replace(
                 record,
-                metrics=values["report"],
-                counts=found["report"],
-                select_metrics=values["select"],
-                select_counts=found["select"],
+                report=Scores(values["report"], found["report"]),
+                select=Scores(values["select"], found["select"]),
             )
         )
 
@@ -177,5 +176,5 @@ def _rungs(rates: Mapping[str, float], rng: random.Random) -> tuple[RungRecord, 
             **{f"direction/cosine/layer_{layer:02d}": rng.uniform(0.5, 1) for layer in range(DEPTH)},
         }
         errors = {"safety/refusal_log_odds": 0.3, "utility/loss": 0.02}
-        found.append(RungRecord(step, metrics, {"safety/refusal_unlikely": (unlikely, 100)}, errors))
+        found.append(RungRecord(step, Scores(metrics, {"safety/refusal_unlikely": (unlikely, 100)}, errors)))
     return tuple(found)

@@ -174,7 +174,7 @@ class TestTrial:
         assert (record.status, record.started, record.params) == (Status.RUNNING, 0, {"x": 9})
         assert [step for step, _ in record.history] == [10, 20]
         assert [one.step for one in record.rungs] == [10]
-        assert (record.metrics, record.finished) == ({}, None)
+        assert (record.report.metrics, record.finished) == ({}, None)
 
     @pytest.mark.parametrize(
         ("end", "status"),

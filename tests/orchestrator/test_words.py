@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from front_samples import OBJECTIVES, RULES, record, sweep
+from front_samples import OBJECTIVES, RULES, record, sweep, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.commands.answers_table import print_answers
@@ -99,7 +99,7 @@ def test_what_has_ended_is_not_so_far(state: Any, words: tuple[str, ...]) -> Non
 
 
 def test_no_agreement_is_not_minus_nothing() -> None:
-    records = [dataclasses.replace(one, metrics={**one.metrics, KAPPA: -1e-9}) for one in sweep(6) if one.metrics]
+    records = [with_scores(one, {KAPPA: -1e-9}) for one in sweep(6) if one.report.metrics]
     front = build_front(OBJECTIVES, RULES, records)
     (note,) = [one["sentence"] for one in notes(front, {"organism": records}, None) if one["check"] == "judges"]
     assert "mean kappa 0.00" in note
@@ -134,9 +134,7 @@ class TestAnswers:
 
     def test_the_note_on_judges_does_not_send_anybody_to_texts_that_were_not_kept(self) -> None:
         records = [
-            dataclasses.replace(one, model="llama", metrics={**one.metrics, KAPPA: 0.1})
-            for one in sweep(6)
-            if one.metrics
+            with_scores(dataclasses.replace(one, model="llama"), {KAPPA: 0.1}) for one in sweep(6) if one.report.metrics
         ]
         own = spec(models=OWN)
         front = build_front(OBJECTIVES, RULES, records, spec=own)
