@@ -50,12 +50,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._take_answers = take_answers
         self._answers = answers
         self._listeners = listeners
-        self._open: dict[str, str] = {}
-        """Model by id of what was handed out and has not ended."""
-        self._given_up: set[str] = set()
         self._lock = threading.RLock()
         self._closed = False
         self._seen: set[tuple[str, str, int]] = set()
+        """Id, kind and step of what trials under way have reported."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
@@ -64,7 +62,6 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was handed to Ray."""
         proposal = self._searcher.proposals[trial.trial_id]
-        self._open[proposal.job.id] = proposal.model
         self._record(
             "trial_started",
             id=proposal.job.id,
@@ -114,15 +111,15 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def close(self) -> None:
         """End what is still open, since the sweep itself was ended; nothing is recorded any more."""
         with self._lock:
-            for job_id in sorted(self._open):
-                self._end(job_id, Status.STOPPED, Update("stopped"))
+            for trial in self._journal.state.under_way:
+                self._end(trial.id, Status.STOPPED, Update("stopped"))
             self._closed = True
 
     def _end(self, job_id: str, status: Status, update: Update) -> None:
+        state = self._journal.state
         with self._lock:
-            if job_id not in self._open:
+            if not state.is_under_way(job_id):
                 return
-            model = self._open.pop(job_id)
             self._seen = {seen for seen in self._seen if seen[0] != job_id}
             self._record(
                 "trial_ended",
@@ -134,8 +131,8 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 reason=update.reason,
                 **({"unprepared": True} if update.unprepared else {}),
             )
-            if update.unprepared and model not in self._given_up:
-                self._given_up.add(model)
+            model = state.trials[job_id].model
+            if update.unprepared and model not in state.given_up:
                 self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:

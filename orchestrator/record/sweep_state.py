@@ -119,6 +119,10 @@ class SweepState:
         with self._lock:
             return [self.trials[trial] for trial in self._running.ids]
 
+    def is_under_way(self, trial: str) -> bool:
+        """Whether the last driver has started ``trial`` and not ended it."""
+        return trial in self._running.ids
+
     @property
     def slots(self) -> int:
         """The most trials that were under way at once since the last driver began; at least 1."""
