@@ -135,8 +135,7 @@ class Progress(Screen):
 
     def _line(self, event: Event, seconds: float) -> str:
         error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
-        values = self._values(event) or str(error or "").strip().splitlines()[-1:]
-        shown = values if isinstance(values, str) else "".join(values)
+        shown = self._values(event) or "".join(str(error or "").strip().splitlines()[-1:])
         return (
             f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {event['id']} "
             f"{event['status']} in {seconds:.1f} s  {shown}{self._left('  (', ')')}"
@@ -168,8 +167,9 @@ class Progress(Screen):
             return Group(head, table)
 
     def _running_text(self, trial: TrialState) -> Text:
-        if trial.report is None:
+        report = trial.report
+        if report is None:
             doing = self._doing.get(trial.id, "waiting for its slot")
             return Text(doing, style="cyan", no_wrap=True, overflow="ellipsis")
-        loss = trial.report["metrics"].get("train/loss")
-        return Text(f"step {trial.step}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")
+        loss = report["metrics"].get("train/loss")
+        return Text(f"step {report['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")
