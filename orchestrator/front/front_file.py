@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import ANSWERS, JOURNAL
-from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.journal import read_state
+from orchestrator.record.sweep_state import SweepState
 
 FRONT = "front.json"
 
@@ -23,8 +24,9 @@ def read_front(directory: Path) -> dict[str, Any]:
     file, journal = directory / FRONT, directory / JOURNAL
     written = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
     if journal.is_file():
-        events = read_journal(journal)
-        return written if written and "chosen_on" in written and _up_to_date(events) else _built(directory, events)
+        state = read_state(journal)
+        current = not state.report_is_behind
+        return written if written and "chosen_on" in written and current else _built(directory, state)
     if written is None:
         raise OutputError(
             f"directory ({directory}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
@@ -32,18 +34,11 @@ def read_front(directory: Path) -> dict[str, Any]:
     return written
 
 
-def _up_to_date(events: list[Event]) -> bool:
-    """Whether nothing that matters to the front was recorded since a report was last written."""
-    kinds = [event["event"] for event in reversed(events)]
-    since = kinds[: kinds.index("sweep_ended")] if "sweep_ended" in kinds else kinds
-    return "sweep_ended" in kinds and not {"trial_ended", "spec_changed"} & set(since)
-
-
-def _built(directory: Path, events: list[Event]) -> dict[str, Any]:
+def _built(directory: Path, state: SweepState) -> dict[str, Any]:
     from orchestrator.front.document import build_front
     from orchestrator.record.answers import AnswerFolder
     from orchestrator.record.history import recorded_spec
 
-    spec = recorded_spec(events, directory)
+    spec = recorded_spec(state, directory)
     answers = AnswerFolder(directory / ANSWERS)
-    return build_front(spec.objectives, spec.feasible, records(events), answers=answers, spec=spec)
+    return build_front(spec.objectives, spec.feasible, state.records(), answers=answers, spec=spec)

@@ -8,7 +8,6 @@ from ray.tune.schedulers import FIFOScheduler
 from orchestrator.record.trials import TrialRecord
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.search.trial_actors import keep_actors
 from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.goals.rung_metrics import rung_goals
@@ -87,3 +86,20 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
     def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
         if rung is not None:
             self._seen.setdefault((model, rung), {})[found.id] = found
+
+
+def keep_actors(controller: Any, trial: Any, count: int) -> None:
+    """Let Ray Tune keep up to ``count`` idle trial actors until the search ends.
+
+    With ``reuse_actors`` Tune keeps no more idle actors than it has trials waiting for one, and a single one beyond
+    that. Where two trials end at about the same time, the second's actor is therefore ended, though the next proposal
+    needs it: a new process has to start, and while it does, Tune gives its trial the other's actor and throws the new
+    one away half started, again and again while trials are shorter than such a start.
+
+    Args:
+        controller: Tune's, as it gives itself to a scheduler. That only one actor is kept is no setting of Tune's, so
+            its cache of actors is told by the one attribute that holds it (Ray 2.60).
+        trial: any trial; all of a sweep ask for the same resources.
+        count: trials that run at once.
+    """
+    controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=count)

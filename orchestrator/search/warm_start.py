@@ -12,7 +12,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.membership import front
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.record.folder import JOURNAL
-from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.journal import read_state
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.record.versions import versions
 from orchestrator.search.objective_values import objective_values
@@ -63,32 +63,18 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
     """
     found = []
     for directory in directories:
-        events = read_journal(Path(directory) / JOURNAL)
-        specs = [event["spec"] for event in events if "spec" in event]
-        if not specs:
+        state = read_state(Path(directory) / JOURNAL)
+        if state.spec is None:
             raise OutputError(f"searcher.warm_start ({directory}) does not say what it searched: remove it")
-        sessions = _sessions(events)
-        finished = [r for r in records(events) if r.kind == "trial" and r.status is Status.FINISHED]
-        for dumped in specs[-1]["models"]:
+        finished = [r for r in state.records() if r.kind == "trial" and r.status is Status.FINISHED]
+        for dumped in state.spec["models"]:
             try:
                 model = ModelConfig.model_validate(dumped)
             except ValidationError as error:
                 raise OutputError(f"searcher.warm_start ({directory}) is of another version: remove it") from error
             own = tuple(record for record in finished if record.model == model.name)
-            measured = tuple(Measured.of(then, model.name, manifest) for then, manifest in sessions)
+            measured = tuple(Measured.of(then, model.name, manifest) for then, manifest in state.ran_under)
             found.append(EarlierSearch(directory, model, measured, own))
-    return found
-
-
-def _sessions(events: Sequence[Event]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Specification and manifest under which trials were started: a resumed sweep may have changed either."""
-    spec: dict[str, Any] = {}
-    manifest: dict[str, Any] = {}
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for event in events:
-        spec, manifest = event.get("spec") or spec, event.get("manifest") or manifest
-        if event["event"] == "trial_started" and (spec, manifest) not in found:
-            found.append((spec, manifest))
     return found
 
 

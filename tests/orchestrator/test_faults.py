@@ -15,7 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from small_sweeps import Run, small_sweep
 
-from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.events import Event
+from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.statistics.intervals import wilson_interval
 

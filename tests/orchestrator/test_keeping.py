@@ -12,6 +12,7 @@ from small_sweeps import small_sweep
 from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.front.document import build_front
 from orchestrator.record.score_fields import SELECT, score_fields
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import Objective
 from sweeps.schema.keep import KeepConfig
@@ -135,7 +136,8 @@ class NoisySweep:
         self.folder, self.luck = folder, luck
         self.ended: list[TrialRecord] = []
         spec = SweepSpec.model_validate(small_sweep(seeds={"replicates_on_front": 3}, feasible=list(map(str, RULES))))
-        self.keeper = Keeper(folder, spec, known=[])
+        self.state = SweepState()
+        self.keeper = Keeper(folder, spec, self.state)
 
     def run(self, name: str, rates: tuple[float, float], of: str | None = None) -> None:
         (self.folder / name).mkdir(parents=True)
@@ -145,9 +147,10 @@ class NoisySweep:
         one = trial(name, *select, report=(*report, 0.02), **changes)
         started = {"id": name, "model": "small", "label": name, "params": {}, "trial": None, **changes}
         measured = {**score_fields(one.report), **score_fields(one.select, SELECT)}
-        self.keeper.on_event({"event": "trial_started", "time": 1.0, **started})
         end = {"event": "trial_ended", "time": 2.0, "id": name, "status": "FINISHED", "error": None, **measured}
-        self.keeper.on_event(end)
+        for event in ({"event": "trial_started", "time": 1.0, **started}, end):
+            self.state.take(event)
+            self.keeper.on_event(event)
         self.ended.append(one)
 
     @property
@@ -186,28 +189,38 @@ def test_nothing_near_the_final_front_was_removed_on_the_way(tmp_path: Path) -> 
 def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    keeper = Keeper(tmp_path, SPEC, known=[])
+    state = SweepState()
+    keeper = Keeper(tmp_path, SPEC, state)
     for name, attack in (("first", 0.5), ("second", 0.1)):
         started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
         metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
         ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
-        keeper.on_event({"event": "trial_started", "time": 1.0, **started})
-        assert (tmp_path / "first").exists()
-        keeper.on_event({"event": "trial_ended", "time": 2.0, "error": None, **ended})
+        for event in (
+            {"event": "trial_started", "time": 1.0, **started},
+            {"event": "trial_ended", "time": 2.0, "error": None, **ended},
+        ):
+            assert (tmp_path / "first").exists()
+            state.take(event)
+            keeper.on_event(event)
     assert not (tmp_path / "first").exists()
     assert (tmp_path / "second").exists()
 
 
 def test_what_only_doubt_kept_goes_once_no_replicate_is_to_come(tmp_path: Path) -> None:
     """Where no error is known, another seed could bring any trial to the front, until there will be no other seed."""
-    keeper = Keeper(tmp_path, SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)}), known=[])
+    state = SweepState()
+    keeper = Keeper(tmp_path, SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)}), state)
     for name, attack in (("first", 0.5), ("second", 0.1)):
         (tmp_path / name).mkdir()
         started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
         metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
         ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
-        keeper.on_event({"event": "trial_started", "time": 1.0, **started})
-        keeper.on_event({"event": "trial_ended", "time": 2.0, "error": None, **ended})
+        for event in (
+            {"event": "trial_started", "time": 1.0, **started},
+            {"event": "trial_ended", "time": 2.0, "error": None, **ended},
+        ):
+            state.take(event)
+            keeper.on_event(event)
     assert {folder.name for folder in tmp_path.iterdir()} == {"first", "second"}
     keeper.settle()
     assert {folder.name for folder in tmp_path.iterdir()} == {"second"}

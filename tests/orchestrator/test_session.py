@@ -5,7 +5,6 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_sweeps import small_sweep
@@ -14,7 +13,6 @@ from orchestrator.commands.stop import request_stop
 from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import OutputError
-from orchestrator.record.history import seconds_spent
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
@@ -175,18 +173,6 @@ def test_a_change_that_no_sweep_accepts_is_refused(left: Path, overrides: list[s
 def test_a_folder_without_a_sweep_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds no sweep: journal.jsonl is missing"):
         Session.again(tmp_path)
-
-
-def test_pauses_between_drivers_cost_nothing() -> None:
-    def at(event: str, time: float) -> dict[str, Any]:
-        return {"event": event, "time": time}
-
-    history = [at("sweep_started", 100.0), at("trial_started", 130.0), at("sweep_resumed", 1000.0), at("x", 1010.0)]
-    assert seconds_spent(history) == 40.0
-    assert seconds_spent([]) == 0.0
-    late = [*history, at("sweep_ended", 1020.0), at("mlflow_run", 9000.0)]
-    assert seconds_spent(late) == 50.0
-    assert seconds_spent([*late, at("sweep_resumed", 9100.0), at("x", 9105.0)]) == 55.0
 
 
 def test_stop_asks_the_driver_and_waits_for_it(left: Path) -> None:

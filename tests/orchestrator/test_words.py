@@ -20,6 +20,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.document import build_front
 from orchestrator.front.notes import notes
 from orchestrator.record.folder import INTERRUPTED, check_output, create_output
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.report.files import ReportFiles
 from orchestrator.report.judges import judges_table
 from orchestrator.terminal import Terminal
@@ -163,7 +164,7 @@ class TestEcho:
 
 def test_the_first_minutes_say_what_they_do() -> None:
     file = io.StringIO()
-    with Progress(Terminal(file=file), spec()) as progress:
+    with Progress(Terminal(file=file), spec(), SweepState()) as progress:
         progress.phase("building small: pretraining", 0.0)
         progress._phase_since -= 30
         progress._said -= 60
