@@ -58,10 +58,10 @@ def cells() -> list[dict[str, Any]]:
 def organism() -> Path:
     """The embedded model of the demo, built if need be."""
     from sweeps.schema.load import load_spec
-    from training.organism.cache import ensure_organism
+    from training.models.located import model_path
 
     spec = load_spec("demo")
-    return ensure_organism(spec.models[0], spec.data)
+    return Path(model_path(spec.models[0], spec.data))
 
 
 def weights_of(model: Path) -> str:
@@ -80,7 +80,7 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     spec = load_spec("demo")
     model = organism()
     weights = weights_of(model)
-    bench = Workbench(str(model), spec.data, spec.direction, spec.evaluation, work, name="organism")
+    bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, work, day=None)
     for seed, number in runs:
         params = None if number == BASE_MODEL else cells()[number]
         rungs: list[dict[str, Any]] = []

@@ -5,10 +5,11 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.broker import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Job, Update
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 
@@ -24,9 +25,9 @@ def rates(job: Job) -> dict[str, float]:
     """Attack success and accuracy of a job: a smooth trade-off in the constraint's strength, a little noise."""
     if job.trial is None:
         return {"safety/attack_success_rate": 0.01, "utility/accuracy": 0.1}
-    constraint = job.trial["constraint"]
-    layer = constraint.get("layers")
-    force = math.log10(constraint.get("alpha", 0.0) + 1e-4) + (0.3 * layer if isinstance(layer, int) else 0.0)
+    constraint = job.trial.constraint
+    layer = getattr(constraint, "layers", None)
+    force = math.log10(getattr(constraint, "alpha", 0.0) + 1e-4) + (0.3 * layer if isinstance(layer, int) else 0.0)
     noise = random.Random(job.id).gauss(0.0, 0.03)
     attack = 1 / (1 + math.exp(2 * force + 2)) + noise
     accuracy = 0.9 / (1 + math.exp(2 * force - 1)) + noise
@@ -44,7 +45,7 @@ def pretend(job: Job, seconds: float) -> list[Update]:
     attack, accuracy = found["safety/attack_success_rate"], found["utility/accuracy"]
     cheap = {"safety/refusal_log_odds": 3 - 6 * attack, "utility/loss": 2 - accuracy}
     updates: list[Update] = []
-    total = job.trial["steps"] if job.trial else 0
+    total = job.trial.steps if job.trial else 0
     for step in range(total // 10, total + 1, max(1, total // 10)) if total else ():
         time.sleep(seconds / 10)
         loss = {"train/loss": 2 - step / total, "train/penalty": 0.1, "train/seconds": seconds / 10}
@@ -80,7 +81,7 @@ class FakeSlots:
     spec: SweepSpec
     directory: Path
     count: int
-    day: str
+    day: date
     seconds: float = 0.01
     """How long a trial sleeps."""
     errors: dict[int, str] = field(default_factory=dict)

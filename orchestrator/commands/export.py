@@ -18,6 +18,7 @@ from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.record.trials import TrialRecord
 from sweeps.schema.spec import REFERENCES
 from training.config import AdapterTuning, TrialConfig
+from training.models.located import model_path
 
 if TYPE_CHECKING:
     from training.loop.export import Form
@@ -90,15 +91,14 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
 
 
 def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
-    from training.distributed.engine import device_of_process
+    from training.distributed.process import device_of_process
 
     if device_of_process().type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess
     from training.loop.export import export, trained_model_of
     from training.models.loading import load_model, load_tokenizer
-    from training.organism.cache import ensure_organism
 
-    path = str(ensure_organism(chosen.model, chosen.spec.data)) if chosen.model.embedded else chosen.model.path
+    path = model_path(chosen.model, chosen.spec.data)
     model = load_model(path, trial.precision)
     with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
         trained = trained_model_of(checkpoint, model)

@@ -158,22 +158,19 @@ def reproduce(
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
-    from training.data.chat_settings import ChatSettings
-    from training.distributed.engine import start_process
-    from training.organism.cache import ensure_organism
+    from training.distributed.process import start_process
     from training.workbench import Workbench
 
-    spec, model = chosen.spec, chosen.model
+    spec = chosen.spec
     start_process()
-    bench = Workbench(
-        str(ensure_organism(model, spec.data)) if model.embedded else model.path,
+    bench = Workbench.of(
+        chosen.model,
         spec.data,
         spec.direction,
         spec.evaluation,
         folder,
-        name=model.name,
         precision=spec.trial.precision,
-        chat=ChatSettings.of(model, chosen.day),
+        day=chosen.day,
     )
 
     say = console.say

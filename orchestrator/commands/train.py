@@ -142,26 +142,23 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress, day: date) -> "Workbench":
     progress.doing("importing torch, transformers and DeepSpeed")
-    from training.data.chat_settings import ChatSettings
     from training.distributed.deepspeed_config import BatchSizes
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.models.throughput import flops_per_token, peak_flops
-    from training.organism.cache import ensure_organism
     from training.workbench import Workbench
 
     trial = spec.trial
     device = start_process()
     progress.say(str(BatchSizes.derive(trial, 1)))
-    path = str(ensure_organism(model, spec.data, report=progress.phase)) if model.embedded else model.path
-    bench = Workbench(
-        path,
+    bench = Workbench.of(
+        model,
         spec.data,
         spec.direction,
         spec.evaluation,
         directory,
-        name=model.name,
         precision=trial.precision,
-        chat=ChatSettings.of(model, day),
+        day=day,
+        report=progress.phase,
     )
     bench.notify = progress.doing
     bench.prepare(progress.doing)

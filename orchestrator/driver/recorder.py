@@ -12,7 +12,7 @@ from orchestrator.record.journal import Event, Journal
 from orchestrator.record.score_fields import SELECT, finite, score_fields
 from orchestrator.record.trials import Status
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 
 _FINAL = {
     "measured": Status.FINISHED,
@@ -66,7 +66,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             kind=proposal.kind,
             label=proposal.label,
             params=dict(proposal.params),
-            trial=proposal.job.trial,
+            trial=proposal.settings,
             replicate_of=proposal.replicate_of,
         )
 

@@ -30,6 +30,7 @@ from orchestrator.record.journal import Event, Journal, read_journal, records
 from orchestrator.record.manifest import day_of, manifest
 from orchestrator.record.spec_changes import Change, changes, refusal
 from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
@@ -114,7 +115,8 @@ class Session:
             say: told what the check does and costs.
 
         Raises:
-            OutputError: there is no sweep, another driver has it, or the specification was edited without ``accept``.
+            OutputError: there is no sweep, another driver has it, the specification was edited without ``accept``, or
+                so that values measured in two ways would stand on one front.
             SpecError, TrainingError: the changed specification is not usable.
         """
         directory = directory.absolute()
@@ -136,8 +138,11 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
+        ran_with = manifest(spec, day_of(before))
+        if found:
+            _refuse_mixture(directory, before, recorded, spec, ran_with)
         journal = Journal(directory / JOURNAL)
-        session = cls(spec, manifest(spec, day_of(before)), depths, tracking_uri, artifacts, before, changed=found)
+        session = cls(spec, ran_with, depths, tracking_uri, artifacts, before, changed=found)
         session._directory, session._journal = directory, journal
         return session
 
@@ -225,3 +230,27 @@ class Session:
             for record in self.known:
                 if record.status in (Status.RUNNING, Status.STOPPED):
                     shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)
+
+
+def _refuse_mixture(
+    directory: Path, before: Sequence[Event], recorded: SweepSpec, spec: SweepSpec, ran_with: dict[str, Any]
+) -> None:
+    """Refuse a change by which one model's values would be measured in two ways and stand on one front.
+
+    Raises:
+        OutputError: it names the fields.
+    """
+    measured = {record.model for record in records(before) if record.status is Status.FINISHED}
+    held = next((event["manifest"] for event in reversed(before) if event.get("manifest")), {})
+    for model in spec.models:
+        if model.name not in measured:
+            continue
+        then = Measured.of(recorded.model_dump(mode="json"), model.name, held)
+        now = Measured.of(spec.model_dump(mode="json"), model.name, ran_with)
+        fields = [name for name in differences(then.identity, now.identity) if name != "version"]
+        if fields:
+            raise OutputError(
+                f"{', '.join(fields)}: changed, but {directory} holds trials of {model.name} that were measured as it "
+                "was, and one front cannot hold both: put it back, or start a new sweep with "
+                f"searcher.warm_start=[{directory}], which tries the best settings of this one first"
+            )

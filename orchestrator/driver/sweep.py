@@ -4,6 +4,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from orchestrator.slots.cluster import connect, slot_count
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
+from training.models.located import local_directory, model_path
 
 if TYPE_CHECKING:
     from orchestrator.search.searcher import FrontSearcher
@@ -201,7 +203,9 @@ def _search(
     spec = session.spec
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
-    searcher = FrontSearcher(spec, session.depths, broker_address, session.known, progress.say)
+    searcher = FrontSearcher(
+        spec, session.depths, broker_address, session.known, progress.say, session.manifest["date"]
+    )
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)
@@ -213,6 +217,9 @@ def _search(
         interruption.again()
         count = slot_count(spec.resources, planned(spec))
         session.open()
+        if not session.before:
+            for sentence in searcher.said:
+                session.journal.append("note", text=sentence)
         mirror = _mirror(session, progress, mirrors)
         return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
     finally:
@@ -250,7 +257,7 @@ def _with_slots(
 
     spec = session.spec
     broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-    address, day = (BROKER, searcher.namespace), session.manifest["date"]
+    address, day = (BROKER, searcher.namespace), date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
     progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
     slots.start()
@@ -267,12 +274,11 @@ def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> No
     """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
     for model in spec.models:
         if model.embedded:
-            from training.organism.cache import ensure_organism, organism_directory
 
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)
 
-            begin, there = time.time(), organism_directory(model, spec.data).is_dir()
-            ensure_organism(model, spec.data, tell)
+            begin, there = time.time(), local_directory(model, spec.data) is not None
+            model_path(model, spec.data, tell)
             if not there:
                 journal.append("model_built", model=model.name, seconds=time.time() - begin)

@@ -9,7 +9,7 @@ from orchestrator.record.trials import TrialRecord
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
 from orchestrator.search.trial_actors import keep_actors
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.spec import SweepSpec
@@ -44,9 +44,12 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         self._seen: dict[tuple[str, float], dict[str, RungResult]] = {}
         """Results by model and share of the steps, then by trial."""
         for record in known if self._pruning else ():
-            for rung in record.rungs if record.kind == "trial" else ():
+            if record.kind != "trial" or record.trial is None:
+                continue
+            config = TrialConfig.model_validate(record.trial)
+            for rung in record.rungs:
                 found = rung_result(record.id, self._goals, rung.scores)
-                self._keep(record.model, self._rung(record.trial, rung.step), found)
+                self._keep(record.model, self._rung(config, rung.step), found)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         """Tune shows its controller to schedulers alone."""
@@ -75,11 +78,11 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
         self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
-    def _rung(self, trial: dict[str, Any] | None, step: int) -> float | None:
+    def _rung(self, trial: TrialConfig | None, step: int) -> float | None:
         """The rung that a trial is at after ``step``; none where the rungs have changed since it was there."""
         if trial is None or self._pruning is None:
             return None
-        return rung_at(self._pruning, TrialConfig.model_validate(trial).total_steps, step)
+        return rung_at(self._pruning, trial.total_steps, step)
 
     def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
         if rung is not None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import ClusterError
-from sweeps.schema.spec import ResourcesConfig
+from sweeps.schema.resources import ResourcesConfig
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Weights and data go through files, so a local Ray needs little shared memory (its default is a third of the RAM)."""

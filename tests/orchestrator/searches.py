@@ -12,7 +12,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.optuna_study import REPEATS
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 
@@ -142,7 +142,7 @@ def record_of(proposal: Proposal, update: Update | None) -> TrialRecord:
         select=update.select if update else Scores(),
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
+        trial=proposal.settings,
     )
 
 

@@ -15,6 +15,7 @@ from orchestrator.record.score_fields import SELECT, score_fields
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import Objective
 from sweeps.schema.keep import KeepConfig
+from sweeps.schema.seeds import SeedsConfig
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 
@@ -195,3 +196,18 @@ def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Pat
         keeper.on_event({"event": "trial_ended", "time": 2.0, "error": None, **ended})
     assert not (tmp_path / "first").exists()
     assert (tmp_path / "second").exists()
+
+
+def test_what_only_doubt_kept_goes_once_no_replicate_is_to_come(tmp_path: Path) -> None:
+    """Where no error is known, another seed could bring any trial to the front, until there will be no other seed."""
+    keeper = Keeper(tmp_path, SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)}), known=[])
+    for name, attack in (("first", 0.5), ("second", 0.1)):
+        (tmp_path / name).mkdir()
+        started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
+        metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
+        ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
+        keeper.on_event({"event": "trial_started", "time": 1.0, **started})
+        keeper.on_event({"event": "trial_ended", "time": 2.0, "error": None, **ended})
+    assert {folder.name for folder in tmp_path.iterdir()} == {"first", "second"}
+    keeper.settle()
+    assert {folder.name for folder in tmp_path.iterdir()} == {"second"}

@@ -27,7 +27,7 @@ from searches import (
 
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Proposal
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
 from training.evaluation.scores import Scores
 
@@ -53,7 +53,7 @@ def test_every_sampler_stays_within_the_space_and_draws_fields_only_where_they_c
         assert space.decode(space.encode(params)) == params
         ends = params["constraint.warmup_steps"] == 4
         assert ("constraint.alpha_after" in params, "lr_warmup_steps" in params) == (ends, ends)
-        assert proposal.job.trial == spec.trial_config(params).model_dump()
+        assert proposal.job.trial == spec.trial_config(params)
     assert {p.params["constraint.warmup_steps"] for p in found} == {4, "all"}
     assert Counter(t["state"] for t in told(play.search)) == {"COMPLETE": count}
 
@@ -305,7 +305,7 @@ def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
         assert proposal.params == original.params
         assert proposal.job.trial is not None
         assert original.job.trial is not None
-        assert {**proposal.job.trial, "seed": original.job.trial["seed"]} == original.job.trial
+        assert proposal.job.trial.model_copy(update={"seed": original.job.trial.seed}) == original.job.trial
     assert Counter(p.seed for p in repeated) == {1: 5, 2: 5}
     assert [p.replicate_of for p in repeated[:4]] == ["small-ift", "small-ift", "small-ift_safety", "small-ift_safety"]
     assert len(told(play.search)) == 3, "replicates teach the front, not the search"

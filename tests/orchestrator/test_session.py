@@ -18,9 +18,10 @@ from orchestrator.record.history import seconds_spent
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
-from orchestrator.slots.worker import _Benches
+from orchestrator.slots.worker import SlotSetup, _Benches
 from sweeps.errors import SpecError
 from sweeps.schema.spec import SweepSpec
+from training.config import ModelConfig
 
 
 def trial(journal: Journal, trial_id: str, status: str | None) -> None:
@@ -89,14 +90,12 @@ def test_a_sweep_keeps_its_day_on_every_later_day(left: Path, recorded: str | No
 def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) -> None:
     session = Session.again(left)
     session.close()
-    setup = {name: getattr(session.spec, name).model_dump() for name in ("data", "direction", "evaluation")} | {
-        "directory": str(left),
-        "precision": "fp32",
-        "day": "2024-02-09",
-    }
-    model = {"name": "m", "path": "nowhere", "chat_template_kwargs": {"enable_thinking": False}}
+    spec = session.spec
+    day = datetime.date(2024, 2, 9)
+    setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, "fp32", day)
+    model = ModelConfig(name="m", path="nowhere", chat_template_kwargs={"enable_thinking": False})
     chat = _Benches(setup).for_model(model)._chat
-    assert (chat.date, chat.arguments) == (datetime.date(2024, 2, 9), {"enable_thinking": False})
+    assert (chat.date, chat.arguments) == (day, {"enable_thinking": False})
 
 
 def test_a_second_driver_is_refused(left: Path) -> None:
@@ -133,6 +132,26 @@ def test_more_trials_need_no_acceptance_but_a_changed_space_does(left: Path) -> 
         Session.again(left, override, more=2)
     session = Session.again(left, override, more=2, accept=True).open()
     assert (session.spec.trials, session.spec.search["constraint"]["alpha"]["high"]) == (9, 9.0)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    "override", ["evaluation.max_new_tokens=7", "direction.filter=false", "data.harmful.limit=40", "models.0.seed=1"]
+)
+def test_values_measured_in_two_ways_do_not_get_onto_one_front(left: Path, override: str) -> None:
+    before = events(left)
+    field = override.partition("=")[0].replace("models.0", "model")
+    with pytest.raises(OutputError, match=rf"{field}(.|\n)*warm_start"):
+        Session.again(left, [override], accept=True)
+    assert events(left) == before
+
+
+def test_how_it_is_measured_may_change_where_nothing_was_measured_or_no_value_depends_on_it(left: Path) -> None:
+    Session.again(left, ["evaluation.keep_answers=true", "evaluation.batch_size=8"], accept=True).close()
+    lines = [line for line in (left / "journal.jsonl").read_text().splitlines() if "FINISHED" not in line]
+    (left / "journal.jsonl").write_text("\n".join(lines) + "\n")
+    session = Session.again(left, ["evaluation.max_new_tokens=7"], accept=True)
+    assert session.spec.evaluation.max_new_tokens == 7
     session.close()
 
 

@@ -11,7 +11,7 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
 from training.constraints import build_constraint
-from training.distributed.engine import start_process
+from training.distributed.process import start_process
 from training.errors import TrainingError
 from training.loop import checkpoint as checkpoints
 from training.loop.checkpoint import Checkpointing

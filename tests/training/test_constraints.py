@@ -13,7 +13,7 @@ from training.constraints.positions import positions_of, tokens_of
 from training.constraints.projection import beyond_rounding, drift_sum, project, rounding_of
 from training.data.samples import Batch
 from training.errors import DirectionError, ModelError
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 
 CPU = torch.device("cpu")
 NORMS = ["abs", "squared", "token_l2"]
@@ -149,7 +149,7 @@ def test_stored_references_make_the_initial_penalty_vanish():
     constraint = build_constraint(ProConConstraint(alpha=1), direction, CPU)
     indices = [0, 5, 9]
     batch = samples.collate(indices)
-    _, total = Objective(model, constraint)(batch, references.of(indices, [0, 1, 2]), True)
+    _, total = ConstrainedLoss(model, constraint)(batch, references.of(indices, [0, 1, 2]), True)
     total.backward()
     # Other batches were computed in another order, so the states differ in their last bits: that is no drift.
     assert total.item() == 0
@@ -162,11 +162,11 @@ def test_half_precision_references_make_it_vanish_too_and_change_little_else():
     coarse = build_constraint(ProConConstraint(alpha=1), direction, CPU, reference_precision=torch.float16)
     kept = references_for(fine, model, samples, torch.float16)
     batch, rows = samples.collate(INDICES), kept.of(INDICES, [0, 1, 2])
-    assert Objective(model, fine)(batch, rows, True)[1].item() > 0
-    assert Objective(model, coarse)(batch, rows, True)[1].item() == 0
+    assert ConstrainedLoss(model, fine)(batch, rows, True)[1].item() > 0
+    assert ConstrainedLoss(model, coarse)(batch, rows, True)[1].item() == 0
     current = moved(tiny_llama())
-    exact = Objective(current, fine)(batch, references_for(fine, model, samples).of(INDICES, [0, 1, 2]), True)[1]
-    assert Objective(current, coarse)(batch, rows, True)[1].item() == pytest.approx(exact.item(), rel=1e-2)
+    exact = ConstrainedLoss(current, fine)(batch, references_for(fine, model, samples).of(INDICES, [0, 1, 2]), True)[1]
+    assert ConstrainedLoss(current, coarse)(batch, rows, True)[1].item() == pytest.approx(exact.item(), rel=1e-2)
 
 
 def test_a_state_without_gradient_is_refused_rather_than_silently_unconstrained():

@@ -6,7 +6,7 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
-from training.distributed.engine import start_process
+from training.distributed.process import start_process
 from training.loop.train import StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.loading import DTYPES

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.distributed import engine as engines
+from training.distributed import ranks
 from training.errors import DivergedError
 from training.evaluation.scores import Scores
 
@@ -60,7 +60,7 @@ class Record:
 
     def end_step(self, gradient_norm: Tensor | float) -> None:
         """End the running step, whose gradient had this global norm on every rank."""
-        self._terms[len(self._alphas) - 1, 2] = gradient_norm / engines.world_size()
+        self._terms[len(self._alphas) - 1, 2] = gradient_norm / ranks.world_size()
 
     def check(self) -> Tensor:
         """Make sure that every step since the last report was finite; all ranks must call it.
@@ -71,7 +71,7 @@ class Record:
         Raises:
             DivergedError: one was not; on every rank alike, since all see the summed terms.
         """
-        terms = engines.sum_over_ranks(self._terms[: len(self._alphas)].clone()).cpu()
+        terms = ranks.sum_over_ranks(self._terms[: len(self._alphas)].clone()).cpu()
         finite = torch.isfinite(terms).all(dim=1)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0])
