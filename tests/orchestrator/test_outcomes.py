@@ -91,6 +91,7 @@ def test_a_count_that_is_not_that_of_the_rate_is_not_made_to_fit():
         assert outcomes(rows, metric, (successes + 1, total)) is None
         assert outcomes(rows, metric, everything[metric]) is None, "of select prompts too"
     assert outcomes(rows, "utility/loss", (1, 2)) is None
+    assert outcomes(rows, "other_package/accuracy", told(answers)["utility/accuracy"]) is None
     assert outcomes(rows, "safety/judged/nobody", (1, 2)) is None
     assert outcomes([], ASR, (1, 2)) is None
 

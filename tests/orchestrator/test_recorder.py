@@ -9,7 +9,7 @@ from searches import ACCURACY, searcher, sweep
 
 from orchestrator.driver.recorder import Recorder
 from orchestrator.record.journal import Journal, read_journal, records
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from training.evaluation.scores import Scores
 
 RUNG = Scores({"safety/refusal_log_odds": -1.0}, {"safety/refusal_unlikely": (3, 4)}, {"safety/refusal_log_odds": 0.5})
