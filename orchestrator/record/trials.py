@@ -26,11 +26,12 @@ def is_kept(status: str, unprepared: bool) -> bool:
 
 @dataclass(frozen=True)
 class RungRecord:
-    """What a trial scored at a rung, without generation, on the select prompts."""
+    """What a trial scored at a rung, without generation."""
 
     step: int
     """Optimizer steps done."""
     scores: Scores
+    """On the select prompts."""
 
 
 @dataclass(frozen=True)
