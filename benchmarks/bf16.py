@@ -23,7 +23,7 @@ from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
 from training.constraints.procon import ProCon
 from training.distributed.process import start_process
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.models.adapters import attach
 
 TESTS = Path(__file__).parents[1] / "tests" / "training"
@@ -46,7 +46,7 @@ def penalty(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross-entropy a token, and the penalty a token."""
     rows = references.of(chosen, list(constraint.layers))
-    loss, total = Objective(model, constraint)(samples.collate(chosen), rows, True)
+    loss, total = ConstrainedLoss(model, constraint)(samples.collate(chosen), rows, True)
     tokens = float(samples.response_lengths[chosen].sum())
     return loss / tokens, total / tokens
 

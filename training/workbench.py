@@ -43,6 +43,7 @@ from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import Measurement, measure, measure_without_generation
 from training.evaluation.overlap import direction_overlaps, refuse
+from training.evaluation.plugin_metrics import load_metrics
 from training.evaluation.scores import Scores
 from training.evaluation.sets import EvaluationSets
 from training.loop import matching
@@ -111,6 +112,7 @@ class Workbench:
         self._chat = chat or ChatSettings()
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
         self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
+        self._metrics = load_metrics(evaluation.metrics)
         self._precision = precision
         self._loaded: tuple[Precision, bool] | None = None
         self._prepared = False
@@ -378,7 +380,7 @@ class Workbench:
     def _measure(self, model: nn.Module) -> Measurement:
         def timed() -> Measurement:
             begin = time.perf_counter()
-            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges)
+            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics)
             if self.evaluation.lm_eval is not None:
                 scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
                 found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))

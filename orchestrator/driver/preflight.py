@@ -18,7 +18,7 @@ from orchestrator.slots.cluster import slots_that_fit
 from orchestrator.tracking.tracker import check_tracking
 from sweeps.cost.cost import extreme_trials
 from sweeps.errors import SpecError
-from sweeps.goals.metrics import check_metric, names_of_rates
+from sweeps.goals.metrics import check_metric, is_own, names_of_rates
 from sweeps.schema.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.evaluation.drawing import plain
@@ -77,11 +77,26 @@ def check_measured(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
 
     depths = check_specification(spec, say)
     check_judges(spec.evaluation.judges)
+    _check_plugin_metrics(spec.evaluation.metrics)
     if spec.evaluation.lm_eval is not None:
         from training.evaluation.lm_eval import check_lm_eval  # imports torch
 
         check_lm_eval(spec.evaluation.lm_eval)
     return depths
+
+
+def _check_plugin_metrics(names: Sequence[str]) -> None:
+    """Refuse metrics of other packages that are called like one of our own, or cannot be imported."""
+    for name in names:
+        if is_own(name):
+            raise SpecError(
+                f"evaluation.metrics ({name}) is called like a metric that is measured in any case: "
+                "the package that declares it must give it a name of its own"
+            )
+    if names:
+        from training.evaluation.plugin_metrics import load_metrics  # imports torch
+
+        load_metrics(names)
 
 
 def check_specification(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:

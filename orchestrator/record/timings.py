@@ -64,7 +64,7 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
         "packing": trial.packing,
         "constraint": trial.constraint.type,
         "zero_stage": trial.deepspeed.zero_stage,
-        "evaluation": spec.evaluation.model_dump(mode="json"),
+        "evaluation": spec.evaluation.model_dump(mode="json", exclude=None if spec.evaluation.metrics else {"metrics"}),
         "direction": spec.direction.model_dump(mode="json"),
         "task": spec.data.task.model_dump(mode="json"),
         "workers": resources.workers,

@@ -16,7 +16,7 @@ from training.constraints.references.projections import References, compute
 from training.constraints.subspace import Subspace
 from training.distributed import engine as engines
 from training.distributed.deepspeed_config import stage_sentence
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.train import TrainingSet, train
 from training.models.adapters import attach
 
@@ -69,7 +69,7 @@ def test_at_the_start_no_entry_counts_as_drift_and_no_gradient_is_left(name, pre
         for parameter in model.parameters():
             parameter.grad = None
         batch, rows = samples.collate(chosen), kept.of(chosen, list(constraint.layers))
-        _, penalty = Objective(model, constraint)(batch, rows, True)
+        _, penalty = ConstrainedLoss(model, constraint)(batch, rows, True)
         assert penalty.item() == 0
         penalty.backward()
         assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
@@ -91,7 +91,7 @@ def test_real_drift_is_seen_in_bf16_as_in_float32(norm):
     initial, current = model_in(torch.bfloat16), moved(model_in(torch.float32)).to(torch.bfloat16)
     constraint = build_constraint(config, direction, CPU)
     rows = kept_of(constraint, initial, samples).of(chosen, layers)
-    _, total = Objective(current, constraint)(samples.collate(chosen), rows, True)
+    _, total = ConstrainedLoss(current, constraint)(samples.collate(chosen), rows, True)
     found = total.item() / constraint.counted(samples)[chosen].sum()
     exact = oracle_penalty(initial.float(), current.float(), samples, chosen, direction, config)
     assert found == pytest.approx(exact, rel=0.05)

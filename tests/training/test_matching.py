@@ -11,7 +11,7 @@ from trajectories import trial
 
 from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.matching import BATCHES, Compared, gradient_norms
 from training.loop.train import TrainingSet, plan_of, train
 from training.models.adapters import attach
@@ -37,7 +37,7 @@ def measured_norms(first=4, seen=lambda model: None, tuning=None, **changes):
     data, expected = TrainingSet(samples, 40, None), []
     for step in (index % config.steps for index in range(first, first + BATCHES)):
         chosen = plan_of(config, data).steps[step]
-        _, penalty = Objective(adapted, constraint)(samples.collate(chosen), references.of(chosen, [0, 1]), True)
+        _, penalty = ConstrainedLoss(adapted, constraint)(samples.collate(chosen), references.of(chosen, [0, 1]), True)
         weights = [weight for weight in adapted.parameters() if weight.requires_grad]
         found = torch.autograd.grad(penalty / constraint.counted(samples)[chosen].sum(), weights, allow_unused=True)
         expected.append(torch.stack([part.square().sum() for part in found if part is not None]).sum().sqrt().item())

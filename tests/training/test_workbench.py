@@ -38,7 +38,6 @@ def test_two_sharded_ranks_measure_what_one_rank_does(directory):
     first, second = on_ranks(
         2,
         run_trials,
-        directory / "ranks",
         {"directory": str(directory), "trials": [sharded, {**FULL, "deepspeed": {"zero_stage": 3}}]},
     )
     assert first == second

@@ -1,7 +1,7 @@
 """Everything that is measured on one model, from one pass of generation and one of teacher forcing."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import Self
@@ -18,6 +18,7 @@ from training.evaluation.first_word import blank_of
 from training.evaluation.held_out import HeldOut, held_out
 from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
+from training.evaluation.plugin_metrics import Measured, Metric, plugin_scores
 from training.evaluation.rates import rate_counts
 from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
 from training.evaluation.scores import Counts, Scores
@@ -52,6 +53,7 @@ def measure(
     sets: EvaluationSets,
     drift: Drift | None = None,
     judges: Sequence[Judge] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Measurement:
     """Safety, utility and drift of ``model``.
 
@@ -64,10 +66,12 @@ def measure(
         sets: the held-out prompts.
         drift: measures how far the model moved from the initial direction; none leaves it out.
         judges: who judges the answers, of which one pass of generation serves all; none takes the default ones.
+        metrics: of other packages, by name.
 
     Raises:
         ModelError: memory runs out over a single prompt.
         JudgeError: a judge cannot be loaded.
+        MetricError: a metric of another package reports what is not its own.
     """
     judges = judges or build_judges(default_judges(), cache=None)
     asks = {judge.name: judge.asks for judge in judges}
@@ -81,8 +85,9 @@ def measure(
         counts = {**rate_counts(seen, asks), **scores.counts}
         average = mean_attack_success(seen)
         averages, errors = ({AVERAGE: average[0]}, {AVERAGE: average[1]}) if average is not None else ({}, {})
-        metrics = {**rates_of(counts), **averages, **agreements(seen, asks), **scores.metrics, **moved}
-        found[view] = Scores(metrics, counts, {**scores.errors, **errors})
+        values = {**rates_of(counts), **averages, **agreements(seen, asks), **scores.metrics, **moved}
+        others = plugin_scores(metrics or {}, Measured(seen, view, model, tokenizer))
+        found[view] = Scores(values, counts, {**scores.errors, **errors}).joined(others)
     return Measurement(found["report"], found["select"], [answer.row(asks) for answer in answers])
 
 

@@ -22,7 +22,7 @@ from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
 from training.errors import DivergedError
 from training.loop.checkpoint import Checkpointing, Checkpoints
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
 from training.models.loading import gradient_checkpointing
@@ -165,8 +165,8 @@ def train(
         data: samples and references, the same on every rank.
         constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
-        finish: called in the end with the engine, an :class:`Objective` round the trained model in it, for what needs
-            ZeRO's gathering or gradients as training has them.
+        finish: called in the end with the engine, a :class:`ConstrainedLoss` round the trained model in it, for what
+            needs ZeRO's gathering or gradients as training has them.
         checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
         until: optimizer steps to do of it; none does all.
@@ -188,7 +188,7 @@ def train(
     with ExitStack() as cleanup:
         model.train()
         cleanup.callback(model.eval)
-        engine = engines.initialise(Objective(model, constraint), trial, sizes)
+        engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engine.destroy)
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
