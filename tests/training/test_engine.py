@@ -77,11 +77,13 @@ def test_starting_twice_is_starting_once(process):
 
 
 def test_a_bare_process_starts_quietly(tmp_path):
-    """No launcher, none of its variables, nothing on the terminal."""
+    """No launcher, none of its variables, nothing on the terminal, and no MLflow, which DeepSpeed would import."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DS_ACCELERATOR")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     code = "from training.distributed.process import *; from training.distributed.ranks import *; "
-    code += "start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7))"
+    code += (
+        "import sys; start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7), 'mlflow' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
