@@ -62,19 +62,6 @@ def test_it_listens_anew_after_somebody_else_took_the_signal() -> None:
             signal.raise_signal(signal.SIGTERM)
 
 
-def test_what_is_gone_ends_the_main_thread_from_any_other() -> None:
-    asked: list[int] = []
-
-    def waits_for_ray() -> None:
-        with Interruption() as interruption, interruption.waits(lambda: asked.append(1)):
-            threading.Thread(target=interruption.at_once).start()
-            time.sleep(5)
-
-    with pytest.raises(KeyboardInterrupt):
-        waits_for_ray()
-    assert asked == []
-
-
 def test_a_thread_that_is_not_the_main_one_changes_no_handler() -> None:
     seen: list[bool] = []
 

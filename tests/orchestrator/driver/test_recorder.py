@@ -102,6 +102,16 @@ def test_what_ends_without_a_last_report_was_stopped(scene: Scene) -> None:
     assert [(event["id"], event["status"]) for event in ended] == [("small-base", "STOPPED"), ("small-ift", "STOPPED")]
 
 
+def test_nothing_is_recorded_once_the_sweep_was_ended(scene: Scene) -> None:
+    scene.start("a")
+    scene.recorder.note("the disk is slow")
+    scene.recorder.close()
+    scene.recorder.note("the disk is slow")
+    scene.report("a", step(4))
+    scene.start("b")
+    assert scene.events == [("trial_started", "small-base"), ("note", ""), ("trial_ended", "small-base")]
+
+
 def test_an_actor_that_died_again_and_again_fails_its_trial(scene: Scene) -> None:
     scene.start("a")
     scene.recorder.on_trial_error(0, [], SimpleNamespace(trial_id="a", error_file="there/error.txt"))
