@@ -123,7 +123,8 @@ class Progress(Screen):
 
     @property
     def _total(self) -> int:
-        return self._planned + sum(trial.started["kind"] == "replicate" for trial in self._state.listed())
+        replicates = [trial for trial in self._state.listed() if trial.started["kind"] == "replicate"]
+        return self._planned + len(replicates)
 
     def _clock(self) -> str:
         return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"
