@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import procon
 from front_samples import record
 
 from orchestrator.commands.status import sweep_status
@@ -281,14 +282,10 @@ class TestDigest:
 
 
 def test_the_command_prints_it_for_people_and_for_scripts(sweep):
-    def procon(*arguments):
-        command = [sys.executable, "-m", "orchestrator", "status", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    found = json.loads(procon(str(sweep.directory), "--json").stdout)
+    found = json.loads(procon("status", sweep.directory, "--json").stdout)
     assert (found["state"], found["front"]) == ("driver dead", {"organism": ["a"]})
-    said = procon(str(sweep.directory)).stdout
+    said = procon("status", sweep.directory).stdout
     assert "1 finished, 2 stopped of 7" in said
     assert "a: safety/attack_success_rate 0.200, utility/accuracy 0.900" in said
-    refused = procon(str(Path(sweep.directory) / "nowhere"))
+    refused = procon("status", Path(sweep.directory) / "nowhere")
     assert (refused.returncode, "holds no sweep" in refused.stderr) == (2, True)
