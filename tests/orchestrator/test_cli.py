@@ -2,7 +2,6 @@
 
 import http.server
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -12,17 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import procon
 from small_sweeps import small_sweep
-
-
-def procon(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "orchestrator", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "160", **environment},
-    )
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
-"""``procon direction`` as a person runs it: by the command, in a process of its own."""
+"""``procon direction`` as a person runs it, once in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import yaml
+from command_line import procon
 from small_sweeps import small_sweep
 from typer.testing import CliRunner
 
@@ -23,22 +23,15 @@ from training.direction.causal import CausalReport, LayerCheck, Refusal
 PNG = b"\x89PNG\r\n"
 
 
-def direction(folder, *arguments):
+def arguments_of(folder, *arguments):
     (folder / "spec.yaml").write_text(yaml.safe_dump(small_sweep()))
-    command = [sys.executable, "-m", "orchestrator", "direction", str(folder / "spec.yaml")]
-    return subprocess.run(
-        [*command, *arguments, "--out", str(folder / "out")],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=os.environ,
-        timeout=300,
-        check=False,
-    )
+    return ["direction", str(folder / "spec.yaml"), *arguments, "--out", str(folder / "out")]
 
 
 def test_a_direction_that_causes_refusal(tmp_path):
-    ended = direction(tmp_path, "--json", "--set", "direction.causal.strength=2")
+    arguments = arguments_of(tmp_path, "--json", "--set", "direction.causal.strength=2")
+    command = [sys.executable, "-m", "orchestrator", *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     kept = tmp_path / "out" / "directions" / "small"
@@ -52,7 +45,7 @@ def test_a_direction_that_causes_refusal(tmp_path):
 
 
 def test_one_that_does_not_ends_with_a_sentence_and_leaves_everything(tmp_path):
-    ended = direction(tmp_path, "--set", "direction.causal.strength=0.1")
+    ended = procon(*arguments_of(tmp_path, "--set", "direction.causal.strength=0.1"))
     assert ended.returncode == 1
     assert "procon: FAILED: small: the direction fails its causal check at every layer" in ended.stderr
     assert "addition makes" in ended.stderr
@@ -72,7 +65,7 @@ def test_one_that_does_not_ends_with_a_sentence_and_leaves_everything(tmp_path):
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(tmp_path, arguments, message):
-    ended = direction(tmp_path, *arguments)
+    ended = procon(*arguments_of(tmp_path, *arguments))
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from command_line import procon
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from small_sweeps import Run, small_sweep
@@ -66,14 +67,6 @@ def parent(folder: Path) -> MlflowRun:
 def spec(**changes: Any) -> dict[str, Any]:
     """A sweep for slots that train nothing: its metrics are theirs, and nothing asks for more."""
     return small_sweep(feasible=[], trials=3, resources={"max_concurrent": 1}, **changes)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables: making them takes MLflow some seconds."""
-    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
 
 
 @pytest.fixture(autouse=True)
@@ -148,25 +141,39 @@ def finished(folder: Path, status: str = "FINISHED") -> Session:
     ids=["no GPU", "no cluster"],
 )
 def test_what_the_cluster_refuses_leaves_nothing_behind(
-    start_sweep: Callable[..., Run], tmp_path: Path, changes: dict[str, Any], arguments: tuple[str, ...], words: str
+    tmp_path: Path, changes: dict[str, Any], arguments: tuple[str, ...], words: str
 ) -> None:
-    run = start_sweep(tmp_path, small_sweep(**changes), *arguments)
-    code, output = run.finish(180)
-    assert (code, words in output) == (2, True), output
-    assert not run.directory.exists()
-    assert not (tmp_path / "sweeps/mlflow.db").exists()
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_sweep(**changes)))
+    refused = procon("run", "spec.yaml", "--out", "sweeps/out", *arguments, folder=tmp_path)
+    assert (refused.returncode, words in refused.stderr) == (2, True), refused.stderr
+    assert not (tmp_path / "sweeps").exists()
 
 
-def test_what_the_cluster_refuses_leaves_a_resumed_sweep_as_it_was(
-    start_sweep: Callable[..., Run], tmp_path: Path
-) -> None:
+def test_what_the_cluster_refuses_leaves_a_resumed_sweep_as_it_was(tmp_path: Path) -> None:
     folder = finished(tmp_path).directory
     before = (folder / "journal.jsonl").read_bytes()
     arguments = ("extend", str(folder), "--trials", "1", "--set", "resources.gpus_per_worker=1", "--accept")
-    code, output = start_sweep(tmp_path, None, *arguments).finish(180)
-    assert (code, "do not fit" in output) == (2, True), output
+    refused = procon(*arguments, folder=tmp_path)
+    assert (refused.returncode, "do not fit" in refused.stderr) == (2, True), refused.stderr
     assert (folder / "journal.jsonl").read_bytes() == before
     assert not (folder / "driver.lock").exists()
+
+
+def test_ctrl_c_stops_cleanly(start_sweep: Callable[..., Run], tmp_path: Path) -> None:
+    trial = {**small_sweep()["trial"], "steps": 400, "log_every": 1}
+    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=6))
+    run.wait_for(lambda events: any(event["event"] == "trial_reported" for event in events))
+    started = psutil.Process(run.process.pid).children(recursive=True)
+    os.kill(run.process.pid, signal.SIGINT)
+    code, output = run.finish(120)
+    assert code == 130, output
+    found = records(read_journal(run.directory / "journal.jsonl"))
+    assert {record.status for record in found} <= {Status.FINISHED, Status.STOPPED}
+    assert any(record.status is Status.STOPPED for record in found)
+    assert (run.directory / "front.json").exists()
+    assert "interrupted" in output
+    _, alive = psutil.wait_procs(started, timeout=30)
+    assert not alive, f"left behind: {alive}"
 
 
 def test_ctrl_c_while_ray_starts_leaves_nothing_behind(pretend, tmp_path: Path) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
-from small_sweeps import Run, small_sweep
+from small_sweeps import Cluster, Run, processes, small_sweep
 
 from orchestrator.record.events import Event
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.statistics.intervals import wilson_interval
 
+pytestmark = pytest.mark.xdist_group("sweeps")
 Start = Callable[..., Run]
 GREEDY = {"rungs": [0.5], "minimum": 2, "reduction": 4.0, "confidence": 0.0}
 """Prunes as much as it can."""
@@ -35,18 +36,6 @@ def found(run: Run) -> list[TrialRecord]:
     return records(read_journal(run.directory / "journal.jsonl"))
 
 
-def processes(run: Run, name: str) -> list[psutil.Process]:
-    """The sweep's Ray processes whose title has ``name``."""
-    there = []
-    for process in psutil.Process(run.process.pid).children(recursive=True):
-        try:
-            if name in " ".join(process.cmdline()):
-                there.append(process)
-        except psutil.Error:
-            continue
-    return there
-
-
 def kill_driver(run: Run) -> None:
     """SIGKILL, and wait until the local Ray has noticed that its driver is gone; its agents take a minute longer."""
     children = psutil.Process(run.process.pid).children(recursive=True)
@@ -57,11 +46,12 @@ def kill_driver(run: Run) -> None:
     assert not alive, f"Ray outlived its driver: {alive}"
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint(start_sweep: Start, tmp_path: Path) -> None:
+def test_a_killed_worker_goes_on_from_its_checkpoint(start_sweep: Start, cluster: Cluster, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 60, "log_every": 1, "checkpoint_every": 5}
-    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1}))
+    spec = small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1})
+    run = start_sweep(tmp_path, spec, *cluster.join)
     run.wait_for(lambda events: sum(event["event"] == "trial_reported" for event in events) > 20)
-    (worker,) = processes(run, "RayTrainWorker")
+    (worker,) = processes(cluster, "RayTrainWorker")
     worker.kill()
     code, output = run.finish()
     assert code == 0, output
@@ -83,9 +73,10 @@ def killed(start_sweep: Start, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 
 @pytest.fixture(scope="module")
-def resumed(start_sweep: Start, killed: tuple[Path, list[Event]]) -> tuple[Run, str]:
+def resumed(start_sweep: Start, cluster: Cluster, killed: tuple[Path, list[Event]]) -> tuple[Run, str]:
+    """The same sweep at its end, on another Ray."""
     folder, _ = killed
-    run = start_sweep(folder, None, "resume", "sweeps/out")
+    run = start_sweep(folder, None, "resume", "sweeps/out", *cluster.join)
     code, output = run.finish()
     assert code == 0, output
     return run, output
@@ -142,7 +133,7 @@ def test_a_dominated_trial_ends_at_its_rung_with_a_reason(resumed: tuple[Run, st
 
 @pytest.mark.slow
 def test_extending_a_finished_sweep_adds_trials_in_a_changed_space(
-    start_sweep: Start, resumed: tuple[Run, str]
+    start_sweep: Start, cluster: Cluster, resumed: tuple[Run, str]
 ) -> None:
     first, _ = resumed
     before = first.events
@@ -151,7 +142,8 @@ def test_extending_a_finished_sweep_adds_trials_in_a_changed_space(
     code, output = refused.finish()
     assert code == 2
     assert "search.constraint.alpha.low: 0.003 -> 1.0" in output
-    run = start_sweep(first.directory.parent.parent, None, "extend", "sweeps/out", *arguments, "--accept")
+    accepted = (*arguments, "--accept", *cluster.join)
+    run = start_sweep(first.directory.parent.parent, None, "extend", "sweeps/out", *accepted)
     code, output = run.finish()
     assert code == 0, output
     assert run.events[: len(before)] == before

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 import time
 
 import pytest
 import yaml
+from command_line import procon
 from small_sweeps import small_sweep
 
 from orchestrator.commands.plan.estimate import available_memory, make_plan
@@ -301,21 +300,16 @@ class TestJournal:
             assert 0.9 < planned / took < 1.1
 
 
-def procon(folder, *arguments):
-    command = [sys.executable, "-m", "orchestrator", "plan", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ, timeout=300)
-
-
 def test_a_profile_is_measured_and_kept_for_the_next_plan(tmp_path):
     few = {"harmful": 4, "harmless": 4, "borderline": 4, "task": 4, "max_new_tokens": 4}
     loaded(tmp_path, evaluation=few, direction={"prompts": 8})
-    measured = procon(tmp_path, "spec.yaml", "--profile", "--json")
+    measured = procon("plan", "spec.yaml", "--profile", "--json", folder=tmp_path)
     assert measured.returncode == 0, measured.stderr
     first = json.loads(measured.stdout)["models"]["small"]
     assert 0.001 < first["seconds_per_step"] < 10
     assert 0.01 < first["seconds_beside_steps"] < 60
     assert first["figures_from"] == "measured now"
-    later = json.loads(procon(tmp_path, "spec.yaml", "--json").stdout)
+    later = json.loads(procon("plan", "spec.yaml", "--json", folder=tmp_path).stdout)
     kept = later["models"]["small"]
     assert kept["seconds_per_step"] == first["seconds_per_step"]
     assert "--profile of" in kept["figures_from"]
@@ -324,7 +318,7 @@ def test_a_profile_is_measured_and_kept_for_the_next_plan(tmp_path):
 
 
 def test_faults_reach_a_person_as_sentences(tmp_path):
-    refused = procon(tmp_path, "demo", "--set", "budget.hours=0")
+    refused = procon("plan", "demo", "--set", "budget.hours=0", folder=tmp_path)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
         "procon: budget.hours (0) leaves nothing to spend: give a number above 0, or leave it out for no limit\n"
@@ -332,6 +326,6 @@ def test_faults_reach_a_person_as_sentences(tmp_path):
 
 
 def test_people_read_a_table(tmp_path):
-    said = procon(tmp_path, "demo", "--set", "trials=5").stdout
+    said = procon("plan", "demo", "--set", "trials=5", folder=tmp_path).stdout
     assert "8 = 3 references + 5 searched" in said
     assert "unknown: the spec has no resources.price_per_hour" in said

@@ -1,15 +1,13 @@
 """Reproducing and exporting trials of a sweep that a real training left, without Ray."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from command_line import procon
 from small_sweeps import small_sweep
 
 from orchestrator.commands.export import export_trial
@@ -58,18 +56,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def procon(folder, *arguments):
-    command = [sys.executable, "-m", "orchestrator", *map(str, arguments)]
-    # The training of the fixture made this process a rank of its own: its port is taken.
-    own = ("MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK")
-    environment = {name: value for name, value in os.environ.items() if name not in own}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300)
-    return done.returncode, done.stdout, done.stderr
+def run(folder, *arguments):
+    ended = procon(*arguments, folder=folder)
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 class TestReproduce:
     def test_the_same_trial_scores_the_same(self, sweep, tmp_path):
-        code, output, errors = procon(tmp_path, "reproduce", sweep, "--trial", "small-0", "--json")
+        code, output, errors = run(tmp_path, "reproduce", sweep, "--trial", "small-0", "--json")
         assert code == 0, errors
         found = json.loads(output)
         assert found["within"] is True
@@ -94,7 +88,7 @@ class TestReproduce:
         versions["torch"] = "2.1.0"
         (tmp_path / "edited").mkdir()
         (tmp_path / "edited" / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
-        code, output, errors = procon(tmp_path, "reproduce", tmp_path / "edited", "--trial", "small-base")
+        code, output, errors = run(tmp_path, "reproduce", tmp_path / "edited", "--trial", "small-base")
         assert code == 1, errors
         assert "outside" in output
         assert f"1 of {len(ended['counts'])} rates are outside" in output
@@ -134,7 +128,7 @@ class TestExport:
     def test_adapters_are_those_of_the_trained_model(self, sweep, tmp_path, input_ids):
         from peft import PeftModel
 
-        code, output, errors = procon(
+        code, output, errors = run(
             tmp_path, "export", sweep, "--trial", "small-0", "--to", tmp_path / "new" / "model", "--json"
         )
         assert code == 0, errors
@@ -215,7 +209,7 @@ class TestExport:
 
 def test_faults_reach_a_person_as_sentences(tmp_path):
     for command in (("reproduce",), ("export", "--to", tmp_path / "model")):
-        code, _, errors = procon(tmp_path, command[0], tmp_path, "--trial", "a", *command[1:])
+        code, _, errors = run(tmp_path, command[0], tmp_path, "--trial", "a", *command[1:])
         assert code == 2
         assert errors.startswith("procon: ")
         assert "holds no sweep" in errors

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import procon
 from model_folders import write_model
 from small_sweeps import small_sweep
 
-from orchestrator.cli import app as cli
 from orchestrator.record.manifest import manifest
 from sweeps.schema.load import load_spec
 
@@ -79,19 +79,6 @@ def recorded(folder: Path) -> Path:
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-def procon(*arguments: str) -> int:
-    """The exit code of the command, run in this process."""
-    before = sys.argv
-    sys.argv = ["procon", *arguments]
-    try:
-        cli.main()
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    finally:
-        sys.argv = before
-    return 0
 
 
 def arguments_of(verb: str, folder: Path, overrides: list[str]) -> list[str]:
@@ -274,21 +261,18 @@ FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_verb_refuses_with_a_sentence_and_makes_nothing(
-    folder: Path, fault: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_refuses_with_a_sentence_and_makes_nothing(folder: Path, fault: str) -> None:
     spec_of(folder)
     recorded(folder)
     spoil, words = FAULTS[fault]
     overrides = spoil(folder)
     before = tree(folder)
     for verb in VERBS:
-        capsys.readouterr()
         begin = time.monotonic()
-        code = procon(*arguments_of(verb, folder, overrides))
-        said = capsys.readouterr().err
+        ended = procon(*arguments_of(verb, folder, overrides))
+        said = ended.stderr
         faults = [line for line in said.splitlines() if line.startswith("procon: ")]
-        assert code == 2, (verb, said)
+        assert ended.returncode == 2, (verb, said)
         assert len(faults) == 1, (verb, said)
         assert "sentencepiece" not in said
         assert re.search(words, faults[0]), (verb, faults[0])
@@ -298,23 +282,23 @@ def test_every_verb_refuses_with_a_sentence_and_makes_nothing(
 
 
 @pytest.mark.parametrize("verb", HERE)
-def test_gpus_are_not_asked_of_a_machine_without(
-    folder: Path, verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_are_not_asked_of_a_machine_without(folder: Path, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.record.machine.find_gpus", tuple)
     spec_of(folder)
     recorded(folder)
     before = tree(folder)
-    assert procon(*arguments_of(verb, folder, ["resources.gpus_per_worker=1"])) == 2
-    assert "procon: resources (workers 1 x 1 CPU, 1 GPU) do not fit this machine" in capsys.readouterr().err
+    refused = procon(*arguments_of(verb, folder, ["resources.gpus_per_worker=1"]))
+    assert refused.returncode == 2
+    assert "procon: resources (workers 1 x 1 CPU, 1 GPU) do not fit this machine" in refused.stderr
     assert tree(folder) == before
 
 
-def test_what_is_sound_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_sound_is_taken(folder: Path) -> None:
     spec_of(folder)
-    assert procon("plan", "spec.yaml") == 0
-    assert procon("inspect", "spec.yaml") == 0
-    assert "reading the tokenizer of own and first samples with it" in capsys.readouterr().err
+    assert procon("plan", "spec.yaml").returncode == 0
+    inspected = procon("inspect", "spec.yaml")
+    assert inspected.returncode == 0
+    assert "reading the tokenizer of own and first samples with it" in inspected.stderr
     assert not (folder / "runs").exists()
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import procon
 
 from orchestrator.commands.status import sweep_status
 from orchestrator.commands.status_table import print_status
@@ -256,14 +257,10 @@ def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_
 
 
 def test_the_command_prints_it_for_people_and_for_scripts(sweep):
-    def procon(*arguments):
-        command = [sys.executable, "-m", "orchestrator", "status", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-    found = json.loads(procon(str(sweep.directory), "--json").stdout)
+    found = json.loads(procon("status", sweep.directory, "--json").stdout)
     assert (found["state"], found["front"]) == ("driver dead", {"organism": ["a"]})
-    said = procon(str(sweep.directory)).stdout
+    said = procon("status", sweep.directory).stdout
     assert "1 finished, 2 stopped of 7" in said
     assert "a: safety/attack_success_rate 0.200, utility/accuracy 0.900" in said
-    refused = procon(str(Path(sweep.directory) / "nowhere"))
+    refused = procon("status", Path(sweep.directory) / "nowhere")
     assert (refused.returncode, "holds no sweep" in refused.stderr) == (2, True)

@@ -1,33 +1,27 @@
 """True sweeps: real Ray, real DeepSpeed, real MLflow, the embedded model."""
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from model_folders import write_model
-from small_sweeps import Run, small_sweep
+from small_sweeps import Cluster, Run, small_sweep
 
 from orchestrator.commands.status import sweep_status
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trials import Status, TrialRecord
 
+pytestmark = pytest.mark.xdist_group("sweeps")
 REFERENCES = {"base", "ift", "ift_safety"}
 
 
 def ended(count: int) -> Callable[[list[dict[str, Any]]], bool]:
     return lambda events: sum(event["event"] == "trial_ended" for event in events) >= count
-
-
-def reported(events: list[dict[str, Any]]) -> bool:
-    return any(event["event"] == "trial_reported" for event in events)
 
 
 class TwoRanks:
@@ -51,9 +45,10 @@ class TwoRanks:
 
 
 @pytest.fixture(scope="module")
-def two_ranks(start_sweep: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
+def two_ranks(start_sweep: Callable[..., Run], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
     """Four trials and the references on one slot of two ranks with ZeRO-2."""
-    run = start_sweep(tmp_path_factory.mktemp("two-ranks"), small_sweep(resources={"workers": 2}))
+    spec = small_sweep(resources={"workers": 2})
+    run = start_sweep(tmp_path_factory.mktemp("two-ranks"), spec, *cluster.join, new_store=True)
     code, output = run.finish()
     assert code == 0, output
     return TwoRanks(run.directory, output)
@@ -160,11 +155,13 @@ def test_the_end_says_what_to_do_next(two_ranks: TwoRanks) -> None:
 
 
 @pytest.mark.slow
-def test_two_models_give_two_fronts_and_a_comparison(start_sweep: Callable[..., Run], tmp_path: Path) -> None:
+def test_two_models_give_two_fronts_and_a_comparison(
+    start_sweep: Callable[..., Run], cluster: Cluster, tmp_path: Path
+) -> None:
     models = [{"name": "first", "path": "organism/small"}, {"name": "second", "path": "organism/small", "seed": 1}]
     trial = {**small_sweep()["trial"], "steps": 4}
     search = {"constraint": {"alpha": {"type": "loguniform", "low": 3e-3, "high": 3.0}}}
-    run = start_sweep(tmp_path, small_sweep(models=models, trials=2, trial=trial, search=search))
+    run = start_sweep(tmp_path, small_sweep(models=models, trials=2, trial=trial, search=search), *cluster.join)
     code, output = run.finish()
     assert code == 0, output
     front = json.loads((run.directory / "front.json").read_text())
@@ -183,13 +180,13 @@ def test_two_models_give_two_fronts_and_a_comparison(start_sweep: Callable[..., 
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_prepared_is_given_up_once_and_the_other_goes_on(
-    start_sweep: Callable[..., Run], tmp_path: Path
+    start_sweep: Callable[..., Run], cluster: Cluster, tmp_path: Path
 ) -> None:
     random = {"name": "random", "path": str(write_model(tmp_path / "model"))}
     models = [random, {"name": "sound", "path": "organism/small"}]
     search = {"constraint": {"alpha": {"type": "loguniform", "low": 3e-3, "high": 3.0}}}
     trial = {**small_sweep()["trial"], "steps": 2}
-    run = start_sweep(tmp_path, small_sweep(models=models, trials=2, trial=trial, search=search))
+    run = start_sweep(tmp_path, small_sweep(models=models, trials=2, trial=trial, search=search), *cluster.join)
     code, output = run.finish()
     assert code == 1, output
     found = records(read_journal(run.directory / "journal.jsonl"))
@@ -209,20 +206,3 @@ def test_a_model_that_cannot_be_prepared_is_given_up_once_and_the_other_goes_on(
     by_model = {run.data.tags["procon.model"]: run for run in runs}
     assert {name: run.info.status for name, run in by_model.items()} == {"random": "FAILED", "sound": "FINISHED"}
     assert cause in by_model["random"].data.tags["procon.given_up"]
-
-
-def test_ctrl_c_stops_cleanly(start_sweep: Callable[..., Run], tmp_path: Path) -> None:
-    trial = {**small_sweep()["trial"], "steps": 400, "log_every": 1}
-    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=6))
-    run.wait_for(reported)
-    started = psutil.Process(run.process.pid).children(recursive=True)
-    os.kill(run.process.pid, signal.SIGINT)
-    code, output = run.finish(120)
-    assert code == 130, output
-    found = records(read_journal(run.directory / "journal.jsonl"))
-    assert {record.status for record in found} <= {Status.FINISHED, Status.STOPPED}
-    assert any(record.status is Status.STOPPED for record in found)
-    assert (run.directory / "front.json").exists()
-    assert "interrupted" in output
-    _, alive = psutil.wait_procs(started, timeout=30)
-    assert not alive, f"left behind: {alive}"

@@ -5,8 +5,6 @@ import io
 import json
 import logging
 import re
-import subprocess
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from command_line import procon
 from detailed_samples import detailed_sweep
 from front_samples import OBJECTIVES, RULES, sweep
 from small_sweeps import small_sweep
@@ -221,8 +220,7 @@ def test_there_is_no_other_way_of_printing() -> None:
     ],
 )
 def test_a_refusal_quotes_what_it_refuses(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = procon(*arguments, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "[/" in done.stderr

@@ -56,19 +56,11 @@ class Store:
         return list(client.search_runs([experiment.experiment_id], max_results=1000))
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables: making them takes MLflow some seconds."""
-    database = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
-
-
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path) -> Store:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Store:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     store = Store(tmp_path)
-    shutil.copy(empty_database, tmp_path / "runs" / "mlflow.db")
+    shutil.copy(empty_store, tmp_path / "runs" / "mlflow.db")
     return store
 
 

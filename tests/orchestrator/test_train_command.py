@@ -1,4 +1,4 @@
-"""``procon train`` as a person runs it: by the command, in a process of its own."""
+"""``procon train`` as a person runs it, where it trains in a process of its own."""
 
 import io
 import json
@@ -10,6 +10,7 @@ import time
 
 import pytest
 import yaml
+from command_line import procon
 from small_sweeps import small_sweep
 
 from orchestrator.commands.train_progress import TrainProgress
@@ -19,13 +20,17 @@ from training.config import TrialConfig
 FEW = {"harmful": 6, "harmless": 6, "borderline": 6, "task": 6, "max_new_tokens": 4}
 
 
-def start(folder, *arguments, **trial):
+def arguments_of(folder, *arguments, **trial):
     settings = {**small_sweep()["trial"], "deepspeed": {"zero_stage": 0}, **trial}
     spec = small_sweep(trial=settings, evaluation=FEW, search={}, direction={"prompts": 8})
     (folder / "spec.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "orchestrator", "train", str(folder / "spec.yaml"), "--out", str(folder / "out")]
+    return ["train", str(folder / "spec.yaml"), "--out", str(folder / "out"), *arguments]
+
+
+def start(folder, *arguments, **trial):
+    command = [sys.executable, "-m", "orchestrator", *arguments_of(folder, *arguments, **trial)]
     return subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder, env=os.environ
     )
 
 
@@ -50,8 +55,8 @@ def test_base_and_trained_are_measured_and_the_adapter_is_saved(tmp_path):
 
 
 def test_whole_weights_are_not_called_an_adapter(tmp_path):
-    code, _, errors = ended(start(tmp_path, "--json", steps=2, log_every=2, tuning={"type": "full"}))
-    assert code == 0, errors
+    trained = procon(*arguments_of(tmp_path, "--json", steps=2, log_every=2, tuning={"type": "full"}))
+    assert trained.returncode == 0, trained.stderr
     assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
     assert not (tmp_path / "out" / "adapter").exists()
 
@@ -83,10 +88,10 @@ def test_control_c_stops_after_the_running_steps(tmp_path):
     ],
 )
 def test_bad_input_is_refused_in_a_sentence_before_anything_starts(tmp_path, arguments, message):
-    code, _, errors = ended(start(tmp_path, *arguments))
-    assert code == 2
-    assert message in errors
-    assert "Traceback" not in errors
+    refused = procon(*arguments_of(tmp_path, *arguments), folder=tmp_path)
+    assert refused.returncode == 2
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -11,6 +11,7 @@ import ray
 from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
+from small_sweeps import Cluster
 
 from orchestrator.search.scheduler import keep_actors
 
@@ -52,10 +53,13 @@ def say_who(config: dict[str, Any]) -> None:
     tune.report({"process": os.getpid(), "number": config["number"]})
 
 
-def test_as_many_actors_are_kept_as_trials_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.xdist_group("sweeps")
+def test_as_many_actors_are_kept_as_trials_run_at_once(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
-    ray.init(num_cpus=TOGETHER, include_dashboard=False, logging_level="ERROR")
+    ray.init(address=cluster.address, logging_level="ERROR")
     try:
         found = tune.Tuner(
             tune.with_resources(say_who, {"CPU": 0, "memory": 1}),

@@ -236,11 +236,13 @@ def _two_ranks(cases, tmp_path):
             assert second["weights"] == through["weights"], cases[number]
 
 
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.slow
 def test_two_ranks_go_on_bit_for_bit(tmp_path):
     _two_ranks([at(LORA, stage) for stage in (0, 1, 2, 3)] + [at(FULL, stage) for stage in (0, 2, 3)], tmp_path)
 
 
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.slow
 def test_only_stage_zero_goes_on_with_another_number_of_workers(tmp_path):
     plain = {**LORA, "tuning": {"type": "lora", "rank": 4}}  # dropout differs between numbers of workers
@@ -257,6 +259,7 @@ def test_only_stage_zero_goes_on_with_another_number_of_workers(tmp_path):
     assert losses[0] == pytest.approx(losses[1][3:], rel=1e-4)
 
 
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.slow
 def test_two_ranks_stop_alike_where_the_loss_is_not_finite(tmp_path):
     changes = {**at(FULL, 2), "learning_rate": 1e39, "lr_warmup_steps": 0, "log_every": 5}

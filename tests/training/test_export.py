@@ -93,6 +93,7 @@ def test_a_checkpoint_becomes_the_model_it_was_made_from(tmp_path, chat_tokenize
     assert torch.equal(logits(trained.eval()), expected)
 
 
+@pytest.mark.xdist_group("ranks")
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
 def test_checkpoints_of_two_ranks_become_one_model(tmp_path, stage):

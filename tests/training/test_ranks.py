@@ -4,6 +4,7 @@ import pytest
 from ranks import on_ranks
 from trajectories import trajectories, trajectory
 
+pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.usefixtures("process")]
 LORA = {"type": "lora", "rank": 4}
 FULL = {"type": "full"}
 
@@ -30,12 +31,10 @@ def _compare(cases):
         assert alone["penalty"][0] < 1e-12 < alone["penalty"][-1]
 
 
-@pytest.mark.usefixtures("process")
 def test_two_ranks_train_as_one():
     _compare(_cases((0, 2, 3), [LORA]) + _cases((3,), [FULL])[:1])
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("process")
 def test_two_ranks_train_as_one_at_every_stage():
     _compare(_cases((0, 1, 2, 3), [LORA, FULL]))

@@ -182,6 +182,7 @@ def _built_in_parallel(directory):
     return {"projections": float(np.abs(found.projections.astype(np.float64)).sum()), "passes": len(seen), **sums}
 
 
+@pytest.mark.xdist_group("ranks")
 def test_ranks_share_the_passes_and_read_the_same(tmp_path):
     alone = _built_in_parallel(tmp_path / "alone")
     first, second = on_ranks(2, _built_in_parallel, str(tmp_path / "together"))
