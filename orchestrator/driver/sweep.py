@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
@@ -14,6 +14,7 @@ from orchestrator.driver.remarks import remarks
 from orchestrator.driver.search_run import run_search
 from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
@@ -39,7 +40,7 @@ class Outcome:
     """What a sweep left behind."""
 
     directory: Path
-    front: dict[str, Any]
+    front: FrontDocument
     records: list[TrialRecord]
     files: ReportFiles
     tracking_uri: str
