@@ -177,7 +177,7 @@ def _summary(objectives: Sequence[Objective], model: ModelFront) -> ModelSummary
 
 
 def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, float | None]]) -> float:
-    values = [[metrics[o.metric] for o in objectives] for metrics in measured]
+    values = [[math.nan if (v := metrics[o.metric]) is None else v for o in objectives] for metrics in measured]
     return float(hypervolume(values, [o.goal for o in objectives], [o.reference for o in objectives]))
 
 

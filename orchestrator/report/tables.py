@@ -60,7 +60,7 @@ def comparison_table(front: FrontDocument) -> str:
         row = [(escape(model), False), (f"{summary.hypervolume:.3f}", True), (str(summary.front_size), True)]
         row += [(_values(summary.reference.get(label), metrics), True) for label in labels]
         best = summary.best
-        row += [(_values(best and best.metrics, metrics), True), (escape(best.id) if best else "none", False)]
+        row += [(_values(best.metrics if best else None, metrics), True), (escape(best.id) if best else "none", False)]
         rows.append(row)
     return table(head, rows) + f'<p class="quiet">* {escape(front.comparison.best_rule)}</p>'
 
