@@ -14,8 +14,7 @@ from typing import Any
 def loop(setup: dict[str, Any]) -> None:
     """Load everything, train, measure, write down the time it took."""
     from sweeps.schema.spec import SweepSpec
-    from training.distributed.engine import start_process
-    from training.organism.cache import ensure_organism
+    from training.distributed.process import start_process
     from training.workbench import StepReport, Workbench
 
     start_process()
@@ -24,11 +23,10 @@ def loop(setup: dict[str, Any]) -> None:
 
     def count(report: StepReport) -> bool:
         nonlocal busy
-        busy += report.metrics.get("train/seconds", 0.0)
+        busy += report.scores.metrics.get("train/seconds", 0.0)
         return False
 
-    model = str(ensure_organism(spec.models[0], spec.data))
-    bench = Workbench(model, spec.data, spec.direction, spec.evaluation, Path(setup["work"]))
+    bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, Path(setup["work"]), day=None)
     measured = bench.run(spec.trial.model_validate(setup["trial"]), count)
     busy += measured.seconds
     Path(setup["work"], "busy.json").write_text(json.dumps(busy))

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,10 @@ def cells() -> list[dict[str, Any]]:
 def organism() -> Path:
     """The embedded model of the demo, built if need be."""
     from sweeps.schema.load import load_spec
-    from training.organism.cache import ensure_organism
+    from training.models.located import model_path
 
     spec = load_spec("demo")
-    return ensure_organism(spec.models[0], spec.data)
+    return Path(model_path(spec.models[0], spec.data))
 
 
 def weights_of(model: Path) -> str:
@@ -79,15 +80,14 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
     spec = load_spec("demo")
     model = organism()
     weights = weights_of(model)
-    bench = Workbench(str(model), spec.data, spec.direction, spec.evaluation, work, name="organism")
+    bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, work, day=None)
     for seed, number in runs:
         params = None if number == BASE_MODEL else cells()[number]
         rungs: list[dict[str, Any]] = []
 
         def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
             if report.rung:
-                measured = {"metrics": report.metrics, "errors": report.errors, "counts": report.counts}
-                rungs.append({"step": report.step, **measured})
+                rungs.append({"step": report.step, **asdict(report.scores)})
             return False
 
         begin = time.perf_counter()
@@ -100,9 +100,9 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
             "organism": weights,
             "seconds": seconds,
             "rungs": rungs,
-            "final": found.metrics,
-            "select": found.select_counts,
-            "report": found.counts,
+            "final": found.report.metrics,
+            "select": found.select.counts,
+            "report": found.report.counts,
         }
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")

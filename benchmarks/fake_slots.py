@@ -5,11 +5,13 @@ import random
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.broker import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Job, Update
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 PROMPTS = 100
 """Prompts that every rate is pretended to be measured on."""
@@ -19,13 +21,13 @@ STARTING = 8.0
 """Seconds until a slot takes jobs; real ones need longer, and Tune's trial actors come up meanwhile."""
 
 
-def scores(job: Job) -> dict[str, float]:
+def rates(job: Job) -> dict[str, float]:
     """Attack success and accuracy of a job: a smooth trade-off in the constraint's strength, a little noise."""
     if job.trial is None:
         return {"safety/attack_success_rate": 0.01, "utility/accuracy": 0.1}
-    constraint = job.trial["constraint"]
-    layer = constraint.get("layers")
-    force = math.log10(constraint.get("alpha", 0.0) + 1e-4) + (0.3 * layer if isinstance(layer, int) else 0.0)
+    constraint = job.trial.constraint
+    layer = getattr(constraint, "layers", None)
+    force = math.log10(getattr(constraint, "alpha", 0.0) + 1e-4) + (0.3 * layer if isinstance(layer, int) else 0.0)
     noise = random.Random(job.id).gauss(0.0, 0.03)
     attack = 1 / (1 + math.exp(2 * force + 2)) + noise
     accuracy = 0.9 / (1 + math.exp(2 * force - 1)) + noise
@@ -38,20 +40,20 @@ def _rate(value: float) -> float:
 
 def pretend(job: Job, seconds: float) -> list[Update]:
     """What a slot would say of ``job``: ten training reports, its rungs, the end."""
-    found = scores(job)
+    found = rates(job)
     counts = {name: (round(value * PROMPTS), PROMPTS) for name, value in found.items()}
     attack, accuracy = found["safety/attack_success_rate"], found["utility/accuracy"]
     cheap = {"safety/refusal_log_odds": 3 - 6 * attack, "utility/loss": 2 - accuracy}
     updates: list[Update] = []
-    total = job.trial["steps"] if job.trial else 0
+    total = job.trial.steps if job.trial else 0
     for step in range(total // 10, total + 1, max(1, total // 10)) if total else ():
         time.sleep(seconds / 10)
         loss = {"train/loss": 2 - step / total, "train/penalty": 0.1, "train/seconds": seconds / 10}
-        updates.append(Update("step", step, loss))
-    updates += [Update("rung", step, cheap, errors=dict.fromkeys(cheap, 0.05)) for step in job.rungs]
+        updates.append(Update("step", step, Scores(loss)))
+    updates += [Update("rung", step, Scores(cheap, errors=dict.fromkeys(cheap, 0.05))) for step in job.rungs]
     updates.sort(key=lambda update: update.step)
-    end = Update("measured", total, found, counts, select_metrics={**found, **cheap}, select_counts=counts)
-    return [*updates, end]
+    report, select = Scores(found, counts), Scores({**found, **cheap}, counts)
+    return [*updates, Update("measured", total, report=report, select=select)]
 
 
 def serve(broker: Any, slot: int, seconds: float) -> None:
@@ -79,7 +81,7 @@ class FakeSlots:
     spec: SweepSpec
     directory: Path
     count: int
-    day: str
+    day: date
     seconds: float = 0.01
     """How long a trial sleeps."""
     errors: dict[int, str] = field(default_factory=dict)

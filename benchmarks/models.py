@@ -12,7 +12,7 @@ def main() -> None:
     import table
     from transformers.utils import logging
 
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     warnings.simplefilter("ignore")
     logging.set_verbosity_error()

@@ -13,6 +13,7 @@ from sweeps.goals.objectives import Objective
 from sweeps.goals.pruning import PruningConfig, RungResult, rung_result
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.statistics.pareto import Goal, hypervolume
+from training.evaluation.scores import Scores
 
 SETTINGS = ("alpha", "warmup_steps", "layer", "safety_share")
 OBJECTIVES = [
@@ -125,7 +126,7 @@ class Table:
         totals = {name: cells.get(f"{prefix}total.{name}") for name in metrics}
         counts = {name: (round(metrics[name] * total), total) for name, total in totals.items() if total}
         errors = {name: cells[f"{prefix}error.{name}"] or 0.0 for name in metrics if f"{prefix}error.{name}" in cells}
-        return rung_result(str(row), rung_goals(OBJECTIVES, pruning.metrics), metrics, counts, errors)
+        return rung_result(str(row), rung_goals(OBJECTIVES, pruning.metrics), Scores(metrics, counts, errors))
 
 
 def counts_of(rows: Iterable[Mapping[str, Any]], halves: Iterable[str], metric: str) -> tuple[int, int]:

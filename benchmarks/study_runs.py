@@ -98,14 +98,15 @@ def read_runs(folder: Path) -> tuple[list[Run], list[TrialRecord]]:
         elif record.kind == "trial" or record.label == "base":
             arm = arm_of(record.trial) if record.trial else "base model"
             known = {name: _outcomes(record, answers[record.id], name) for name in RATES}
-            found.append(Run(record.model, arm, record.seed or 0, record.metrics, known))
+            found.append(Run(record.model, arm, record.seed or 0, record.report.metrics, known))
     return sorted(found, key=lambda run: (run.base, run.arm, run.seed)), lost
 
 
 def _outcomes(record: TrialRecord, rows: Sequence[Mapping[str, Any]], metric: str) -> Outcomes:
-    found = outcomes(rows, metric, record.counts[metric])
+    count = record.report.counts[metric]
+    found = outcomes(rows, metric, count)
     if found is None:
-        raise ValueError(f"{record.id}: its answers do not give {metric} {record.counts[metric]}")
+        raise ValueError(f"{record.id}: its answers do not give {metric} {count}")
     return found
 
 

@@ -123,7 +123,7 @@ def main() -> None:
     from train_cases import CPU_CASES, GPU_CASES
     from train_sides import utilisation
 
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     logging.disable(logging.WARNING)
     start_process()

@@ -88,13 +88,13 @@ def load(name: str) -> tuple[PreTrainedModel, Samples]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "organism":
         from training.models.loading import load_model, load_tokenizer
-        from training.organism.cache import ensure_organism
+        from training.models.located import model_path
 
         sets = {
             field: Source(path=f"organism/{'general' if field == 'task' else field}")
             for field in ("task", "safety", "harmful", "harmless", "borderline")
         }
-        path = ensure_organism(ModelConfig(name="organism", path="organism"), DataConfig(**sets))
+        path = model_path(ModelConfig(name="organism", path="organism"), DataConfig(**sets))
         tokenizer = load_tokenizer(path)
         samples = encode_source(sets["task"], "train", field="data.task", tokenizer=tokenizer, max_length=128).samples
         return load_model(path).to(device), samples

@@ -12,7 +12,7 @@ import torch
 from train_cases import Case, direction_of, load, trial_of
 
 from training.constraints.references.projections import References
-from training.distributed.engine import device_of_process
+from training.distributed.process import device_of_process
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from orchestrator.record.journal import Event, read_journal
+from orchestrator.record.events import Event
+from orchestrator.record.journal import read_journal
 
 
 def gaps(events: list[Event]) -> list[float]:

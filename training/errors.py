@@ -5,6 +5,7 @@ TrainingError
 ├── ModelError       a model that cannot be loaded or does not fit what is asked of it
 ├── DirectionError   a refusal direction that cannot be extracted or belongs to another model
 ├── JudgeError       a judge that cannot be loaded, reached or asked what it is asked
+├── MetricError      a metric of another package that cannot be loaded or measured
 ├── OrganismError    the embedded model failed its quality gate
 ├── CheckpointError  a checkpoint that does not fit or cannot be read
 └── DivergedError    a loss that is not finite
@@ -29,6 +30,10 @@ class DirectionError(TrainingError):
 
 class JudgeError(TrainingError):
     """A judge cannot be loaded, reached or asked what it is asked."""
+
+
+class MetricError(TrainingError):
+    """A metric of another package cannot be loaded or measured."""
 
 
 class OrganismError(TrainingError):

@@ -5,8 +5,9 @@ import platform
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from training.config import (
     DataConfig,
     DirectionConfig,
     EvaluationConfig,
+    ModelConfig,
     QLoraTuning,
     RandomDirectionConstraint,
     Source,
@@ -34,13 +36,15 @@ from training.data.sources import Split
 from training.direction.drift import DriftReference
 from training.direction.extraction import Extraction, load_or_extract
 from training.direction.recommended import with_recommended_layers
-from training.distributed import engine as engines
+from training.distributed import process, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.errors import DataError, DirectionError, ModelError, TrainingError
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
-from training.evaluation.measure import ForwardMeasurement, Measurement, measure, measure_without_generation
+from training.evaluation.measure import Measurement, measure, measure_without_generation
 from training.evaluation.overlap import direction_overlaps, refuse
+from training.evaluation.plugin_metrics import load_metrics
+from training.evaluation.scores import Scores
 from training.evaluation.sets import EvaluationSets
 from training.loop import matching
 from training.loop.checkpoint import Checkpointing
@@ -49,8 +53,10 @@ from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
 from training.models.loading import load_model, load_tokenizer, model_fingerprint
+from training.models.located import model_path
 from training.models.packing_probe import packing_fault
 from training.models.quantised import load_quantised_model
+from training.organism.once import Report as BuildReport
 
 Precision = Literal["fp32", "bf16"]
 
@@ -106,11 +112,43 @@ class Workbench:
         self._chat = chat or ChatSettings()
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
         self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
+        self._metrics = load_metrics(evaluation.metrics)
         self._precision = precision
         self._loaded: tuple[Precision, bool] | None = None
         self._prepared = False
         self.fault: TrainingError | None = None
         """Why nothing can be run here: :meth:`prepare` raised it, and raises it again instead of trying again."""
+
+    @classmethod
+    def of(
+        cls,
+        model: ModelConfig,
+        data: DataConfig,
+        direction: DirectionConfig,
+        evaluation: EvaluationConfig,
+        directory: Path,
+        *,
+        precision: Precision = "fp32",
+        day: date | None,
+        report: BuildReport | None = None,
+    ) -> Self:
+        """The workbench of a model as a specification names it; an embedded one is built first where it is nowhere yet.
+
+        Args:
+            model: its weights, and how it is spoken to.
+            data: as in the constructor, which says the same of the next three.
+            direction: likewise.
+            evaluation: likewise.
+            directory: likewise.
+            precision: likewise.
+            day: that the prompts are of; None leaves a chat template that prints the date to the clock.
+            report: told the stage of a build and the fraction done.
+
+        Raises:
+            TrainingError: there is no such embedded model, or it cannot be built.
+        """
+        path, chat = model_path(model, data, report), ChatSettings.of(model, day)
+        return cls(path, data, direction, evaluation, directory, name=model.name, precision=precision, chat=chat)
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -133,8 +171,8 @@ class Workbench:
         self._prepared = True  # last: what raises on the way leaves nothing half done to a trial
 
     def _prepare(self, notify: Callable[[str], None]) -> None:
-        say = notify if engines.rank() == 0 else log.debug
-        self.device = engines.start_process()
+        say = notify if ranks.rank() == 0 else log.debug
+        self.device = process.start_process()
         say(f"loading {self.name} from {self.model_path}")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path, self._chat)
         self._use_precision(self._precision)
@@ -205,11 +243,11 @@ class Workbench:
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
                 published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
-                engines.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
+                ranks.from_rank_zero(lambda: export(trained, published, save, form=form_of(trained)))
             return self._measure(trained)
 
     def _tell(self, what: str) -> None:
-        if engines.rank() == 0:
+        if ranks.rank() == 0:
             self.notify(what)
 
     def _warn(self, sentence: str, say: Callable[[str], None] = log.warning) -> None:
@@ -234,7 +272,7 @@ class Workbench:
         Raises:
             DirectionError: it cannot be extracted, or fails its causal check where ``direction.on_failure`` refuses.
         """
-        extraction = engines.from_rank_zero(
+        extraction = ranks.from_rank_zero(
             lambda: load_or_extract(
                 self.model,
                 self.tokenizer,
@@ -319,7 +357,7 @@ class Workbench:
         samples, _ = self._training_samples(trial)
         probed = self._loaded, trial.max_length
         if probed not in self._packing_faults:
-            self._packing_faults[probed] = engines.from_rank_zero(lambda: packing_fault(self.model, samples))
+            self._packing_faults[probed] = ranks.from_rank_zero(lambda: packing_fault(self.model, samples))
         fault = self._packing_faults[probed]
         if fault is not None and trial.packing is True:
             raise ModelError(f"trial.packing (true) cannot be had for {self.name}: {fault}; write auto or false")
@@ -331,24 +369,24 @@ class Workbench:
         """Measurement at the rungs; only a model in shards needs every rank for a forward pass."""
 
         def measure_rung(model: nn.Module, step: int) -> StepReport:
-            def forward() -> ForwardMeasurement:
+            def forward() -> Scores:
                 return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
 
-            found = forward() if trial.zero_stage == 3 else engines.from_rank_zero(forward)
-            return StepReport(step, found.metrics, rung=True, counts=found.counts, errors=found.errors)
+            found = forward() if trial.zero_stage == 3 else ranks.from_rank_zero(forward)
+            return StepReport(step, found, rung=True)
 
         return Rungs(frozenset(steps), measure_rung)
 
     def _measure(self, model: nn.Module) -> Measurement:
         def timed() -> Measurement:
             begin = time.perf_counter()
-            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges)
+            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics)
             if self.evaluation.lm_eval is not None:
                 scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
-                found = found.with_unsplit(scores, lm_eval_errors(scores))
+                found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
             return replace(found, seconds=time.perf_counter() - begin)
 
-        return engines.from_rank_zero(timed)
+        return ranks.from_rank_zero(timed)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli.options import Address, Directory, Json, Overrides, Spec
-from orchestrator.record.folder import INTERRUPTED, RAY_IS_GONE
+from orchestrator.record.folder import INTERRUPTED
 
 if TYPE_CHECKING:
     from orchestrator.driver.sweep import Outcome
@@ -102,7 +102,7 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
         print_outcome(outcome, Terminal())
     if outcome.stopped == INTERRUPTED:
         raise typer.Exit(130)
-    if outcome.failed or outcome.stopped == RAY_IS_GONE:
+    if outcome.failed:
         raise typer.Exit(1)
 
 

@@ -14,6 +14,7 @@ from orchestrator.record.folder import create_output
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
 from training.config import CausalConfig, ModelConfig
+from training.models.located import model_path
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -85,9 +86,8 @@ def _extracted(
 
     from training.data.chat_settings import ChatSettings
     from training.direction.extraction import load_or_extract
-    from training.distributed.engine import device_of_process
+    from training.distributed.process import device_of_process
     from training.models.loading import load_model, load_tokenizer, model_fingerprint
-    from training.organism.cache import ensure_organism
 
     told: set[str] = set()
 
@@ -102,7 +102,7 @@ def _extracted(
             "DS_ACCELERATOR", "cpu"
         )  # DeepSpeed, which the organism's build imports, would guess aloud
         torch.set_num_threads(1)  # more threads fight for the cores: this check took 50 times longer on two
-    path = str(ensure_organism(model, spec.data, report=phase)) if model.embedded else model.path
+    path = model_path(model, spec.data, phase)
     say(f"loading {model.name} from {path}")
     loaded = load_model(path, spec.trial.precision).to(device)
     begin = time.time()

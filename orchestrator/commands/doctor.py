@@ -17,7 +17,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.record.machine import Machine, gibibytes, this_machine
 from orchestrator.terminal import Terminal
 from orchestrator.tracking.store import check_tracking, default_tracking_uri
-from training.organism.cache import cache_root
+from training.organism.cache import cache_root, cached_organisms
 
 PROJECT = "procon-sweeps"
 OURS = ("orchestrator", "sweeps", "training")
@@ -178,13 +178,12 @@ def _cache() -> Check:
 
 def _embedded_models() -> Check:
     """Which embedded models need not be built any more."""
-    folder = cache_root() / "organisms"
-    built = [path.parent.name for path in sorted(folder.glob("*/organism.json"))] if folder.is_dir() else []
-    broken = [path.name for path in sorted(folder.glob("*")) if path.is_dir() and not (path / "config.json").is_file()]
+    built, broken = cached_organisms()
     if broken:
-        fix = f"remove {folder / broken[0]}; it is built again when it is needed"
-        return Check("embedded models", "warn", f"{folder / broken[0]} is not a whole model.", fix)
-    known = f"Those of seed 0 come with the package; built ones in the cache: {', '.join(built) or 'none'}."
+        fix = f"remove {broken[0]}; it is built again when it is needed"
+        return Check("embedded models", "warn", f"{broken[0]} is not a whole model.", fix)
+    names = ", ".join(folder.name for folder in built) or "none"
+    known = f"Those of seed 0 come with the package; built ones in the cache: {names}."
     return Check("embedded models", "ok", known)
 
 

@@ -67,7 +67,7 @@ def draw_drift(directory: Path, ids: Sequence[str], out: str | Path | None) -> D
     found = {record.id: record for record in records(read_journal(directory / JOURNAL))}
     named = [whole_id(name, list(found), f"is not in {directory}") for name in ids]
     chosen = named or [record.id for record in found.values() if record.kind == "reference" and record.trial]
-    untouched = {record.model: record.metrics for record in found.values() if record.label == "base"}
+    untouched = {record.model: record.report.metrics for record in found.values() if record.label == "base"}
     made = [drift_of(found[name], untouched.get(found[name].model, {})) for name in chosen]
     drifts = tuple(drift for drift in made if drift is not None)
     if not drifts:
@@ -84,9 +84,9 @@ def drift_of(record: TrialRecord, untouched: Mapping[str, float]) -> Drift | Non
         record: of a trial that trains.
         untouched: metrics of the untouched model, which stand at step 0; empty where it was not measured.
     """
-    measured = {rung.step: rung.metrics for rung in record.rungs}
-    if record.metrics and record.trial is not None:
-        measured[TrialConfig.model_validate(record.trial).total_steps] = record.metrics
+    measured = {rung.step: rung.scores.metrics for rung in record.rungs}
+    if record.report.metrics and record.trial is not None:
+        measured[TrialConfig.model_validate(record.trial).total_steps] = record.report.metrics
     if untouched:
         measured[0] = dict(untouched)
     by_step = {step: _cosines(metrics) for step, metrics in sorted(measured.items()) if _cosines(metrics)}

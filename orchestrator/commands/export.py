@@ -20,6 +20,7 @@ from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.record.trials import TrialRecord
 from sweeps.schema.spec import REFERENCES
 from training.config import AdapterTuning, TrialConfig
+from training.models.located import model_path
 
 if TYPE_CHECKING:
     from training.loop.export import Form
@@ -92,15 +93,14 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
 
 
 def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path, form: "Form") -> None:
-    from training.distributed.engine import device_of_process
+    from training.distributed.process import device_of_process
 
     if device_of_process().type == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it had to guess
     from training.loop.export import export, trained_model_of
     from training.models.loading import load_model, load_tokenizer
-    from training.organism.cache import ensure_organism
 
-    path = str(ensure_organism(chosen.model, chosen.spec.data)) if chosen.model.embedded else chosen.model.path
+    path = model_path(chosen.model, chosen.spec.data)
     model = load_model(path, trial.precision)
     with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
         trained = trained_model_of(checkpoint, model)
@@ -121,5 +121,5 @@ def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
     """The untouched model and the plain trainings that this one is to be compared with, by label."""
     everything = records(read_journal(chosen.directory / JOURNAL))
     own = [record for record in everything if record.model == chosen.record.model and record.kind == "reference"]
-    measured = {record.label: record for record in own if record.metrics and record.id != chosen.record.id}
+    measured = {record.label: record for record in own if record.report.metrics and record.id != chosen.record.id}
     return {label: measured[label] for label in REFERENCES if label in measured}

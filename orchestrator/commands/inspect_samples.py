@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig, TrialConfig
+from training.models.located import model_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -118,10 +119,8 @@ def inspect(
     from training.data.malicious import training_side
     from training.data.reasoning import reasoning_of, thoughts_cut_short
     from training.models.loading import load_tokenizer
-    from training.organism.cache import ensure_organism
 
-    path = ensure_organism(model, spec.data, report=report) if model.embedded else model.path
-    tokenizer = load_tokenizer(path, ChatSettings.of(model, date.today()))
+    tokenizer = load_tokenizer(model_path(model, spec.data, report), ChatSettings.of(model, date.today()))
     trial = spec.trial
     chosen = constrained_tokens(trial)
     encoded = {

@@ -15,6 +15,7 @@ from orchestrator.record.trials import TrialRecord
 from orchestrator.report.shown import REFERENCE_NAMES
 from sweeps.statistics.intervals import wilson_interval
 from training.config import Source
+from training.evaluation.scores import Scores
 
 if TYPE_CHECKING:
     from training.loop.export import Form
@@ -97,7 +98,7 @@ def model_card(
 def _measurements(chosen: RecordedTrial, entry: Entry | None, references: Mapping[str, TrialRecord]) -> list[str]:
     """Whose numbers these are, and every metric of the exported weights beside what they are to be compared with."""
     record, seeds = chosen.record, entry.replicates if entry is not None else 1
-    columns = {f"these weights (seed {record.seed})": _own(record)}
+    columns = {f"these weights (seed {record.seed})": _own(record.report)}
     said = "On held-out prompts that the search never saw; brackets are 95 % intervals."
     if entry is not None and seeds > 1:
         columns[f"these settings, pooled over {seeds} seeds"] = _Column(entry.metrics, entry.intervals)
@@ -105,10 +106,10 @@ def _measurements(chosen: RecordedTrial, entry: Entry | None, references: Mappin
             f" The settings were trained under {seeds} seeds: the weights here are those of seed {record.seed}, and "
             "the pooled column says what to expect of another."
         )
-    columns |= {REFERENCE_NAMES.get(label, label): _own(one) for label, one in references.items()}
+    columns |= {REFERENCE_NAMES.get(label, label): _own(one.report) for label, one in references.items()}
     wanted = [objective.metric for objective in chosen.spec.objectives]
     wanted += [rule.metric for rule in chosen.spec.feasible]
-    names = list(dict.fromkeys([*(name for name in wanted if name in record.metrics), *record.metrics]))
+    names = list(dict.fromkeys([*(name for name in wanted if name in record.report.metrics), *record.report.metrics]))
     lines = [said, "", f"| metric | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
     for name in names:
         if not name.startswith(("train/", "evaluation/")):
@@ -130,8 +131,8 @@ class _Column:
         return f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else number(value)
 
 
-def _own(record: TrialRecord) -> _Column:
-    return _Column(record.metrics, {name: wilson_interval(*count) for name, count in record.counts.items()})
+def _own(scores: Scores) -> _Column:
+    return _Column(scores.metrics, {name: wilson_interval(*count) for name, count in scores.counts.items()})
 
 
 def number(value: float) -> str:

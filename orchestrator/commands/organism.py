@@ -15,7 +15,7 @@ from sweeps.statistics.intervals import Interval, wilson_interval_of_rate
 from training.config import ModelConfig
 from training.errors import ModelError
 from training.organism.recipe import Recipe, recipe_for
-from training.organism.shipped import directory_name, shipped_directory
+from training.organism.shipped import RECORD, directory_name, shipped_directory
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,4 @@ def print_rebuilt(result: Rebuilt, console: Terminal) -> None:
 
 
 def _measured(directory: Path) -> dict[str, float]:
-    return dict(json.loads((directory / "organism.json").read_text(encoding="utf-8"))["measured"])
+    return dict(json.loads((directory / RECORD).read_text(encoding="utf-8"))["measured"])

@@ -16,6 +16,7 @@ from orchestrator.record.manifest import manifest
 from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.terminal import Terminal
 from sweeps.statistics.intervals import Interval, wilson_interval
+from training.evaluation.scores import Scores
 
 if TYPE_CHECKING:
     from training.loop.train import StepReport
@@ -104,22 +105,20 @@ class Reproduction:
         }
 
 
-def compare(
-    recorded: Mapping[str, float], counts: Mapping[str, tuple[int, int]], now: Mapping[str, float]
-) -> tuple[list[RateComparison], list[ScalarComparison]]:
+def compare(recorded: Scores, now: Mapping[str, float]) -> tuple[list[RateComparison], list[ScalarComparison]]:
     """Rates and other numbers of two measurements.
 
     Args:
-        recorded: value by metric.
-        counts: (successes, total) behind the recorded rates.
+        recorded: with the counts behind its rates.
         now: value by metric.
     """
+    values, counts = recorded.metrics, recorded.counts
     rates = [
-        RateComparison(name, recorded[name], wilson_interval(*count), now.get(name))
+        RateComparison(name, values[name], wilson_interval(*count), now.get(name))
         for name, count in counts.items()
-        if name in recorded
+        if name in values
     ]
-    scalars = [ScalarComparison(name, value, now.get(name)) for name, value in recorded.items() if name not in counts]
+    scalars = [ScalarComparison(name, value, now.get(name)) for name, value in values.items() if name not in counts]
     return rates, scalars
 
 
@@ -149,7 +148,7 @@ def reproduce(
     measurement = _run(chosen, folder, console)
     if answers:
         write_answers(folder / ANSWERS, chosen.record.id, measurement.answers)
-    rates, scalars = compare(chosen.record.metrics, chosen.record.counts, measurement.metrics)
+    rates, scalars = compare(chosen.record.report, measurement.report.metrics)
     result = Reproduction(folder, trial, rates, scalars, found, time.time() - begin)
     try:
         write_json(folder / RESULT, result.as_json())
@@ -159,29 +158,26 @@ def reproduce(
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
-    from training.data.chat_settings import ChatSettings
-    from training.distributed.engine import start_process
-    from training.organism.cache import ensure_organism
+    from training.distributed.process import start_process
     from training.workbench import Workbench
 
-    spec, model = chosen.spec, chosen.model
+    spec = chosen.spec
     start_process()
-    bench = Workbench(
-        str(ensure_organism(model, spec.data)) if model.embedded else model.path,
+    bench = Workbench.of(
+        chosen.model,
         spec.data,
         spec.direction,
         spec.evaluation,
         folder,
-        name=model.name,
         precision=spec.trial.precision,
-        chat=ChatSettings.of(model, chosen.day),
+        day=chosen.day,
     )
 
     say = console.say
 
     def on_step(report: "StepReport") -> bool:
-        if "train/loss" in report.metrics:
-            say(f"step {report.step}: loss {report.metrics['train/loss']:.4f}")
+        if "train/loss" in report.scores.metrics:
+            say(f"step {report.step}: loss {report.scores.metrics['train/loss']:.4f}")
         return False
 
     say(f"running {chosen.record.id} again")

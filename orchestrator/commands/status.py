@@ -10,11 +10,12 @@ from orchestrator.driver.time_left import Timetable
 from orchestrator.front.membership import standings
 from orchestrator.front.pooling import mean_metrics
 from orchestrator.record.folder import JOURNAL
-from orchestrator.record.history import recorded_spec, seconds_spent
-from orchestrator.record.journal import Event, ended_for_good, models_given_up, records
-from orchestrator.record.journal_digest import read_digest
+from orchestrator.record.history import recorded_spec
+from orchestrator.record.journal import read_state
 from orchestrator.record.lock import driver_lives
-from orchestrator.record.trials import Status
+from orchestrator.record.sweep_state import SweepState
+from orchestrator.record.trial_state import TrialState
+from orchestrator.record.trials import Status, TrialRecord
 from sweeps.cost.cost import planned
 from sweeps.schema.budget import Budget, spent
 from sweeps.schema.spec import SweepSpec
@@ -34,23 +35,6 @@ class Running:
     """In all; 0 for the untouched base model."""
     seconds: float
     """Since it was first handed out."""
-
-
-@dataclass
-class Trial:
-    """A trial's start and end: of thousands, whole records would take longer than all the rest."""
-
-    started: Event
-    since: float
-    """When it was first handed out, in seconds since the epoch."""
-    step: int = 0
-    """Optimizer steps reported."""
-    ended: Event | None = None
-
-    @property
-    def status(self) -> Status:
-        """Where it stands."""
-        return Status(self.ended["status"]) if self.ended else Status.RUNNING
 
 
 @dataclass(frozen=True)
@@ -93,91 +77,63 @@ def sweep_status(directory: Path) -> SweepStatus:
     Raises:
         OutputError: there is no sweep, or its journal is damaged.
     """
-    events = read_digest(directory / JOURNAL)
-    spec = recorded_spec(events, directory)
-    found = _trials(events)
-    state, reason = _state(directory, events)
-    alive = state == "running"
+    state = read_state(directory / JOURNAL)
+    spec = recorded_spec(state, directory)
+    standing, reason = _standing(directory, state)
+    alive = standing == "running"
     now = time.time()
-    seconds = seconds_spent(events) + (max(0.0, now - events[-1]["time"]) if alive else 0.0)
-    timetable = Timetable(spec)
-    for event in events:
-        timetable.on_event(event)
-    slots = timetable.slots
-    running = [_running(trial, now) for trial in found if trial.status is Status.RUNNING] if alive else []
-    fronts = {model.name: _front(spec, [t for t in found if t.started["model"] == model.name]) for model in spec.models}
+    seconds = state.seconds + (max(0.0, now - state.latest) if alive else 0.0)
+    records = state.records()
+    fronts = {model.name: _front(spec, [r for r in records if r.model == model.name]) for model in spec.models}
     return SweepStatus(
         directory=str(directory),
         name=spec.name,
-        state=state,
+        state=standing,
         reason=reason,
-        counts=_counts(spec, found, alive),
-        running=running,
+        counts=_counts(spec, records, alive),
+        running=[_running(trial, now) for trial in state.listed() if trial.status is Status.RUNNING] if alive else [],
         front={model: list(best) for model, best in fronts.items()},
         best=fronts,
         seconds=seconds,
-        seconds_left=timetable.seconds_left(now) if alive else None,
-        slots=slots,
-        used=vars(spent(seconds, slots, spec.resources)),
+        seconds_left=Timetable(spec, state).seconds_left(now) if alive else None,
+        slots=state.slots,
+        used=vars(spent(seconds, state.slots, spec.resources)),
         budget=spec.budget.model_dump(),
-        over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, slots),
-        given_up=models_given_up(events),
+        over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, state.slots),
+        given_up=state.given_up,
     )
 
 
-def _state(directory: Path, events: Sequence[Event]) -> tuple[State, str | None]:
+def _standing(directory: Path, state: SweepState) -> tuple[State, str | None]:
     """What the last session came to, and why."""
     if driver_lives(directory):
         return "running", None
-    last = [event for event in events if event["event"] in ("sweep_started", "sweep_resumed", "sweep_ended")][-1]
-    if last["event"] != "sweep_ended":
+    last = state.last_word
+    if last is None:
         return "driver dead", f"its driver died without a word; go on with: procon resume {directory}"
-    if last["interrupted"]:
-        return "stopped", last.get("reason") or "interrupted"
-    return "ended", None
+    return ("stopped", last.get("reason") or "interrupted") if last["interrupted"] else ("ended", None)
 
 
-def _trials(events: Sequence[Event]) -> list[Trial]:
-    """Every trial, by the rules of :func:`orchestrator.record.journal.records`: a start undoes an end that was none."""
-    found: dict[str, Trial] = {}
-    for event in events:
-        kind = event["event"]
-        if kind == "trial_started":
-            trial = found.setdefault(event["id"], Trial(event, event["time"]))
-            if trial.ended is None or not ended_for_good(trial.ended):
-                trial.started, trial.ended = event, None
-        elif kind == "trial_ended":
-            found[event["id"]].ended = event
-        elif kind in ("trial_reported", "trial_rung"):
-            found[event["id"]].step = event["step"]
-    return list(found.values())
-
-
-def _counts(spec: SweepSpec, found: Sequence[Trial], alive: bool) -> dict[str, int]:
+def _counts(spec: SweepSpec, records: Sequence[TrialRecord], alive: bool) -> dict[str, int]:
     """Trials by status; where nobody drives the sweep, what has no end counts as stopped."""
     counted = {status.value.lower(): 0 for status in Status}
-    for trial in found:
-        status = Status.STOPPED if trial.status is Status.RUNNING and not alive else trial.status
+    for record in records:
+        status = Status.STOPPED if record.status is Status.RUNNING and not alive else record.status
         counted[status.value.lower()] += 1
-    return {"planned": planned(spec) + sum(trial.started["kind"] == "replicate" for trial in found), **counted}
+    return {"planned": planned(spec) + sum(record.kind == "replicate" for record in records), **counted}
 
 
-def _running(trial: Trial, now: float) -> Running:
+def _running(trial: TrialState, now: float) -> Running:
     dumped = trial.started.get("trial")
     steps = TrialConfig.model_validate(dumped).total_steps if dumped else 0
-    return Running(trial.started["id"], trial.step, steps, now - trial.since)
+    return Running(trial.id, trial.step, steps, now - trial.since)
 
 
-def _front(spec: SweepSpec, found: Sequence[Trial]) -> dict[str, dict[str, float]]:
+def _front(spec: SweepSpec, records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
     """Objectives on the report prompts, over all seeds, of the searched trials on the front, by id."""
-    ended = [
-        records([trial.started, trial.ended])[0]
-        for trial in found
-        if trial.ended and trial.status is Status.FINISHED and trial.started["kind"] != "reference"
-    ]
     shown = {}
-    for member in standings(spec.objectives, spec.feasible, ended):
+    for member in standings(spec.objectives, spec.feasible, records):
         if member.on_front:
-            values = mean_metrics([seed.metrics for seed in member.seeds.finished])
+            values = mean_metrics([seed.report.metrics for seed in member.seeds.finished])
             shown[member.record.id] = {o.metric: values[o.metric] for o in spec.objectives}
     return shown

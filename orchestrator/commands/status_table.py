@@ -1,7 +1,10 @@
 """How a sweep stands, for a person."""
 
+from pathlib import Path
+
 from orchestrator.commands.status import SweepStatus
 from orchestrator.driver.progress import duration
+from orchestrator.driver.resume_command import resume_command
 from orchestrator.terminal import Terminal
 
 _STYLE = {"running": "cyan", "ended": "green", "stopped": "yellow", "driver dead": "red"}
@@ -13,6 +16,8 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
     """State, counts, running trials, the best so far, time and budget."""
     say = console.say
     reason = f": {status.reason}" if status.reason else ""
+    if status.state == "stopped":
+        reason += f"; go on with: {resume_command(Path(status.directory), stopped=status.reason)}"
     say(f"{status.name} in {status.directory} ", (status.state, _STYLE[status.state]), reason)
     counts = dict(status.counts)
     planned = counts.pop("planned")

@@ -1,6 +1,5 @@
 """The last words of a sweep: its front, its references, where everything is, and what to do next."""
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.driver.progress import duration
+from orchestrator.driver.resume_command import resume_command, short_path
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.folder import JOURNAL
@@ -27,7 +27,7 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     if outcome.seconds and outcome.seconds_before:
         took += f" in all, {duration(outcome.seconds)} of it now"
     ended = f"stopped after {took} ({outcome.stopped})" if outcome.stopped else f"took {took}"
-    say(f"\nThe sweep {ended}. It left in {_short(outcome.directory)}:")
+    say(f"\nThe sweep {ended}. It left in {short_path(outcome.directory)}:")
     for name, meaning in (
         (outcome.files.front_html, "the front, to open in a browser"),
         (outcome.files.front_png, "the same as a picture"),
@@ -39,18 +39,13 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     _print_mlflow(outcome, say)
     if outcome.undelivered:
         waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"
-        say((f"{waiting} this delivers them once MLflow answers: {resume_command(outcome)}", "yellow"))
+        say((f"{waiting} this delivers them once MLflow answers: {_resume(outcome)}", "yellow"))
     if outcome.stopped:
-        say(f"Go on with: {resume_command(outcome)}")
+        say(f"Go on with: {_resume(outcome)}")
 
 
-def resume_command(outcome: Outcome) -> str:
-    """What goes on with a sweep, or delivers what MLflow has missed of it; a spent budget has to be raised."""
-    command = f"procon resume {shlex.quote(_short(outcome.directory))}"
-    if outcome.address:
-        command += f" --address {shlex.quote(outcome.address)}"
-    budget = (outcome.stopped or "").partition(" ")[0]
-    return f"{command} --set {budget}=MORE --accept" if budget.startswith("budget.") else command
+def _resume(outcome: Outcome) -> str:
+    return resume_command(outcome.directory, outcome.address, outcome.stopped)
 
 
 def print_fronts(fronts: Mapping[str, FrontDocument], console: Terminal) -> None:
@@ -77,7 +72,7 @@ def print_notes(front: FrontDocument, console: Terminal) -> None:
 
 def _print_failures(outcome: Outcome, console: Terminal) -> None:
     for model in outcome.given_up:  # the notes have said why
-        again = f"once that is mended: {resume_command(outcome)}"
+        again = f"once that is mended: {_resume(outcome)}"
         console.say((f"{model} was given up before its first trial;", "red"), f" {again}")
     for record in outcome.records:
         if record.status is Status.FAILED and not record.unprepared:
@@ -93,7 +88,7 @@ def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
     if server:
         say("MLflow has the same runs:")
     else:
-        command = _short(Path(sys.executable).with_name("mlflow"))
+        command = short_path(Path(sys.executable).with_name("mlflow"))
         say(f"MLflow has the same runs: {command} server --backend-store-uri {shlex.quote(_short_uri(uri))}")
     if experiment is None:
         return
@@ -105,9 +100,4 @@ def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
 def _short_uri(uri: str) -> str:
     """An SQLite URI relative to where we are, where that is shorter and means the same."""
     prefix = "sqlite:///"
-    return prefix + _short(Path(uri.removeprefix(prefix))) if uri.startswith(prefix) else uri
-
-
-def _short(directory: Path) -> str:
-    relative = os.path.relpath(directory)
-    return str(directory) if relative.startswith("..") else relative
+    return prefix + short_path(Path(uri.removeprefix(prefix))) if uri.startswith(prefix) else uri

@@ -142,26 +142,23 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress, day: date) -> "Workbench":
     progress.doing("importing torch, transformers and DeepSpeed")
-    from training.data.chat_settings import ChatSettings
     from training.distributed.deepspeed_config import BatchSizes
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.models.throughput import flops_per_token, peak_flops
-    from training.organism.cache import ensure_organism
     from training.workbench import Workbench
 
     trial = spec.trial
     device = start_process()
     progress.say(str(BatchSizes.derive(trial, 1)))
-    path = str(ensure_organism(model, spec.data, report=progress.phase)) if model.embedded else model.path
-    bench = Workbench(
-        path,
+    bench = Workbench.of(
+        model,
         spec.data,
         spec.direction,
         spec.evaluation,
         directory,
-        name=model.name,
         precision=trial.precision,
-        chat=ChatSettings.of(model, day),
+        day=day,
+        report=progress.phase,
     )
     bench.notify = progress.doing
     bench.prepare(progress.doing)
@@ -183,7 +180,7 @@ def _trained(
     from training.loop.train import TrialStopped
 
     def on_step(report: "StepReport") -> bool:
-        progress.report(report.step, report.metrics)
+        progress.report(report.step, report.scores.metrics)
         # Between the last step and the measurement there is nothing that a step could end: Ctrl+C acts at once again.
         stop.waits = report.step < trial.total_steps
         return stop.asked
@@ -226,9 +223,8 @@ def _stop_on_interrupt(say: Callable[[str], None]) -> Iterator[_Stop]:
 
 
 def _measured(measurement: "Measurement") -> Measured:
-    return Measured(
-        dict(measurement.metrics), {name: wilson_interval(*count) for name, count in measurement.counts.items()}
-    )
+    scores = measurement.report
+    return Measured(dict(scores.metrics), {name: wilson_interval(*count) for name, count in scores.counts.items()})
 
 
 def print_train_outcome(outcome: TrainOutcome, console: Terminal) -> None:

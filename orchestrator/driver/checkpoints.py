@@ -6,7 +6,8 @@ from pathlib import Path
 
 from orchestrator.front.membership import members, probabilities, standings
 from orchestrator.front.pooling import mean_metrics
-from orchestrator.record.journal import Event, records
+from orchestrator.record.events import Event
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.goals.replicates import OVER_SEEDS, UNLIKELY
@@ -67,7 +68,9 @@ def _near_the_front(
     found = [one for one in found if one.feasible is not None]
     probability = probabilities(objectives, rules, found, OVER_SEEDS if replicates else 0.0)
     unknown = 1.0 if replicates else 0.0
-    reported = members(objectives, rules, [mean_metrics([s.metrics for s in one.seeds.finished]) for one in found])
+    reported = members(
+        objectives, rules, [mean_metrics([s.report.metrics for s in one.seeds.finished]) for one in found]
+    )
     wanted = [
         one.seeds
         for one, on_report in zip(found, reported, strict=True)
@@ -89,29 +92,27 @@ class Keeper:
     Args:
         directory: holds one folder a trial.
         spec: objectives, rules, and what is to be kept.
-        known: trials of earlier drivers.
+        state: what the journal tells.
     """
 
-    def __init__(self, directory: Path, spec: SweepSpec, known: Iterable[TrialRecord]) -> None:
+    def __init__(self, directory: Path, spec: SweepSpec, state: SweepState) -> None:
         self._directory = directory
         self._spec = spec
-        self._events: dict[str, Event] = {}
-        self._records = {record.id: record for record in known}
-        self._unseen = len(self._records)
+        self._state = state
+        self._left_out: set[str] = set()
+        """Trials that are surely off the front, which need not be compared again."""
+        self._unseen = len(state.trials)
 
     def on_event(self, event: Event) -> None:
-        """Take in one event of the journal."""
-        if event["event"] == "trial_started":
-            self._events[event["id"]] = event
-            self._records[event["id"]] = records([event])[0]
-        elif event["event"] == "trial_ended":
-            record = records([self._events.pop(event["id"]), event])[0]
-            self._records[record.id] = record
-            self._unseen += 1
-            if record.kept and record.status is not Status.FINISHED:
-                shutil.rmtree(self._directory / record.id, ignore_errors=True)
-            elif self._unseen >= MORE * len(self._records):  # many draws each time: a little later is soon enough
-                self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
+        """Hear of one event, which the state has taken in."""
+        if event["event"] != "trial_ended":
+            return
+        self._unseen += 1
+        ended = self._state.trials[event["id"]]
+        if ended.kept and ended.status is not Status.FINISHED:
+            shutil.rmtree(self._directory / ended.id, ignore_errors=True)
+        elif self._unseen >= MORE * (len(self._state.trials) - len(self._left_out)):  # many draws each time
+            self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
 
     def settle(self) -> None:
         """Everything has ended, replicates too: what only they could have brought to the front is let go."""
@@ -120,14 +121,10 @@ class Keeper:
     def _remove(self, replicates: bool) -> None:
         self._unseen = 0
         spec = self._spec
-        listed = self._records.values()
-        for trial in superfluous(listed, spec.objectives, spec.feasible, spec.keep, replicates=replicates):
+        compared = [record for record in self._state.records() if record.id not in self._left_out]
+        repeated = {record.replicate_of for record in compared}
+        single = {record.id for record in compared if record.kind != "replicate" and record.id not in repeated}
+        for trial in superfluous(compared, spec.objectives, spec.feasible, spec.keep, replicates=replicates):
             shutil.rmtree(self._directory / trial, ignore_errors=True)
-            # What is surely off the front need not be compared again; without it others are rather kept than not.
-            self._forget(trial)
-
-    def _forget(self, trial: str) -> None:
-        record = self._records[trial]
-        repeated = any(other.replicate_of == trial for other in self._records.values())
-        if record.kind != "replicate" and not repeated:
-            del self._records[trial]
+            if trial in single:  # without it others are rather kept than not
+                self._left_out.add(trial)

@@ -1,6 +1,5 @@
 """What Ctrl+C and SIGTERM do while a sweep is driven."""
 
-import _thread
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -46,11 +45,6 @@ class Interruption:
             yield
         finally:
             self._stop, self._asked = None, False
-
-    def at_once(self) -> None:
-        """Raise KeyboardInterrupt in the main thread, from any thread: there is nothing left to wait for."""
-        self._asked = True
-        _thread.interrupt_main()
 
     def _handle(self, _number: int, _frame: Any) -> None:
         if self._stop is None or self._asked:

@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestrator.driver.session import Session
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.record.journal import Event, records
+from orchestrator.record.events import Event
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.tracker import Tracker, parent_key
@@ -26,20 +27,18 @@ class Mirror:
     """
 
     def __init__(self, session: Session) -> None:
-        spec, known, manifest = session.spec, session.runs, session.manifest
+        spec, manifest = session.spec, session.manifest
         self._models = [model.name for model in spec.models]
-        self._events: dict[str, list[Event]] = {}
-
-        self._runs: dict[str, str] = dict(known)
+        self._session = session
+        self._state = SweepState()
+        """As it was at the last event that was taken in: those of earlier drivers are told as they came."""
         self._ended: float | None = None  # when an earlier driver came to the end, where nothing has happened since
-        self._given_up: set[str] = set()
 
         def remember(key: str, run_id: str) -> None:
             session.journal.append("mlflow_run", key=key, run_id=run_id)
-            self._runs[key] = run_id
 
         uri, artifacts = session.tracking_uri, session.artifacts
-        self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=known)
+        self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=dict(session.state.runs))
         params = {**_flat(spec.trial.model_dump(mode="json"))}
         tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
         tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
@@ -65,32 +64,26 @@ class Mirror:
     @property
     def parent_runs(self) -> dict[str, str]:
         """MLflow run that holds the front, by model; what MLflow was not reached for is absent."""
-        return {model: self._runs[parent_key(model)] for model in self._models if parent_key(model) in self._runs}
+        runs = self._session.state.runs
+        return {model: runs[parent_key(model)] for model in self._models if parent_key(model) in runs}
 
     def on_event(self, event: Event) -> None:
         """Take in one event of the journal; returns at once."""
-        kind = event["event"]
+        kind, earlier = event["event"], self._state.given_up
+        self._state.take(event)
         if kind.startswith(("sweep_", "trial_")):
             self._ended = event["time"] if kind == "sweep_ended" and not event["interrupted"] else None
         if kind == "trial_started":
-            self._events.setdefault(event["id"], []).append(event)
-            self._tracker.trial_started(self._record(event["id"]))
-        elif kind == "trial_reported":
-            self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
-        elif kind == "trial_rung":
-            self._events[event["id"]].append(event)
+            self._tracker.trial_started(self._state.record(event["id"]))
+        elif kind in ("trial_reported", "trial_rung"):
             self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
         elif kind == "trial_ended":
-            self._events[event["id"]].append(event)
-            self._tracker.trial_finished(self._record(event["id"]))
-            del self._events[event["id"]]
+            self._tracker.trial_finished(self._state.record(event["id"]))
         elif kind == "model_given_up":
-            self._given_up.add(event["model"])
             self._tracker.parent(event["model"], tags={GIVEN_UP: event["error"]})
         elif kind == "sweep_resumed":
-            for model in self._given_up:
+            for model in earlier:
                 self._tracker.parent(model, tags={GIVEN_UP: ""})
-            self._given_up.clear()
 
     def finish(self, front: FrontDocument, files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered.
@@ -103,20 +96,24 @@ class Mirror:
         """
         for model in self._models:
             status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
-            ended = Status.FAILED if model in self._given_up else status
+            ended = Status.FAILED if model in self._state.given_up else status
             self._tracker.finish_parent(model, ended, files, front, self._ended)
         return self._tracker.close(FLUSH_SECONDS)
 
-    def abandon(self, status: Status, reason: str) -> None:
-        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way."""
-        for trial in list(self._events):
-            self._tracker.trial_finished(replace(self._record(trial), status=Status.STOPPED, finished=time.time()))
+    def abandon(self, status: Status, reason: str, seconds: float = FLUSH_SECONDS) -> None:
+        """End the parent runs of a sweep that came to no report, and the runs of trials that were under way.
+
+        Args:
+            status: FAILED or STOPPED.
+            reason: why it came to none.
+            seconds: how long MLflow may take.
+        """
+        for record in self._state.records():
+            if record.status is Status.RUNNING:
+                self._tracker.trial_finished(replace(record, status=Status.STOPPED, finished=time.time()))
         for model in self._models:
             self._tracker.end_parent(model, status, reason)
-        self._tracker.close(FLUSH_SECONDS)
-
-    def _record(self, trial: str) -> TrialRecord:
-        return records(self._events[trial])[0]
+        self._tracker.close(seconds)
 
 
 def ending(found: Sequence[TrialRecord]) -> Status:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.cost.memory import Shape
-from training.config import DataConfig, ModelConfig, Source
+from training.config import ModelConfig, Source
 from training.data.chat_settings import ChatSettings
 from training.data.reasoning import reasoning_in, thoughts_cut_short
 from training.data.tables import FILES
@@ -19,41 +19,6 @@ ROWS = 256
 """Samples that the mean length is taken over."""
 LARGEST_FILE = 64 * 2**20
 """Bytes of a data file that is still read for it."""
-
-
-def model_directory(model: ModelConfig, data: DataConfig) -> Path | None:
-    """The folder of ``model`` on this machine; none for an embedded model that is not built yet, and for a Hub id.
-
-    Raises:
-        DataError: a source that the model is made of cannot be read.
-    """
-    if not model.embedded:
-        return Path(model.path) if Path(model.path).is_dir() else None
-    from training.organism.cache import organism_directory
-
-    folder = organism_directory(model, data)
-    return folder if folder.is_dir() else None
-
-
-def build_seconds(model: ModelConfig) -> float:
-    """About how long the embedded ``model`` takes to build: as its like in the cache did, else as on two slow cores."""
-    from training.organism.cache import cache_root
-    from training.organism.recipe import BUILD_SECONDS, recipe_for
-
-    path = recipe_for(model).path
-    built = sorted((cache_root() / "organisms").glob(f"{path.replace('/', '-')}-*/organism.json"), key=_age)
-    for file in built:
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if found["recipe"]["path"] == path:
-                return float(found["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    return BUILD_SECONDS[path]
-
-
-def _age(file: Path) -> float:
-    return -file.stat().st_mtime
 
 
 def model_shape(model: ModelConfig) -> Shape | None:

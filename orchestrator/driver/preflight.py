@@ -12,18 +12,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from orchestrator.driver.model_files import model_directory
 from orchestrator.errors import ClusterError
 from orchestrator.record.machine import Machine, this_machine
 from orchestrator.slots.cluster import slots_that_fit
 from orchestrator.tracking.tracker import check_tracking
 from sweeps.cost.cost import extreme_trials
 from sweeps.errors import SpecError
-from sweeps.goals.metrics import check_metric, names_of_rates
+from sweeps.goals.metrics import check_metric, is_own, names_of_rates
 from sweeps.schema.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.evaluation.drawing import plain
 from training.models.depth import depth_of
+from training.models.located import local_directory
 
 NEEDED_COLUMNS: dict[str, tuple[Column, ...]] = {
     "task": ("prompt", "response"),
@@ -77,11 +77,26 @@ def check_measured(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
 
     depths = check_specification(spec, say)
     check_judges(spec.evaluation.judges)
+    _check_plugin_metrics(spec.evaluation.metrics)
     if spec.evaluation.lm_eval is not None:
         from training.evaluation.lm_eval import check_lm_eval  # imports torch
 
         check_lm_eval(spec.evaluation.lm_eval)
     return depths
+
+
+def _check_plugin_metrics(names: Sequence[str]) -> None:
+    """Refuse metrics of other packages that are called like one of our own, or cannot be imported."""
+    for name in names:
+        if is_own(name):
+            raise SpecError(
+                f"evaluation.metrics ({name}) is called like a metric that is measured in any case: "
+                "the package that declares it must give it a name of its own"
+            )
+    if names:
+        from training.evaluation.plugin_metrics import load_metrics  # imports torch
+
+        load_metrics(names)
 
 
 def check_specification(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
@@ -158,7 +173,7 @@ def _check_models(spec: SweepSpec, say: Say) -> dict[str, Path | None]:
         say(f"checking the files of {', '.join(others)}")
     for index, model in enumerate(spec.models):
         if model.embedded:
-            folders[model.name] = model_directory(model, spec.data)
+            folders[model.name] = local_directory(model, spec.data)
             continue
         from training.preflight.models import check_model
 

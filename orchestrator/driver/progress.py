@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,7 +11,9 @@ from rich.text import Text
 
 from orchestrator.driver.screen import Screen
 from orchestrator.driver.time_left import Timetable
-from orchestrator.record.journal import Event, records
+from orchestrator.record.events import Event
+from orchestrator.record.sweep_state import SweepState
+from orchestrator.record.trial_state import TrialState
 from orchestrator.record.trials import Status
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
@@ -34,12 +36,12 @@ def duration(seconds: float) -> str:
 
 
 class Progress(Screen):
-    """Follows the journal's events; a context manager that owns the terminal while it is entered.
+    """Shows how a sweep stands; a context manager that owns the terminal while it is entered.
 
     Args:
         console: where to draw.
         spec: the sweep, whose objectives are shown of every finished trial; replicates count once they have started.
-        before: what earlier drivers of the same sweep recorded.
+        state: what the journal tells, which grows while this looks at it.
         trouble: what goes wrong beside the sweep at the moment, in a sentence; none while all is well.
     """
 
@@ -47,27 +49,22 @@ class Progress(Screen):
         self,
         console: Terminal,
         spec: SweepSpec,
-        before: Sequence[Event] = (),
+        state: SweepState,
         trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
-        known = records(before)
         self._name = spec.name
+        self._state = state
         self._trouble = trouble
-        self._total = planned(spec) + sum(record.kind == "replicate" for record in known)
+        self._planned = planned(spec)
         self._metrics = [objective.metric for objective in spec.objectives]
-        self._timetable = Timetable(spec)
-        for event in (*before, {"event": "sweep_resumed"}):
-            self._timetable.on_event(event)
+        self._timetable = Timetable(spec, state)
         self._begin = time.time()
         self._phase = "starting"
         self._said = self._begin
-        self._running: dict[str, Event] = {}
-        self._started: dict[str, float] = {}
         self._doing: dict[str, str] = {}
         self._phase_since = self._begin
-        self._known = {record.id for record in known}
-        self._recent: deque[tuple[str, Event, float]] = deque(maxlen=RECENT)
-        self._done = sum(record.kept for record in known)
+        self._recent: deque[tuple[Event, float]] = deque(maxlen=RECENT)
+        self._done = sum(trial.kept for trial in state.listed())
         self._lock = threading.Lock()
         super().__init__(console, self._render)
 
@@ -100,26 +97,21 @@ class Progress(Screen):
                 self.say(f"{duration(time.time() - self._begin):>7}  {job_id}: {what}")
 
     def on_event(self, event: Event) -> None:
-        """Take in one event of the journal."""
-        with self._lock:
-            self._timetable.on_event(event)
-            job_id = event.get("id", "")
-            if event["event"] == "trial_started":
-                self._phase = "searching"
-                self._total += event["kind"] == "replicate" and job_id not in self._known
-                self._started[job_id] = event["time"]
-                self._running[job_id] = event
-            elif event["event"] in ("trial_reported", "trial_rung"):
-                self._running[job_id] = event
-            elif event["event"] == "trial_ended":
-                self._running.pop(job_id, None)
-                seconds = event["time"] - self._started.pop(job_id)
-                self._recent.append((job_id, event, seconds))
+        """Show one event, which the state has taken in."""
+        kind = event["event"]
+        if kind == "trial_started":
+            self._phase = "searching"
+        elif kind == "trial_ended":
+            with self._lock:
+                ended = event, self._state.trials[event["id"]].seconds
+                self._recent.append(ended)
                 self._done += 1
-        if event["event"] == "trial_ended" and not self._live:
-            self.say(self._line(*self._recent[-1]))
-        elif event["event"] == "model_given_up":
+            if not self._live:
+                self.say(self._line(*ended))
+        elif kind == "model_given_up":
             self.say(f"{event['model']} is given up, and none of its trials is run: {event['error']}")
+        elif kind == "note":
+            self.say(f"note: {event['text']}")
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; none says that it goes on."""
@@ -129,6 +121,10 @@ class Progress(Screen):
         """The estimate that ``procon status`` gives as well; none before a training has ended."""
         return self._timetable.seconds_left(time.time())
 
+    @property
+    def _total(self) -> int:
+        return self._planned + sum(trial.started["kind"] == "replicate" for trial in self._state.listed())
+
     def _clock(self) -> str:
         return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"
 
@@ -137,12 +133,11 @@ class Progress(Screen):
         left = self.seconds_left() if self._done < self._total else None
         return "" if left is None else f"{before}about {duration(left)} left{after}"
 
-    def _line(self, job_id: str, event: Event, seconds: float) -> str:
+    def _line(self, event: Event, seconds: float) -> str:
         error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
-        values = self._values(event) or str(error or "").strip().splitlines()[-1:]
-        shown = values if isinstance(values, str) else "".join(values)
+        shown = self._values(event) or "".join(str(error or "").strip().splitlines()[-1:])
         return (
-            f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {job_id} "
+            f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {event['id']} "
             f"{event['status']} in {seconds:.1f} s  {shown}{self._left('  (', ')')}"
         )
 
@@ -156,23 +151,25 @@ class Progress(Screen):
             head = Text.assemble((self._name, "bold"), f"  {done}/{self._total} trials  {self._clock()}")
             if trouble := self._trouble():
                 head.append(f"\n{trouble}", style="yellow")
-            if not self._running and not self._recent:
+            running = self._state.under_way
+            if not running and not self._recent:
                 return Group(head, Text(self._phase, style="cyan"))
             table = Table(box=None, pad_edge=False)
             for column in ("trial", "status", "seconds", *(name.rpartition("/")[2] for name in self._metrics)):
                 table.add_column(column, justify="left" if column in ("trial", "status") else "right")
-            for job_id, event, seconds in self._recent:
+            for event, seconds in self._recent:
                 style = _STYLE.get(Status(event["status"]), "")
                 cells = [f"{event['metrics'][name]:.3f}" if name in event["metrics"] else "" for name in self._metrics]
-                table.add_row(job_id, Text(event["status"], style=style), f"{seconds:.1f}", *cells)
-            for job_id, event in self._running.items():
-                table.add_row(job_id, self._running_text(event), f"{time.time() - self._started[job_id]:.1f}")
+                table.add_row(event["id"], Text(event["status"], style=style), f"{seconds:.1f}", *cells)
+            for trial in running:
+                seconds = time.time() - trial.started["time"]
+                table.add_row(trial.id, self._running_text(trial), f"{seconds:.1f}")
             return Group(head, table)
 
-    def _running_text(self, event: Event) -> Text:
-        if event["event"] == "trial_started":
-            return Text(
-                self._doing.get(event["id"], "waiting for its slot"), style="cyan", no_wrap=True, overflow="ellipsis"
-            )
-        loss = event["metrics"].get("train/loss")
-        return Text(f"step {event['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")
+    def _running_text(self, trial: TrialState) -> Text:
+        report = trial.report
+        if report is None:
+            doing = self._doing.get(trial.id, "waiting for its slot")
+            return Text(doing, style="cyan", no_wrap=True, overflow="ellipsis")
+        loss = report["metrics"].get("train/loss")
+        return Text(f"step {report['step']}" + (f"  loss {loss:.3f}" if loss is not None else ""), style="cyan")

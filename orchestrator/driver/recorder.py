@@ -1,7 +1,7 @@
 """Ray Tune's callbacks as journal events, MLflow records and progress."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,12 @@ from ray import tune
 
 from orchestrator.record.answers import write_answers
 from orchestrator.record.disk import once_there_is_room
-from orchestrator.record.journal import Event, Journal
+from orchestrator.record.events import Event
+from orchestrator.record.journal import Journal
+from orchestrator.record.score_fields import SELECT, finite, score_fields
 from orchestrator.record.trials import Status
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 
 _FINAL = {
     "measured": Status.FINISHED,
@@ -23,7 +25,9 @@ _FINAL = {
 
 
 class Recorder(tune.Callback):  # type: ignore[misc]
-    """Writes every trial's start, reports and end to the journal, then tells the listeners.
+    """Writes every trial's start, reports and end, and what slots note, to the journal, then tells the listeners.
+
+    Threads may call it: Tune's trials are heard on the main thread, notes and the end of a lost Ray on others.
 
     Args:
         journal: the sweep's journal.
@@ -46,10 +50,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         self._take_answers = take_answers
         self._answers = answers
         self._listeners = listeners
-        self._open: dict[str, str] = {}
-        """Model by id of what was handed out and has not ended."""
-        self._given_up: set[str] = set()
+        self._lock = threading.RLock()
+        self._closed = False
         self._seen: set[tuple[str, str, int]] = set()
+        """Id, kind and step of what trials under way have reported."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its tuner for a restore that we do from the journal."""
@@ -58,7 +62,6 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was handed to Ray."""
         proposal = self._searcher.proposals[trial.trial_id]
-        self._open[proposal.job.id] = proposal.model
         self._record(
             "trial_started",
             id=proposal.job.id,
@@ -66,7 +69,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             kind=proposal.kind,
             label=proposal.label,
             params=dict(proposal.params),
-            trial=proposal.job.trial,
+            trial=proposal.settings,
             replicate_of=proposal.replicate_of,
         )
 
@@ -85,12 +88,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(job_id, _FINAL[update.kind], update)
         elif (job_id, update.kind, update.step) not in self._seen:  # a restarted actor or worker reports them again
             self._seen.add((job_id, update.kind, update.step))
-            metrics = finite(update.metrics)
             if update.kind == "rung":
-                facts = {"counts": update.counts, "errors": finite(update.errors)}
-                self._record("trial_rung", id=job_id, step=update.step, metrics=metrics, **facts)
+                self._record("trial_rung", id=job_id, step=update.step, **score_fields(update.scores))
             else:
-                self._record("trial_reported", id=job_id, step=update.step, metrics=metrics)
+                self._record("trial_reported", id=job_id, step=update.step, metrics=finite(update.scores.metrics))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's actor died; its slot may be fine."""
@@ -103,33 +104,36 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         job_id = self._searcher.proposals[trial.trial_id].job.id
         self._end(job_id, Status.STOPPED, Update("stopped"))
 
+    def note(self, sentence: str) -> None:
+        """A slot has something to say."""
+        self._record("note", text=sentence)
+
     def close(self) -> None:
-        """End what is still open: the sweep itself was ended."""
-        for job_id in sorted(self._open):
-            self._end(job_id, Status.STOPPED, Update("stopped"))
+        """End what is still open, since the sweep itself was ended; nothing is recorded any more."""
+        with self._lock:
+            for trial in self._journal.state.under_way:
+                self._end(trial.id, Status.STOPPED, Update("stopped"))
+            self._closed = True
 
     def _end(self, job_id: str, status: Status, update: Update) -> None:
-        if job_id not in self._open:
-            return
-        model = self._open.pop(job_id)
-        self._seen = {seen for seen in self._seen if seen[0] != job_id}
-        self._record(
-            "trial_ended",
-            id=job_id,
-            status=status,
-            metrics=finite(update.metrics),
-            counts=update.counts,
-            errors=finite(update.errors),
-            select_metrics=finite(update.select_metrics),
-            select_counts=update.select_counts,
-            select_errors=finite(update.select_errors),
-            error=update.error,
-            reason=update.reason,
-            **({"unprepared": True} if update.unprepared else {}),
-        )
-        if update.unprepared and model not in self._given_up:
-            self._given_up.add(model)
-            self._record("model_given_up", model=model, error=update.error)
+        state = self._journal.state
+        with self._lock:
+            if not state.is_under_way(job_id):
+                return
+            self._seen = {seen for seen in self._seen if seen[0] != job_id}
+            self._record(
+                "trial_ended",
+                id=job_id,
+                status=status,
+                **score_fields(update.report),
+                **score_fields(update.select, SELECT),
+                error=update.error,
+                reason=update.reason,
+                **({"unprepared": True} if update.unprepared else {}),
+            )
+            model = state.trials[job_id].model
+            if update.unprepared and model not in state.given_up:
+                self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:
         answers = self._take_answers(job_id)
@@ -139,11 +143,9 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             )
 
     def _record(self, event: str, **fields: Any) -> None:
-        entry = self._journal.append(event, **fields)
-        for listener in self._listeners:
-            listener(entry)
-
-
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that were measured: JSON knows no NaN, and one that is not finite says nothing."""
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+        with self._lock:
+            if self._closed:
+                return
+            entry = self._journal.append(event, **fields)
+            for listener in self._listeners:
+                listener(entry)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.preflight import check_machine, check_sweep
 from orchestrator.errors import OutputError
+from orchestrator.record.events import Event
 from orchestrator.record.folder import (
     CHECKPOINTS,
     JOURNAL,
@@ -25,11 +26,13 @@ from orchestrator.record.folder import (
     read_json,
     write_json,
 )
-from orchestrator.record.history import SESSION_EVENTS, recorded_spec, seconds_spent
-from orchestrator.record.journal import Event, Journal, read_journal, records
-from orchestrator.record.manifest import day_of, manifest
+from orchestrator.record.history import recorded_spec
+from orchestrator.record.journal import Journal, read_journal
+from orchestrator.record.manifest import manifest
 from orchestrator.record.spec_changes import Change, changes, refusal
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
@@ -50,8 +53,10 @@ class Session:
     tracking_uri: str
     artifacts: str | None
     """Where a new MLflow experiment keeps artifacts; none leaves it to the store."""
-    before: list[Event] = field(default_factory=list)
-    """What earlier drivers recorded."""
+    events: list[Event] = field(default_factory=list)
+    """What earlier drivers recorded, and from :meth:`open` on how this one began."""
+    state: SweepState = field(default_factory=SweepState)
+    """Everything that is known of the sweep; it grows with the journal."""
     began: float = field(default_factory=time.time)
     out: str | Path | None = None
     """The folder that was asked for."""
@@ -63,6 +68,24 @@ class Session:
     """Whether the folder knows of this driver."""
     quiet: bool = False
     """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
+    first: bool = field(init=False)
+    """Whether no other driver worked on the sweep before."""
+    known: list[TrialRecord] = field(init=False)
+    """What earlier drivers recorded of every trial."""
+    since: float = field(init=False)
+    """When the first driver began, in seconds since the epoch."""
+    seconds_before: float = field(init=False)
+    """How long earlier drivers worked on this sweep."""
+    complete: bool = field(init=False)
+    """Whether an earlier driver came to the end of this very sweep, so that its time is over."""
+
+    def __post_init__(self) -> None:
+        self.state.leave()
+        self.first = not self.events
+        self.known = self.state.records()
+        self.since = self.began if self.state.began is None else self.state.began
+        self.seconds_before = self.state.seconds
+        self.complete = self.state.complete and not self.changed
 
     @classmethod
     def new(
@@ -114,12 +137,14 @@ class Session:
             say: told what the check does and costs.
 
         Raises:
-            OutputError: there is no sweep, another driver has it, or the specification was edited without ``accept``.
+            OutputError: there is no sweep, another driver has it, the specification was edited without ``accept``, or
+                so that values measured in two ways would stand on one front.
             SpecError, TrainingError: the changed specification is not usable.
         """
         directory = directory.absolute()
-        before = read_journal(directory / JOURNAL)
-        recorded = recorded_spec(before, directory)
+        events = read_journal(directory / JOURNAL)
+        state = SweepState.of(events)
+        recorded = recorded_spec(state, directory)
         try:
             edited = SweepSpec.model_validate(read_json(directory / SPEC)["spec"])
         except (ValidationError, KeyError) as error:
@@ -136,8 +161,11 @@ class Session:
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        journal = Journal(directory / JOURNAL)
-        session = cls(spec, manifest(spec, day_of(before)), depths, tracking_uri, artifacts, before, changed=found)
+        ran_with = manifest(spec, state.day)
+        if found:
+            _refuse_mixture(directory, state, recorded, spec, ran_with)
+        journal = Journal(directory / JOURNAL, state=state)
+        session = cls(spec, ran_with, depths, tracking_uri, artifacts, events, state, changed=found)
         session._directory, session._journal = directory, journal
         return session
 
@@ -153,12 +181,6 @@ class Session:
         assert self._journal is not None, "open() makes the journal"
         return self._journal
 
-    @property
-    def complete(self) -> bool:
-        """Whether an earlier driver came to the end of this very sweep, so that its time is over."""
-        told = [event for event in self.before if event["event"] in SESSION_EVENTS]
-        return bool(told) and told[-1]["event"] == "sweep_ended" and not told[-1]["interrupted"] and not self.changed
-
     def open(self, *, quietly: bool = False) -> Self:
         """Make the folder of a new sweep, and record that this driver works on it from now on; once.
 
@@ -172,42 +194,22 @@ class Session:
             return self
         if self._directory is None:
             self._directory = create_output(self.out, self.spec.name)
-            self._journal = Journal(self._directory / JOURNAL)
+            self._journal = Journal(self._directory / JOURNAL, state=self.state)
         self.opened, self.quiet = True, quietly
         (self.directory / STOP_REQUEST).unlink(missing_ok=True)
         driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         write_json(self.directory / LOCK, driver)
         if quietly:
             return self
-        if self.before:
-            self.journal.append("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
-        else:
+        if self.first:
             dumped = self.spec.model_dump(mode="json")
-            self.journal.append("sweep_started", spec=dumped, manifest=self.manifest)
+            self._record("sweep_started", spec=dumped, manifest=self.manifest)
             write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
+        else:
+            self._record("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
         if self.changed:
             self._change(self.changed)
         return self
-
-    @property
-    def known(self) -> list[TrialRecord]:
-        """What earlier drivers recorded of every trial."""
-        return records(self.before)
-
-    @property
-    def since(self) -> float:
-        """When the first driver began, in seconds since the epoch."""
-        return float(self.before[0]["time"]) if self.before else self.began
-
-    @property
-    def seconds_before(self) -> float:
-        """How long earlier drivers worked on this sweep."""
-        return seconds_spent(self.before)
-
-    @property
-    def runs(self) -> dict[str, str]:
-        """MLflow run ids that earlier drivers remembered."""
-        return {event["key"]: event["run_id"] for event in self.before if event["event"] == "mlflow_run"}
 
     def close(self) -> None:
         """Let go of the folder; one that was not opened is as it was."""
@@ -216,12 +218,38 @@ class Session:
         if self._journal is not None:
             self._journal.close()
 
+    def _record(self, event: str, **fields: Any) -> None:
+        self.events.append(self.journal.append(event, **fields))
+
     def _change(self, found: Sequence[Change]) -> None:
         """Record the new specification; half-trained trials start over where it changes how they are trained."""
         dumped = self.spec.model_dump(mode="json")
-        self.journal.append("spec_changed", spec=dumped, changes=[vars(change) for change in found])
+        self._record("spec_changed", spec=dumped, changes=[vars(change) for change in found])
         write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
         if any(change.field != "trials" for change in found):
             for record in self.known:
                 if record.status in (Status.RUNNING, Status.STOPPED):
                     shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)
+
+
+def _refuse_mixture(
+    directory: Path, state: SweepState, recorded: SweepSpec, spec: SweepSpec, ran_with: dict[str, Any]
+) -> None:
+    """Refuse a change by which one model's values would be measured in two ways and stand on one front.
+
+    Raises:
+        OutputError: it names the fields.
+    """
+    measured = {trial.model for trial in state.listed() if trial.status is Status.FINISHED}
+    for model in spec.models:
+        if model.name not in measured:
+            continue
+        then = Measured.of(recorded.model_dump(mode="json"), model.name, state.manifest)
+        now = Measured.of(spec.model_dump(mode="json"), model.name, ran_with)
+        fields = [name for name in differences(then.identity, now.identity) if name != "version"]
+        if fields:
+            raise OutputError(
+                f"{', '.join(fields)}: changed, but {directory} holds trials of {model.name} that were measured as it "
+                "was, and one front cannot hold both: put it back, or start a new sweep with "
+                f"searcher.warm_start=[{directory}], which tries the best settings of this one first"
+            )

@@ -4,35 +4,40 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
 from orchestrator.driver.progress import Progress
+from orchestrator.driver.ray_watch import SILENT_JOINED, SILENT_LOCAL, RayWatch
 from orchestrator.driver.remarks import remarks
-from orchestrator.driver.search_run import run_search
+from orchestrator.driver.resume_command import resume_command
+from orchestrator.driver.search_run import SearchRun
 from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
-from orchestrator.record.journal import Journal, models_given_up, read_journal, records
-from orchestrator.record.measured import max_running
+from orchestrator.record.journal import Journal
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
-from orchestrator.slots.cluster import connect, slot_count
+from orchestrator.slots.cluster import connect, ray_addresses, slot_count
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
+from training.models.located import local_directory, model_path
 
 if TYPE_CHECKING:
     from orchestrator.search.searcher import FrontSearcher
     from orchestrator.slots.slot import Slots
 
 BROKER = "broker"
+LAST_SECONDS = 20.0
+"""How long MLflow may take for the end of a sweep whose Ray is gone: Ray ends its driver after a minute."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def drive(
     try:
         with (
             Interruption() as interruption,
-            Progress(console, spec, session.before, lambda: _trouble(mirrors)) as progress,
+            Progress(console, spec, session.state, lambda: _trouble(mirrors)) as progress,
         ):
             try:
                 stopped = _search(session, address, progress, interruption, mirrors, make_slots)
@@ -134,15 +139,14 @@ def _reported(
     if not session.quiet:
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
     reporting = time.time()
-    events = read_journal(journal.path)
-    found = records(events)
+    found = session.state.records()
     front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
     files = once_there_is_room(
         lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
     )
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
-        store_sweep(spec, directory, events, time.time() - reporting, max_running(events))
+        store_sweep(spec, directory, session.state, time.time() - reporting)
     return Outcome(
         directory=directory,
         front=front,
@@ -156,7 +160,7 @@ def _reported(
         seconds=0.0 if session.quiet else time.time() - session.began,
         seconds_before=session.seconds_before,
         address=address,
-        given_up=models_given_up(events),
+        given_up=dict(session.state.given_up),
     )
 
 
@@ -202,7 +206,9 @@ def _search(
     spec = session.spec
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
-    searcher = FrontSearcher(spec, session.depths, broker_address, session.known, progress.say)
+    searcher = FrontSearcher(
+        spec, session.depths, broker_address, session.known, progress.say, session.manifest["date"]
+    )
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)
@@ -214,8 +220,11 @@ def _search(
         interruption.again()
         count = slot_count(spec.resources, planned(spec))
         session.open()
+        if session.first:
+            for sentence in searcher.said:
+                session.journal.append("note", text=sentence)
         mirror = _mirror(session, progress, mirrors)
-        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots)
+        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots, address)
     finally:
         ray.shutdown()
 
@@ -228,7 +237,7 @@ def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirr
         progress.say(remark)
     mirror = Mirror(session)
     mirrors.append(mirror)
-    for event in session.before:  # MLflow may have missed the last of it; what it has it is not given twice
+    for event in session.events:  # MLflow may have missed the last of it; what it has it is not given twice
         mirror.on_event(event)
     journal.on_full = progress.warn
     return mirror
@@ -242,6 +251,7 @@ def _with_slots(
     mirror: Mirror,
     count: int,
     make_slots: Callable[..., "Slots"] | None,
+    address: str | None,
 ) -> str | None:
     """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
     import ray
@@ -251,29 +261,47 @@ def _with_slots(
 
     spec = session.spec
     broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
-    address, day = (BROKER, searcher.namespace), session.manifest["date"]
-    slots = (make_slots or Slots)(broker, *address, spec, session.directory, count, day)
-    progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
-    slots.start()
-    _build_embedded(spec, progress, journal=session.journal)
-    progress.phase("waiting for the first slot")
-    stopped = run_search(session, searcher, progress, mirror, broker, count, interruption)
-    slots.close()
+    day = date.fromisoformat(session.manifest["date"])
+    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
+    ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
+    search = SearchRun(session, searcher, progress, mirror, broker, count, ray_watch)
+
+    def tell(why: str) -> None:
+        search.close()
+        _tell_lost(session, mirror, progress, f"Ray is gone: {why}", address)
+
+    with ray_watch.watched(tell):
+        progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
+        slots.start()
+        _build_embedded(spec, progress, journal=session.journal)
+        progress.phase("waiting for the first slot")
+        stopped = search.run(interruption)
+        slots.close()
     if slots.errors:
         progress.say("\n".join(slots.errors.values()))
     return stopped
+
+
+def _tell_lost(session: Session, mirror: Mirror, progress: Progress, reason: str, address: str | None) -> None:
+    """The end of a sweep whose Ray is gone, in the journal, on the screen and in MLflow; the process ends after it."""
+    session.journal.append("sweep_ended", interrupted=True, reason=reason)
+    progress.say(
+        f"{reason}; trials under way go on from their checkpoints with: {resume_command(session.directory, address)}"
+    )
+    progress.__exit__(None, None, None)
+    mirror.abandon(Status.STOPPED, reason, LAST_SECONDS)
+    session.close()
 
 
 def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> None:
     """Build embedded models that the cache lacks, here and now, while the slots' processes come up."""
     for model in spec.models:
         if model.embedded:
-            from training.organism.cache import ensure_organism, organism_directory
 
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)
 
-            begin, there = time.time(), organism_directory(model, spec.data).is_dir()
-            ensure_organism(model, spec.data, tell)
+            begin, there = time.time(), local_directory(model, spec.data) is not None
+            model_path(model, spec.data, tell)
             if not there:
                 journal.append("model_built", model=model.name, seconds=time.time() - begin)

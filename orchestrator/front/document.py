@@ -82,13 +82,13 @@ def _model(
     spec: "SweepSpec | None",
 ) -> ModelFront:
     everything = pool(records, answers)
-    references = [p for p in everything if p.record.kind == "reference" and p.metrics]
+    references = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
     references.sort(key=lambda p: REFERENCES.index(p.record.label))
     standing = {one.record.id: one for one in standings(objectives, rules, records)}
     trials = [p for p in everything if p.record.id in standing]
     probability = probabilities(objectives, rules, list(standing.values()))
     finished = [p for p in trials if standing[p.record.id].feasible is not None]
-    reported = members(objectives, rules, [p.metrics for p in finished])
+    reported = members(objectives, rules, [p.report.metrics for p in finished])
     on_report = {p.record.id: one for p, one in zip(finished, reported, strict=True)}
     front = [p for p in finished if standing[p.record.id].on_front]
     kept = [p for p in front if on_report[p.record.id].feasible]
@@ -96,7 +96,7 @@ def _model(
     compared = versus(front, references, metrics, answers) if answers else {}
     searched = [p.record for p in trials]
     return ModelFront(
-        hypervolume=_volume(objectives, [p.metrics for p in kept]),
+        hypervolume=_volume(objectives, [p.report.metrics for p in kept]),
         front=tuple(p.record.id for p in front),
         front_on_report=tuple(trial for trial, one in on_report.items() if one.on_front),
         reference={p.record.label: entry(p) for p in references},
@@ -123,7 +123,7 @@ def _on_report(
     """What the report prompts say of a trial that has finished: its rules, and which members, of ``kept``, beat it."""
     if verdict is None:
         return None
-    ahead = [member.record.id for member in kept if _dominates(objectives, member.metrics, trial.metrics)]
+    ahead = [m.record.id for m in kept if _dominates(objectives, m.report.metrics, trial.report.metrics)]
     return OnReport(feasible=verdict.feasible, behind=tuple(ahead))
 
 
@@ -183,5 +183,5 @@ def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, flo
 
 def _chosen_on(records: Iterable[TrialRecord]) -> Literal["select", "all"]:
     """``select``, or ``all`` where the prompts were not split, so that the values shown are those chosen by."""
-    split = any(record.select_metrics not in ({}, record.metrics) for record in records)
+    split = any(record.select.metrics != record.report.metrics for record in records)
     return "select" if split else "all"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.front.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics
+from orchestrator.front.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics, summed_counts
 from orchestrator.front.prediction import MEAN_OVER_LAYERS, with_means
 from orchestrator.front.schema.entry import (
     CoursePoint,
@@ -16,7 +16,6 @@ from orchestrator.front.schema.entry import (
     SelectHalf,
     TrialEntry,
 )
-from orchestrator.record.select_view import seen_counts, seen_errors, seen_metrics
 from orchestrator.record.trials import RungRecord, TrialRecord
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
 
@@ -57,10 +56,10 @@ def _entry(pooled: Pooled) -> dict[str, Any]:
     return {
         "status": record.status,
         "params": record.params,
-        "metrics": finite(pooled.metrics),
+        "metrics": finite(pooled.report.metrics),
         "intervals": pooled.intervals,
-        "counts": pooled.counts,
-        "errors": pooled.errors,
+        "counts": pooled.report.counts,
+        "errors": pooled.report.errors,
         "select": _select(pooled.seeds or (record,)),
         "replicates": len(pooled.seeds),
         "seeds": tuple(_seed(one) for one in (record, *pooled.others)) if pooled.others else None,
@@ -77,27 +76,22 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def _select(seeds: Sequence[TrialRecord]) -> SelectHalf:
-    """Means over ``seeds`` on the select prompts, and the hull of their intervals.
-
-    Journals without a split hold one measurement for both halves.
-    """
-    counts = [seen_counts(seed) for seed in seeds]
-    shared = [name for name in counts[0] if all(name in one for one in counts)]
-    intervals = {name: [wilson_interval(*one[name]) for one in counts] for name in shared}
-    metrics = [seen_metrics(seed) for seed in seeds]
-    means = intervals_of_means(estimates_of_means(metrics, counts, [seen_errors(seed) for seed in seeds]))
+    """Means over ``seeds`` on the select prompts, and the hull of their intervals."""
+    scores = [seed.select for seed in seeds]
+    counts = summed_counts(scores)
+    intervals = {name: [wilson_interval(*one.counts[name]) for one in scores] for name in counts}
     hulls = {name: (min(low for low, _ in found), max(high for _, high in found)) for name, found in intervals.items()}
     return SelectHalf(
-        metrics=finite(mean_metrics(metrics)),
-        intervals=hulls | means,
-        counts={name: (sum(one[name][0] for one in counts), sum(one[name][1] for one in counts)) for name in shared},
+        metrics=finite(mean_metrics([one.metrics for one in scores])),
+        intervals=hulls | intervals_of_means(estimates_of_means(scores)),
+        counts=counts,
     )
 
 
 def _course(record: TrialRecord) -> tuple[CoursePoint, ...]:
     """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
-    measured: dict[int, Mapping[str, float]] = {rung.step: rung.metrics for rung in record.rungs}
-    final = seen_metrics(record)
+    measured: dict[int, Mapping[str, float]] = {rung.step: rung.scores.metrics for rung in record.rungs}
+    final = record.select.metrics
     if final and record.history:
         measured[record.history[-1][0]] = final
     elif final and record.label == "base":
@@ -110,13 +104,14 @@ def _course(record: TrialRecord) -> tuple[CoursePoint, ...]:
 
 
 def _last_rung(rung: RungRecord) -> LastRung:
-    intervals = {name: wilson_interval(*count) for name, count in rung.counts.items()}
+    scores = rung.scores
+    intervals = {name: wilson_interval(*count) for name, count in scores.counts.items()}
     intervals |= {
-        name: interval_of_mean(rung.metrics[name], error)
-        for name, error in rung.errors.items()
-        if name in rung.metrics and math.isfinite(error)
+        name: interval_of_mean(scores.metrics[name], error)
+        for name, error in scores.errors.items()
+        if name in scores.metrics and math.isfinite(error)
     }
-    return LastRung(step=rung.step, metrics=finite(rung.metrics), intervals=intervals)
+    return LastRung(step=rung.step, metrics=finite(scores.metrics), intervals=intervals)
 
 
 def _seed(record: TrialRecord) -> SeedEntry:
@@ -124,8 +119,8 @@ def _seed(record: TrialRecord) -> SeedEntry:
         id=record.id,
         seed=record.seed,
         status=record.status,
-        metrics=finite(record.metrics),
-        counts=record.counts,
-        errors=record.errors,
+        metrics=finite(record.report.metrics),
+        counts=record.report.counts,
+        errors=record.report.errors,
         select=_select([record]),
     )

@@ -9,7 +9,8 @@ from orchestrator.errors import OutputError
 from orchestrator.front.schema.document import VERSION, FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.record.folder import ANSWERS, JOURNAL
-from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.journal import read_state
+from orchestrator.record.sweep_state import SweepState
 
 FRONT = "front.json"
 
@@ -34,21 +35,14 @@ def read_front(directory: Path) -> FrontDocument:
     """
     file, journal = directory / FRONT, directory / JOURNAL
     if journal.is_file():
-        events = read_journal(journal)
-        written = _as_written(file) if _up_to_date(events) else None
-        return written or _built(directory, events)
+        state = read_state(journal)
+        written = None if state.report_is_behind else _as_written(file)
+        return written or _built(directory, state)
     if not file.is_file():
         raise OutputError(
             f"directory ({directory}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
         )
     return _alone(file)
-
-
-def _up_to_date(events: list[Event]) -> bool:
-    """Whether nothing that matters to the front was recorded since a report was last written."""
-    kinds = [event["event"] for event in reversed(events)]
-    since = kinds[: kinds.index("sweep_ended")] if "sweep_ended" in kinds else kinds
-    return "sweep_ended" in kinds and not {"trial_ended", "spec_changed"} & set(since)
 
 
 def _as_written(file: Path) -> FrontDocument | None:
@@ -71,11 +65,11 @@ def _alone(file: Path) -> FrontDocument:
         ) from error
 
 
-def _built(directory: Path, events: list[Event]) -> FrontDocument:
+def _built(directory: Path, state: SweepState) -> FrontDocument:
     from orchestrator.front.document import build_front
     from orchestrator.record.answers import AnswerFolder
     from orchestrator.record.history import recorded_spec
 
-    spec = recorded_spec(events, directory)
+    spec = recorded_spec(state, directory)
     answers = AnswerFolder(directory / ANSWERS)
-    return build_front(spec.objectives, spec.feasible, records(events), answers=answers, spec=spec)
+    return build_front(spec.objectives, spec.feasible, state.records(), answers=answers, spec=spec)

@@ -61,7 +61,8 @@ def importance(
     finished = [
         trial
         for trial in trials
-        if trial.status is Status.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
+        if trial.status is Status.FINISHED
+        and all(math.isfinite(trial.report.metrics.get(m, math.nan)) for m in metrics)
     ]
     reliable = len(finished) >= RELIABLE_TRIALS
     settings = [_settings(trial.params) for trial in finished]
@@ -69,7 +70,7 @@ def importance(
     if len(finished) < LEAST_TRIALS or not distributions:
         return Importance(n=len(finished), reliable=reliable, targets={})
     costs = np.array(
-        [[t.metrics[o.metric] * (1 if o.goal == "minimize" else -1) for o in objectives] for t in finished]
+        [[t.report.metrics[o.metric] * (1 if o.goal == "minimize" else -1) for o in objectives] for t in finished]
     )
     targets = {objective.metric: costs[:, index] for index, objective in enumerate(objectives)}
     if len(objectives) > 1:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from orchestrator.front.pooling import Seeds, by_trial, mean_metrics
-from orchestrator.record.select_view import seen_counts, seen_errors, seen_metrics
 from orchestrator.record.trials import TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.goals.replicates import Candidate, Estimate, estimate_over_seeds, probability_on_front
@@ -59,8 +58,8 @@ def standings(
     """
     trials = [trial for trial in by_trial(records) if trial.record.kind == "trial"]
     names = list(dict.fromkeys([*(o.metric for o in objectives), *(rule.metric for rule in rules)]))
-    seen = [mean_metrics([seen_metrics(seed) for seed in trial.finished], names) for trial in trials]
-    reported = [mean_metrics([seed.metrics for seed in trial.finished], names) for trial in trials]
+    seen = [mean_metrics([seed.select.metrics for seed in trial.finished], names) for trial in trials]
+    reported = [mean_metrics([seed.report.metrics for seed in trial.finished], names) for trial in trials]
     measured = [
         has_all(objectives, values) and has_all(objectives, shown) for values, shown in zip(seen, reported, strict=True)
     ]
@@ -114,9 +113,9 @@ def candidate(objectives: Sequence[Objective], rules: Sequence[FeasibilityRule],
     def estimate(metric: str) -> Estimate:
         finished = standing.seeds.finished
         return estimate_over_seeds(
-            [seen_metrics(seed).get(metric, math.nan) for seed in finished],
-            [seen_counts(seed).get(metric) for seed in finished],
-            [seen_errors(seed).get(metric) for seed in finished],
+            [seed.select.metrics.get(metric, math.nan) for seed in finished],
+            [seed.select.counts.get(metric) for seed in finished],
+            [seed.select.errors.get(metric) for seed in finished],
         )
 
     return Candidate(

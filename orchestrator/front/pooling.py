@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 import numpy as np
@@ -13,6 +13,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.replicates import Estimate, estimate_over_seeds
 from sweeps.statistics.bootstrap import two_way_interval
 from sweeps.statistics.intervals import Interval, interval_of_mean, wilson_interval
+from training.evaluation.scores import Scores
 
 Answers = Mapping[str, Sequence[Row]]
 """Rows of ``answers/`` by trial id; trials that left none are absent."""
@@ -45,14 +46,11 @@ class Pooled:
     """Every seed that finished, the searched one first; empty where none has finished."""
     others: tuple[TrialRecord, ...] = ()
     """All replicates, whatever became of them."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Means over the seeds, on the report prompts."""
-    counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every rate, summed over the seeds: ``total`` is no number of distinct prompts."""
+    report: Scores = field(default_factory=Scores)
+    """On the report prompts: means over the seeds; counts summed over them, so that a total is no number of distinct
+    prompts; standard errors over samples and seeds together."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     """95 % interval of every rate, and of every other metric whose error is known."""
-    errors: Mapping[str, float] = field(default_factory=dict)
-    """Standard error of every metric that is no rate, as far as it is known: over samples and seeds together."""
 
 
 def by_trial(records: Iterable[TrialRecord]) -> list[Seeds]:
@@ -104,41 +102,38 @@ def pooled(trial: Seeds, answers: Answers) -> Pooled:
     Wilson intervals, which is wider.
     """
     record, seeds = trial.record, trial.finished
-    means = estimates_of_means(
-        [seed.metrics for seed in seeds], [seed.counts for seed in seeds], [seed.errors for seed in seeds]
-    )
+    reports = [seed.report for seed in seeds]
+    means = estimates_of_means(reports)
     errors = {name: estimate.error for name, estimate in means.items() if estimate.error is not None}
     if len(seeds) < 2:
-        intervals = {name: wilson_interval(*count) for name, count in record.counts.items()} | intervals_of_means(means)
-        return Pooled(record, seeds, trial.others, record.metrics, record.counts, intervals, errors)
-    counted = [name for name in record.counts if all(name in seed.counts for seed in seeds)]
+        own = record.report
+        intervals = {name: wilson_interval(*count) for name, count in own.counts.items()} | intervals_of_means(means)
+        return Pooled(record, seeds, trial.others, replace(own, errors=errors), intervals)
+    counts = summed_counts(reports)
     return Pooled(
         record,
         seeds,
         trial.others,
-        metrics=mean_metrics([seed.metrics for seed in seeds]),
-        counts={name: _summed([seed.counts[name] for seed in seeds]) for name in counted},
-        intervals={name: _interval(name, seeds, answers) for name in counted} | intervals_of_means(means),
-        errors=errors,
+        Scores(mean_metrics([one.metrics for one in reports]), counts, errors),
+        {name: _interval(name, seeds, answers) for name in counts} | intervals_of_means(means),
     )
 
 
-def estimates_of_means(
-    metrics: Sequence[Mapping[str, float]],
-    counts: Sequence[Mapping[str, tuple[int, int]]],
-    errors: Sequence[Mapping[str, float]],
-) -> dict[str, Estimate]:
-    """What the seeds say of the metrics that are no rates, of those whose error is known: over samples and seeds.
+def summed_counts(by_seed: Sequence[Scores]) -> dict[str, tuple[int, int]]:
+    """(successes, total) over the seeds of every rate that all of them have measured; empty without seeds."""
+    wanted = by_seed[0].counts if by_seed else ()
+    shared = [name for name in wanted if all(name in one.counts for one in by_seed)]
+    return {name: _summed([one.counts[name] for one in by_seed]) for name in shared}
 
-    Args:
-        metrics: by seed, the values.
-        counts: by seed, (successes, total) behind the rates, which are left out.
-        errors: by seed, standard errors over samples, as far as they are known.
-    """
+
+def estimates_of_means(by_seed: Sequence[Scores]) -> dict[str, Estimate]:
+    """What the seeds say of the metrics that are no rates, of those whose error is known: over samples and seeds."""
     found = {
-        name: estimate_over_seeds([one[name] for one in metrics], [None] * len(metrics), [e.get(name) for e in errors])
-        for name in mean_metrics(metrics)
-        if not any(name in one for one in counts)
+        name: estimate_over_seeds(
+            [one.metrics[name] for one in by_seed], [None] * len(by_seed), [one.errors.get(name) for one in by_seed]
+        )
+        for name in mean_metrics([one.metrics for one in by_seed])
+        if not any(name in one.counts for one in by_seed)
     }
     return {name: estimate for name, estimate in found.items() if estimate.known and math.isfinite(estimate.value)}
 
@@ -157,7 +152,7 @@ def outcomes_by_seed(seeds: Sequence[TrialRecord], metric: str, answers: Answers
     found = []
     for seed in seeds:
         rows = answers.get(seed.id)
-        known = outcomes(rows, metric, seed.counts[metric]) if rows and metric in seed.counts else None
+        known = outcomes(rows, metric, seed.report.counts[metric]) if rows and metric in seed.report.counts else None
         if known is None:
             return None
         found.append(known)
@@ -181,7 +176,7 @@ def _interval(metric: str, seeds: Sequence[TrialRecord], answers: Answers) -> In
     if by_seed and prompts:
         found = two_way_interval(outcome_table(by_seed, prompts))
         return found.low, found.high
-    singles = [wilson_interval(*seed.counts[metric]) for seed in seeds]
+    singles = [wilson_interval(*seed.report.counts[metric]) for seed in seeds]
     return min(low for low, _ in singles), max(high for _, high in singles)
 
 

@@ -36,12 +36,12 @@ def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -
     for number in range(max((len(trial.rungs) for trial in finished), default=0)):
         reached = [trial for trial in finished if len(trial.rungs) > number]
         step = round(median(trial.rungs[number].step for trial in reached))
-        at_rung = [with_means(trial.rungs[number].metrics) for trial in reached]
+        at_rung = [with_means(trial.rungs[number].scores.metrics) for trial in reached]
         names = dict.fromkeys(name for metrics in at_rung for name in metrics)
         for name in names:
             for objective in objectives:
                 pairs = [
-                    (metrics.get(name, math.nan), trial.metrics.get(objective.metric, math.nan))
+                    (metrics.get(name, math.nan), trial.report.metrics.get(objective.metric, math.nan))
                     for metrics, trial in zip(at_rung, reached, strict=True)
                 ]
                 found = [pair for pair in pairs if all(map(math.isfinite, pair))]

@@ -64,7 +64,7 @@ def _as_good_as_the_front(sweep: Examined, record: TrialRecord) -> bool:
     # The same rung of all: its step is another where trials have other numbers of steps.
     passed = len(record.rungs)
     at_rung = [r.rungs[passed - 1] for r in sweep.records if r.id in members and len(r.rungs) >= passed]
-    values = [[rung.metrics.get(m, math.nan) for m, _ in compared] for rung in (record.rungs[-1], *at_rung)]
+    values = [[rung.scores.metrics.get(m, math.nan) for m, _ in compared] for rung in (record.rungs[-1], *at_rung)]
     return bool(at_rung) and bool(compared) and bool(non_dominated(values, [goal for _, goal in compared])[0])
 
 
@@ -103,5 +103,5 @@ def _end(searched: Range, value: Any, depth: int | None) -> str | None:
 
 def _depth(sweep: Examined) -> int | None:
     """Decoder layers, as the per-layer metrics count them."""
-    names = {name for record in sweep.records for name in record.metrics if "/layer_" in name}
+    names = {name for record in sweep.records for name in record.report.metrics if "/layer_" in name}
     return 1 + max(int(name.rsplit("_", 1)[-1]) for name in names) if names else None

@@ -16,8 +16,6 @@ LOCK = "driver.lock"
 """Who drives the sweep now: process id and host, for people and ``procon status``; the journal's own lock decides."""
 INTERRUPTED = "interrupted"
 """Why a sweep stopped that a person ended with Ctrl+C."""
-RAY_IS_GONE = "Ray is gone"
-"""Why a sweep stopped whose Ray was killed, say by a signal that was meant for the sweep."""
 STOP_REQUEST = "stop.request"
 """Its presence asks the driver to stop, from any machine that shares the folder."""
 

@@ -1,4 +1,4 @@
-"""The record of a sweep: append-only, one JSON event per line, fsynced; everything else is derived from it."""
+"""The record of a sweep: append-only, one JSON event per line, fsynced; all else is derived from it (SweepState)."""
 
 import fcntl
 import gc
@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from pydantic_core import from_json
 
 from orchestrator.errors import OutputError
 from orchestrator.record.disk import once_there_is_room
-from orchestrator.record.trials import RungRecord, Status, TrialRecord, is_kept
-
-Event = dict[str, Any]
+from orchestrator.record.events import Event
+from orchestrator.record.sweep_state import SweepState
+from orchestrator.record.trials import TrialRecord
 
 
 class Journal:
@@ -27,13 +26,21 @@ class Journal:
     Args:
         path: the journal file; created when absent, appended to when present.
         on_full: told in a sentence when the disk is full, and once more (``None``) when it has room again.
+        state: what the file already tells; none where it is new.
 
     Raises:
         OutputError: another driver writes to it.
     """
 
-    def __init__(self, path: Path, on_full: Callable[[str | None], None] = lambda _sentence: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        on_full: Callable[[str | None], None] = lambda _sentence: None,
+        state: SweepState | None = None,
+    ) -> None:
         self.path = path
+        self.state = state or SweepState()
+        """What the events of the file come to, those that were appended here included."""
         self.on_full = on_full
         self._lock = threading.Lock()
         self._file = path.open("ab")
@@ -51,12 +58,15 @@ class Journal:
     def append(self, event: str, **fields: Any) -> Event:
         """Record ``event`` with the current time; on return it survives the death of this process and machine.
 
+        It is in :attr:`state` then, and comes back as a reader of the file sees it.
+
         While the disk is full it waits, and with it whoever waits for the record: nothing is lost.
         """
-        entry: Event = {"event": event, "time": time.time(), **fields}
-        line = (json.dumps(entry, allow_nan=False) + "\n").encode()
+        line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False).encode()
+        entry: Event = from_json(line, cache_strings="keys")  # whoever hears of it hears what others will read
         with self._lock:
-            once_there_is_room(lambda: self._write(line), self.path.parent, self.on_full)
+            once_there_is_room(lambda: self._write(line + b"\n"), self.path.parent, self.on_full)
+            self.state.take(entry)
         return entry
 
     def _write(self, line: bytes) -> None:
@@ -93,13 +103,13 @@ def read_journal(path: Path) -> list[Event]:
     Raises:
         OutputError: there is no journal, or a line before the last is damaged.
     """
-    if not path.is_file():
-        raise OutputError(f"{path.parent} holds no sweep: {path.name} is missing")
     with _without_garbage_collection():
         return list(_events(path))
 
 
 def _events(path: Path) -> Iterator[Event]:
+    if not path.is_file():
+        raise OutputError(f"{path.parent} holds no sweep: {path.name} is missing")
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
@@ -124,97 +134,16 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def records(events: Iterable[Event]) -> list[TrialRecord]:
-    """What the events say of every trial, in the order the trials first started.
+def read_state(path: Path) -> SweepState:
+    """Everything that the journal at ``path`` tells.
 
-    A trial that was started again, after its driver was killed, is one trial: what its earlier start reported counts
-    where the later start did not report the same step.
+    Raises:
+        OutputError: there is no journal, or a line before the last is damaged.
     """
-    drafts: dict[str, _Draft] = {}
-    for event in events:
-        kind = event["event"]
-        if kind == "trial_started":
-            drafts.setdefault(event["id"], _Draft(event)).restart(event)
-        elif kind == "trial_reported":
-            drafts[event["id"]].history[event["step"]] = event["metrics"]
-        elif kind == "trial_rung":
-            drafts[event["id"]].rungs[event["step"]] = RungRecord(
-                event["step"], event["metrics"], _pairs(event["counts"]), event["errors"]
-            )
-        elif kind == "trial_ended":
-            drafts[event["id"]].ended = event
-    return [draft.record() for draft in drafts.values()]
+    with _without_garbage_collection():
+        return SweepState.of(_events(path))
 
 
-def ended_for_good(event: Event) -> bool:
-    """Whether the trial that ``event`` ended is left as it is when its sweep is resumed."""
-    return is_kept(event["status"], event.get("unprepared", False))
-
-
-def models_given_up(events: Iterable[Event]) -> dict[str, str]:
-    """Why the last driver gave a model up, by model: its preparation failed, and so would every trial of it."""
-    found: dict[str, str] = {}
-    for event in events:
-        if event["event"] in ("sweep_started", "sweep_resumed"):
-            found = {}
-        elif event["event"] == "model_given_up":
-            found[event["model"]] = event["error"]
-    return found
-
-
-@dataclass
-class _Draft:
-    """What is known of one trial so far."""
-
-    started: Event
-    ended: Event | None = None
-    history: dict[int, dict[str, float]] = field(default_factory=dict)
-    rungs: dict[int, RungRecord] = field(default_factory=dict)
-
-    def restart(self, event: Event) -> None:
-        """Take in a start: it undoes an end that was none, but never a final one."""
-        if self.ended is not None and not ended_for_good(self.ended):
-            self.ended = None
-        if self.ended is None:
-            self.started = {**event, "time": self.started["time"]}
-
-    def record(self) -> TrialRecord:
-        started, ended = self.started, self.ended
-        trial = started.get("trial")
-        return TrialRecord(
-            id=started["id"],
-            model=started["model"],
-            kind=started["kind"],
-            label=started["label"],
-            status=Status(ended["status"]) if ended else Status.RUNNING,
-            params=started["params"],
-            history=tuple(sorted(self.history.items())),
-            rungs=tuple(rung for _, rung in sorted(self.rungs.items())),
-            replicate_of=started.get("replicate_of"),
-            seed=trial["seed"] if trial else None,
-            trial=trial,
-            started=started["time"],
-            **_what_ended(ended),
-        )
-
-
-def _what_ended(ended: Event | None) -> dict[str, Any]:
-    """Fields of a record that only the end of its trial tells."""
-    if ended is None:
-        return {}
-    return {
-        "metrics": ended["metrics"],
-        "counts": _pairs(ended["counts"]),
-        "errors": ended.get("errors", {}),
-        "select_metrics": ended.get("select_metrics", {}),
-        "select_counts": _pairs(ended.get("select_counts", {})),
-        "select_errors": ended.get("select_errors", {}),
-        "error": ended["error"],
-        "unprepared": ended.get("unprepared", False),
-        "reason": ended.get("reason"),
-        "finished": ended["time"],
-    }
-
-
-def _pairs(counts: dict[str, list[int]]) -> dict[str, tuple[int, int]]:
-    return {name: (pair[0], pair[1]) for name, pair in counts.items()}
+def records(events: Iterable[Event]) -> list[TrialRecord]:
+    """What the events say of every trial, in the order the trials first started."""
+    return SweepState.of(events).records()

@@ -4,13 +4,11 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
-from orchestrator.record.journal import Event
 from orchestrator.record.machine import find_gpus
 from orchestrator.record.versions import versions
 from sweeps.schema.spec import SweepSpec
@@ -34,22 +32,6 @@ def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
         "seeds": {"trial": spec.trial.seed, "searcher": spec.searcher.seed, "evaluation": spec.evaluation.seed},
         "hardware": hardware(),
     }
-
-
-def day_of(events: Iterable[Event]) -> date | None:
-    """The day that a sweep's prompts are of, whichever day it is resumed or reproduced on.
-
-    Chat templates that print the date print this one. Where no driver recorded it, as older versions did not, it is the
-    day on which the sweep began; none where the journal does not say that either.
-    """
-    began = None
-    for event in events:
-        recorded = (event.get("manifest") or {}).get("date")
-        if recorded:
-            return date.fromisoformat(recorded)
-        if began is None and event["event"] == "sweep_started":
-            began = date.fromtimestamp(event["time"])
-    return began
 
 
 def hardware() -> dict[str, Any]:

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
+from orchestrator.record.events import Event
 from orchestrator.record.folder import JOURNAL, SPEC
 from orchestrator.record.history import recorded_manifest, recorded_spec
-from orchestrator.record.journal import Event, read_journal, records
-from orchestrator.record.manifest import day_of
+from orchestrator.record.journal import read_journal
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trial_ids import whole_id
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.schema.spec import SweepSpec
@@ -45,7 +46,8 @@ def recorded_trial(directory: Path, trial: str) -> RecordedTrial:
         OutputError: there is no sweep or no such trial, it did not finish, or this version does not understand it.
     """
     events = read_journal(directory / JOURNAL)
-    found = {record.id: record for record in records(events)}
+    state = SweepState.of(events)
+    found = {record.id: record for record in state.records()}
     trial = whole_id(trial, list(found), f"is not in {directory}")
     record = found[trial]
     if record.status is not Status.FINISHED:
@@ -59,9 +61,9 @@ def recorded_trial(directory: Path, trial: str) -> RecordedTrial:
         ) from error
     # A sweep that was resumed may have gone on with a changed specification, or on another machine.
     end = max(number for number, event in enumerate(events) if _ends(event, trial))
-    before = events[:end]
-    spec = recorded_spec(before, directory)
-    return RecordedTrial(directory, spec, recorded_manifest(before, directory), record, config, day_of(events))
+    then = SweepState.of(events[:end])
+    spec = recorded_spec(then, directory)
+    return RecordedTrial(directory, spec, recorded_manifest(then, directory), record, config, state.day)
 
 
 def _ends(event: Event, trial: str) -> bool:

@@ -7,16 +7,16 @@ left none are found in ``runs``.
 import contextlib
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import JOURNAL, SPEC, write_json
-from orchestrator.record.journal import Event, read_journal
+from orchestrator.record.journal import read_state
 from orchestrator.record.manifest import hardware
-from orchestrator.record.measured import journal_figures, journal_frame
+from orchestrator.record.measured import measured_figures, measured_frame
+from orchestrator.record.sweep_state import SweepState
 from sweeps.cost.cost import Figures, Frame
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig
@@ -64,7 +64,7 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
         "packing": trial.packing,
         "constraint": trial.constraint.type,
         "zero_stage": trial.deepspeed.zero_stage,
-        "evaluation": spec.evaluation.model_dump(mode="json"),
+        "evaluation": spec.evaluation.model_dump(mode="json", exclude=None if spec.evaluation.metrics else {"metrics"}),
         "direction": spec.direction.model_dump(mode="json"),
         "task": spec.data.task.model_dump(mode="json"),
         "workers": resources.workers,
@@ -128,24 +128,23 @@ def store_figures(
     _write([new, *others], _entries("frames"))
 
 
-def store_sweep(spec: SweepSpec, directory: Path, events: Sequence[Event], seconds_end: float, slots: int) -> None:
+def store_sweep(spec: SweepSpec, directory: Path, state: SweepState, seconds_end: float) -> None:
     """Keep what the sweep in ``directory`` measured; a cache folder that cannot be written is passed over.
 
     Args:
         spec: the sweep's.
         directory: its output folder.
-        events: its journal.
+        state: what its journal tells.
         seconds_end: what its report took.
-        slots: trials that ran at once.
     """
     with contextlib.suppress(OutputError):
         for model in spec.models:
-            figures = journal_figures(events, model.name)
+            figures = measured_figures(state, model.name)
             if figures is not None:
                 store_figures(spec, model, figures, "sweep", directory)
-        frame = journal_frame(events)
+        frame = measured_frame(state)
         if frame is not None:
-            machine = hardware()
+            machine, slots = hardware(), state.slots
             others = [e for e in _entries("frames") if (e["hardware"], e["slots"]) != (machine, slots)]
             frames = {"hardware": machine, "slots": slots, **vars(frame), "seconds_end": seconds_end}
             _write(_entries("models"), [frames, *others])
@@ -201,6 +200,6 @@ def _of_sweep(directory: Path, key: Key) -> Figures | None:
         models = [model.name for model in spec.models if figure_key(spec, model, machine) == key]
         if not models or (directory / JOURNAL).stat().st_size > LARGEST_JOURNAL:
             return None
-        return journal_figures(read_journal(directory / JOURNAL), models[0])
+        return measured_figures(read_state(directory / JOURNAL), models[0])
     except (OSError, ValueError, KeyError, TypeError, OutputError):
         return None  # another version's sweep, or a damaged one: no reason not to plan

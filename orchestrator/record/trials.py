@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from training.evaluation.scores import Scores
+
 Json = Any  # a value that JSON can hold
 
 
@@ -24,16 +26,12 @@ def is_kept(status: str, unprepared: bool) -> bool:
 
 @dataclass(frozen=True)
 class RungRecord:
-    """What a trial scored at a rung, without generation, on the select prompts."""
+    """What a trial scored at a rung, without generation."""
 
     step: int
     """Optimizer steps done."""
-    metrics: dict[str, float]
-    """Value by metric."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric that is a rate."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over prompts of every metric that is a mean."""
+    scores: Scores
+    """On the select prompts."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +47,11 @@ class TrialRecord:
     status: Status
     params: dict[str, Json] = field(default_factory=dict)
     """Searched values by dotted path of the trial's configuration."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """The final measurement on the report prompts."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric that is a rate, on the report prompts."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over the report samples of every metric that is a mean over samples; empty in old journals."""
-    select_metrics: dict[str, float] = field(default_factory=dict)
-    """The final measurement on the select prompts, the only ones the search sees; empty in journals without a split."""
-    select_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric that is a rate, on the select prompts."""
-    select_errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over the select samples of every metric that is a mean over samples."""
-    rungs: tuple["RungRecord", ...] = ()
+    report: Scores = field(default_factory=Scores)
+    """The final measurement on the report prompts; old journals hold no errors."""
+    select: Scores = field(default_factory=Scores)
+    """The same on the select prompts, the only ones that the search sees; of journals without a split, the report."""
+    rungs: tuple[RungRecord, ...] = ()
     """What was measured on the way, in order of steps."""
     history: tuple[tuple[int, dict[str, float]], ...] = ()
     """(optimizer step, training metrics), in order."""

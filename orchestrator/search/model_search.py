@@ -10,7 +10,7 @@ from orchestrator.search.proposal import Kind, Proposal
 from orchestrator.search.repetitions import Repetition, next_repetition
 from orchestrator.search.samplers import given_points
 from orchestrator.search.warm_start import WarmStart
-from orchestrator.slots.broker import Job
+from orchestrator.slots.messages import Job
 from sweeps.goals.course import course_steps
 from sweeps.goals.pruning import rung_steps
 from sweeps.schema.spec import REFERENCES, SweepSpec
@@ -127,12 +127,11 @@ class ModelSearch:
         if drawn is not None:
             trial, _ = self.trials.ask(self.space.decode(drawn))
             self.trials.expect(record.id, trial)
-        return self._proposal(record.id, record.kind, record.label, record.params, record.trial, record.replicate_of)
+        config = TrialConfig.model_validate(record.trial) if record.trial is not None else None
+        return self._proposal(record.id, record.kind, record.label, record.params, config, record.replicate_of)
 
     def _reference(self, label: str) -> Proposal:
-        config = self._spec.reference_config(label)
-        dumped = config.model_dump() if config is not None else None
-        return self._proposal(f"{self.model.name}-{label}", "reference", label, {}, dumped)
+        return self._proposal(f"{self.model.name}-{label}", "reference", label, {}, self._spec.reference_config(label))
 
     def _search(self) -> Proposal:
         first = self._settings if self._points is None else self._points
@@ -143,7 +142,7 @@ class ModelSearch:
         self._count += 1
         if self._points is not None and not self._points and self._count < self._spec.trials:
             self._say(f"the grid of {self.model.name} is exhausted after {self._count} of {self._spec.trials} trials")
-        return self._proposal(job_id, "trial", job_id, params, self._spec.trial_config(params).model_dump())
+        return self._proposal(job_id, "trial", job_id, params, self._spec.trial_config(params))
 
     def _proposal(
         self,
@@ -151,18 +150,18 @@ class ModelSearch:
         kind: Kind,
         label: str,
         params: Mapping[str, Any],
-        trial: dict[str, Any] | None,
+        trial: TrialConfig | None,
         replicate_of: str | None = None,
     ) -> Proposal:
-        job = Job(job_id, self.model.model_dump(), trial, self._rungs(kind, trial), judged=kind == "trial")
+        job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial")
         return Proposal(self.model.name, kind, label, dict(params), job, replicate_of)
 
-    def _rungs(self, kind: Kind, trial: Mapping[str, Any] | None) -> tuple[int, ...]:
+    def _rungs(self, kind: Kind, trial: TrialConfig | None) -> tuple[int, ...]:
         """Where a searched trial is judged on its way, and where a reference is measured without being judged."""
         pruning = self._spec.pruning
         if trial is None or kind == "replicate" or (kind == "trial" and pruning is None):
             return ()
-        steps = TrialConfig.model_validate(trial).total_steps
+        steps = trial.total_steps
         return rung_steps(pruning, steps) if kind == "trial" and pruning else course_steps(steps, pruning)
 
     def _repetition(self) -> Repetition | None:

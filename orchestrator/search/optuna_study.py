@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from orchestrator.record.select_view import objective_values, seen_metrics
 from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.search.objective_values import objective_values
 from orchestrator.search.samplers import GENERATION, create_sampler, distribution, suggest
 from orchestrator.search.warm_start import values_at
 from sweeps.schema.spec import SweepSpec
@@ -142,6 +142,6 @@ class TrialStudy:
         values = objective_values(self._spec.objectives, record)
         if values is None:
             return (State.PRUNED if record.status is Status.PRUNED else State.FAIL), None, {}
-        metrics = seen_metrics(record)
+        metrics = record.select.metrics
         violations = {str(rule): min(rule.violation(metrics), sys.float_info.max) for rule in self._spec.feasible}
         return State.COMPLETE, values, violations

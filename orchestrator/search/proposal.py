@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from orchestrator.slots.broker import Job
+from orchestrator.slots.messages import Job
 
 Kind = Literal["trial", "reference", "replicate"]
 
@@ -23,5 +23,10 @@ class Proposal:
 
     @property
     def seed(self) -> int | None:
-        """Training seed; none for the untouched base model."""
-        return self.job.trial["seed"] if self.job.trial else None
+        """Training seed; None for the untouched base model."""
+        return self.job.trial.seed if self.job.trial else None
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """The trial's whole configuration as the journal has it; None for the untouched base model."""
+        return self.job.trial.model_dump(mode="json") if self.job.trial else None

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
 
 from orchestrator.front.membership import candidate, standings
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Proposal
 from sweeps.goals.replicates import next_replicate
 from sweeps.schema.spec import SweepSpec
+from training.config import TrialConfig
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Repetition:
         return f"{self.trial.id}-r{self.seed}"
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> TrialConfig:
         """The trial's whole configuration under the new seed."""
-        return {**(self.trial.trial or {}), "seed": self.seed}
+        return TrialConfig.model_validate({**(self.trial.trial or {}), "seed": self.seed})
 
 
 def next_repetition(

@@ -8,8 +8,7 @@ from ray.tune.schedulers import FIFOScheduler
 from orchestrator.record.trials import TrialRecord
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.search.trial_actors import keep_actors
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.spec import SweepSpec
@@ -44,9 +43,12 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         self._seen: dict[tuple[str, float], dict[str, RungResult]] = {}
         """Results by model and share of the steps, then by trial."""
         for record in known if self._pruning else ():
-            for rung in record.rungs if record.kind == "trial" else ():
-                found = rung_result(record.id, self._goals, rung.metrics, rung.counts, rung.errors)
-                self._keep(record.model, self._rung(record.trial, rung.step), found)
+            if record.kind != "trial" or record.trial is None:
+                continue
+            config = TrialConfig.model_validate(record.trial)
+            for rung in record.rungs:
+                found = rung_result(record.id, self._goals, rung.scores)
+                self._keep(record.model, self._rung(config, rung.step), found)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         """Tune shows its controller to schedulers alone."""
@@ -67,7 +69,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         return {}
 
     def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
-        found = rung_result(proposal.job.id, self._goals, update.metrics, update.counts, update.errors)
+        found = rung_result(proposal.job.id, self._goals, update.scores)
         rung = self._rung(proposal.job.trial, update.step)
         others = list(self._seen.get((proposal.model, rung), {}).values()) if rung is not None else []
         decision = decide(found, others, [goal for _, goal in self._goals], pruning)
@@ -75,12 +77,29 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
         self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
-    def _rung(self, trial: dict[str, Any] | None, step: int) -> float | None:
+    def _rung(self, trial: TrialConfig | None, step: int) -> float | None:
         """The rung that a trial is at after ``step``; none where the rungs have changed since it was there."""
         if trial is None or self._pruning is None:
             return None
-        return rung_at(self._pruning, TrialConfig.model_validate(trial).total_steps, step)
+        return rung_at(self._pruning, trial.total_steps, step)
 
     def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
         if rung is not None:
             self._seen.setdefault((model, rung), {})[found.id] = found
+
+
+def keep_actors(controller: Any, trial: Any, count: int) -> None:
+    """Let Ray Tune keep up to ``count`` idle trial actors until the search ends.
+
+    With ``reuse_actors`` Tune keeps no more idle actors than it has trials waiting for one, and a single one beyond
+    that. Where two trials end at about the same time, the second's actor is therefore ended, though the next proposal
+    needs it: a new process has to start, and while it does, Tune gives its trial the other's actor and throws the new
+    one away half started, again and again while trials are shorter than such a start.
+
+    Args:
+        controller: Tune's, as it gives itself to a scheduler. That only one actor is kept is no setting of Tune's, so
+            its cache of actors is told by the one attribute that holds it (Ray 2.60).
+        trial: any trial; all of a sweep ask for the same resources.
+        count: trials that run at once.
+    """
+    controller._tune_controller._actor_cache.increase_max(trial.placement_group_factory, by=count)

@@ -12,7 +12,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.model_search import ModelSearch
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
 from sweeps.schema.search import LEARNING
 from sweeps.schema.spec import REFERENCES, SweepSpec
@@ -47,6 +47,7 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         address: Mapping[str, str],
         known: Sequence[TrialRecord] = (),
         say: Callable[[str], None] = _silent,
+        day: str | None = None,
     ) -> None:
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -55,6 +56,8 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         self._stopping = False
         self._lock = threading.RLock()  # the driver's watch asks whether the search is exhausted
         self._searches: dict[str, ModelSearch] = {}
+        self.said: list[str] = []
+        """What was learnt from earlier sweeps, a sentence a model."""
         earlier = read_earlier(spec.searcher.warm_start)
         for model in spec.models:
             depth = depths[model.name]
@@ -62,9 +65,10 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
                 spec.check_grid(depth)
             except ValueError as error:
                 raise SpecError(f"{error} (model {model.name})") from error
-            taught = warm_start(spec, model, spec.space(depth), earlier)
+            taught = warm_start(spec, model, spec.space(depth), earlier, day)
             if taught.said:
                 say(taught.said)
+                self.said.append(taught.said)
             own = [record for record in known if record.model == model.name]
             self._searches[model.name] = ModelSearch(spec, model, depth, own, taught, say)
         self.proposals: dict[str, Proposal] = {}
@@ -158,11 +162,7 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         params=dict(proposal.params),
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
-        metrics=found.metrics,
-        counts=found.counts,
-        errors=found.errors,
-        select_metrics=found.select_metrics,
-        select_counts=found.select_counts,
-        select_errors=found.select_errors,
+        trial=proposal.settings,
+        report=found.report,
+        select=found.select,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError
 
@@ -50,6 +50,14 @@ class Measured:
     evaluation: Mapping[str, Any]
     manifest: Mapping[str, Any]
     """As recorded: ``models``, ``judges`` and ``data`` hold hashes, ``versions`` those of packages."""
+    dated: bool = False
+    """Whether the model's chat template prints the date, so that the sweep's day is part of every prompt."""
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any], model: str, manifest: Mapping[str, Any]) -> Self:
+        """What the values of the model that is called ``model`` depend on, by a dumped specification."""
+        chosen: Mapping[str, Any] = next((one for one in spec["models"] if one.get("name") == model), {})
+        return cls(chosen, spec.get("data", {}), spec.get("direction", {}), spec.get("evaluation", {}), manifest)
 
     @property
     def identity(self) -> Identity:
@@ -61,6 +69,7 @@ class Measured:
         name, hashes = str(self.model.get("name")), self.manifest.get("data", {}) | self.manifest.get("judges", {})
         return _counting(
             {
+                "date": self.manifest.get("date") if self.dated else None,
                 "version": self.manifest.get("versions", {}).get("procon-sweeps"),
                 "weights": self.manifest.get("models", {}).get(name) or self.model.get("path"),
                 "model": _complete(ModelConfig, self.model),

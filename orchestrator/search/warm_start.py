@@ -1,7 +1,8 @@
 """What earlier trials teach a search: values where they hold, otherwise settings worth a try."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from orchestrator.errors import OutputError
 from orchestrator.front.membership import front
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.record.folder import JOURNAL
-from orchestrator.record.journal import Event, read_journal, records
-from orchestrator.record.select_view import objective_values
+from orchestrator.record.journal import read_state
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.record.versions import versions
+from orchestrator.search.objective_values import objective_values
 from orchestrator.search.value_identity import Measured, differences, settings_identity
 from sweeps.schema.spec import SweepSpec
 from sweeps.space.conditions import value_at
@@ -23,6 +24,7 @@ from sweeps.space.space import SearchSpace
 from training.config import ModelConfig, TrialConfig
 from training.errors import TrainingError
 from training.models.depth import depth_of
+from training.models.template_date import prints_date
 
 FIRST_PROPOSALS = 4
 """Settings of other models' front trials that a model tries before it searches by itself."""
@@ -61,42 +63,29 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
     """
     found = []
     for directory in directories:
-        events = read_journal(Path(directory) / JOURNAL)
-        specs = [event["spec"] for event in events if "spec" in event]
-        if not specs:
+        state = read_state(Path(directory) / JOURNAL)
+        if state.spec is None:
             raise OutputError(f"searcher.warm_start ({directory}) does not say what it searched: remove it")
-        sessions = _sessions(events)
-        finished = [r for r in records(events) if r.kind == "trial" and r.status is Status.FINISHED]
-        for dumped in specs[-1]["models"]:
+        finished = [r for r in state.records() if r.kind == "trial" and r.status is Status.FINISHED]
+        for dumped in state.spec["models"]:
             try:
                 model = ModelConfig.model_validate(dumped)
             except ValidationError as error:
                 raise OutputError(f"searcher.warm_start ({directory}) is of another version: remove it") from error
             own = tuple(record for record in finished if record.model == model.name)
-            measured = tuple(_measured(then, model.name, manifest) for then, manifest in sessions)
+            measured = tuple(Measured.of(then, model.name, manifest) for then, manifest in state.ran_under)
             found.append(EarlierSearch(directory, model, measured, own))
     return found
 
 
-def _sessions(events: Sequence[Event]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Specification and manifest under which trials were started: a resumed sweep may have changed either."""
-    spec: dict[str, Any] = {}
-    manifest: dict[str, Any] = {}
-    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
-    for event in events:
-        spec, manifest = event.get("spec") or spec, event.get("manifest") or manifest
-        if event["event"] == "trial_started" and (spec, manifest) not in found:
-            found.append((spec, manifest))
-    return found
-
-
-def _measured(spec: Mapping[str, Any], model: str, manifest: Mapping[str, Any]) -> Measured:
-    chosen: Mapping[str, Any] = next((one for one in spec["models"] if one.get("name") == model), {})
-    return Measured(chosen, spec.get("data", {}), spec.get("direction", {}), spec.get("evaluation", {}), manifest)
-
-
-def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier: Sequence[EarlierSearch]) -> WarmStart:
-    """What ``earlier`` teaches the search of ``model``.
+def warm_start(
+    spec: SweepSpec,
+    model: ModelConfig,
+    space: SearchSpace,
+    earlier: Sequence[EarlierSearch],
+    day: str | None = None,
+) -> WarmStart:
+    """What ``earlier`` teaches the search of ``model`` in a sweep whose prompts are of ``day`` (ISO), which is today.
 
     A trial's values hold where all is the same that could have changed them and is not searched
     (:mod:`orchestrator.search.value_identity`). Of the other trials only the settings of those on a front carry over,
@@ -108,9 +97,10 @@ def warm_start(spec: SweepSpec, model: ModelConfig, space: SearchSpace, earlier:
     settings: list[dict[str, Any]] = []
     apart: dict[str, list[str]] = {}
     left = 0
-    here = _measured_here(spec, model).identity
+    here = _measured_here(spec, model, day or date.today().isoformat())
     for search in earlier:
-        differing = sorted({name for one in search.measured for name in differences(here, one.identity)})
+        theirs = [replace(one, dated=here.dated) for one in search.measured]
+        differing = sorted({name for one in theirs for name in differences(here.identity, one.identity)})
         verdicts = [(record, differing or _differing_settings(spec, space, record)) for record in search.trials]
         told += [record for record, found in verdicts if found == []]
         others = [record for record, found in verdicts if found != []]
@@ -187,14 +177,15 @@ def _depth_if_there(model: ModelConfig) -> int | None:
         return None
 
 
-def _measured_here(spec: SweepSpec, model: ModelConfig) -> Measured:
+def _measured_here(spec: SweepSpec, model: ModelConfig, day: str) -> Measured:
     manifest = {
+        "date": day,
         "versions": versions(),
         "models": {model.name: model_hash(model, spec.data)},
         "judges": judge_hashes(spec.evaluation),
         "data": data_hashes(spec.data),
     }
-    return _measured(spec.model_dump(mode="json"), model.name, manifest)
+    return replace(Measured.of(spec.model_dump(mode="json"), model.name, manifest), dated=prints_date(model))
 
 
 def _differing_settings(spec: SweepSpec, space: SearchSpace, record: TrialRecord) -> list[str] | None:

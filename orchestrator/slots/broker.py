@@ -2,66 +2,19 @@
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.slots.messages import CLOSE, Job, Update
+from training.config import ModelConfig
 
 MAX_ATTEMPTS = 3
 """How often a job is handed out before it is held to be what kills its slot."""
 VERDICT_SECONDS = 10.0
 """How long a trial waits at a rung for the verdict before it goes on without one."""
 
-
-@dataclass(frozen=True)
-class Job:
-    """One trial for a slot; plain data, so that it travels between processes."""
-
-    id: str
-    model: dict[str, Any]
-    """A dumped ``ModelConfig``."""
-    trial: dict[str, Any] | None
-    """A dumped ``TrialConfig``; none measures the untouched model."""
-    rungs: tuple[int, ...] = ()
-    """Optimizer steps after which it is measured without generation."""
-    judged: bool = True
-    """Whether it then waits for a verdict."""
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a slot says about a job."""
-
-    kind: Literal["step", "rung", "measured", "failed", "stopped", "pruned"]
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    """By name; of a finished trial, those of the report prompts."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric that is a rate."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over samples of every metric that is a mean over samples."""
-    select_metrics: dict[str, float] = field(default_factory=dict)
-    """Of a finished trial, what the search may see."""
-    select_counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind ``select_metrics``."""
-    select_errors: dict[str, float] = field(default_factory=dict)
-    """Standard errors of those of them that are means over samples."""
-    error: str | None = None
-    """Why it failed."""
-    reason: str | None = None
-    """Why it was pruned, or stopped."""
-    unprepared: bool = False
-    """Whether it failed before its trial began, for a reason that stops every other trial of its model too."""
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing follows."""
-        return self.kind not in ("step", "rung")
-
-
 _GIVEN_UP = Update("stopped", reason="its model cannot be prepared")
 """What comes of a trial whose model another trial found unusable."""
-
-CLOSE = "close"
-"""Handed to a slot in place of a job when there is nothing more to do."""
 
 
 class Broker:
@@ -73,7 +26,7 @@ class Broker:
     def __init__(self, slots: int) -> None:
         self._waiting: deque[Job] = deque()
         self._assigned: dict[int, Job] = {}
-        self._models: dict[int, dict[str, Any]] = {}
+        self._models: dict[int, ModelConfig] = {}
         self._attempts: dict[str, int] = {}
         self._updates: dict[str, list[Update]] = {}
         self._answers: dict[str, list[dict[str, Any]]] = {}
@@ -88,7 +41,7 @@ class Broker:
         self._last: int | None = None
         self._closed = self._stopping = False
         self._lost: str | None = None
-        self._unprepared: list[dict[str, Any]] = []
+        self._unprepared: list[ModelConfig] = []
         self._changed = asyncio.Condition()
 
     async def submit(self, job: Job) -> None:
@@ -237,7 +190,7 @@ class Broker:
         except TimeoutError:
             pass
 
-    def _give_up(self, model: dict[str, Any]) -> None:
+    def _give_up(self, model: ModelConfig) -> None:
         """End what waits of a model that cannot be prepared; what other slots have of it meets the same fault there."""
         self._unprepared.append(model)
         for job in [job for job in self._waiting if job.model == model]:

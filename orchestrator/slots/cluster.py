@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import ClusterError
-from sweeps.schema.spec import ResourcesConfig
+from sweeps.schema.resources import ResourcesConfig
 
 OBJECT_STORE_BYTES = 200 * 2**20
 """Weights and data go through files, so a local Ray needs little shared memory (its default is a third of the RAM)."""
@@ -103,9 +103,18 @@ def _shielded() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def answers_at(gcs: str) -> bool:
-    """Whether Ray's own head still takes connections at ``gcs``, ``host:port``; one that is busy does."""
-    host, _, port = gcs.rpartition(":")
+def ray_addresses() -> list[str]:
+    """``host:port`` of the processes without which a connected driver is lost: Ray's head and this machine's node."""
+    import ray
+
+    context = ray.get_runtime_context()
+    own = [node for node in ray.nodes() if node["NodeID"] == context.get_node_id()]
+    return [context.gcs_address, *(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}" for node in own)]
+
+
+def answers_at(address: str) -> bool:
+    """Whether a process takes connections at ``address``, ``host:port``; one that is busy does."""
+    host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
             return True

@@ -3,11 +3,14 @@
 import contextlib
 import threading
 from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.worker import slot_loop
-from sweeps.schema.spec import ResourcesConfig, SweepSpec
+from orchestrator.slots.worker import SlotSetup, slot_loop
+from sweeps.schema.resources import ResourcesConfig
+from sweeps.schema.spec import SweepSpec
 
 RESTARTS = 100
 """How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""
@@ -25,7 +28,7 @@ class Slots:
         spec: the sweep.
         directory: the sweep's output folder.
         count: how many slots run at once.
-        day: that the prompts are of, as ``YYYY-MM-DD``: every worker of every host is told the same.
+        day: that the prompts are of: every worker of every host is told the same.
     """
 
     broker: Any
@@ -34,7 +37,7 @@ class Slots:
     spec: SweepSpec
     directory: Path
     count: int
-    day: str
+    day: date
     errors: dict[int, str] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -60,6 +63,21 @@ class Slots:
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
 
+    def setup(self, slot: int) -> SlotSetup:
+        """What every worker of ``slot`` is told."""
+        spec = self.spec
+        return SlotSetup(
+            slot,
+            self.broker_name,
+            self.namespace,
+            self.directory,
+            spec.data,
+            spec.direction,
+            spec.evaluation,
+            spec.trial.precision,
+            self.day,
+        )
+
     def _run(self, slot: int) -> None:
         import ray
 
@@ -79,20 +97,8 @@ class Slots:
         from ray.train.torch import TorchConfig, TorchTrainer
 
         resources = self.spec.resources
-        setup = {
-            "slot": slot,
-            "broker": self.broker_name,
-            "namespace": self.namespace,
-            "directory": str(self.directory),
-            "data": self.spec.data.model_dump(),
-            "direction": self.spec.direction.model_dump(),
-            "evaluation": self.spec.evaluation.model_dump(),
-            "precision": self.spec.trial.precision,
-            "day": self.day,
-        }
         return TorchTrainer(
-            slot_loop,
-            train_loop_config=setup,
+            partial(slot_loop, self.setup(slot)),
             torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=resources.workers,

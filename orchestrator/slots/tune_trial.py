@@ -10,13 +10,13 @@ def tune_trial(config: dict[str, Any]) -> None:
 
     Args:
         config: ``broker`` and ``namespace`` of the broker actor, and ``job``, a
-            :class:`~orchestrator.slots.broker.Job`.
+            :class:`~orchestrator.slots.messages.Job`.
 
-    Reports ``updates``, every :class:`~orchestrator.slots.broker.Update` since the last report, with our own ``step``:
-    each report is a round of Tune's loop, and of each number in a dictionary Tune keeps statistics, 2 KB a metric and
-    trial. A failed trial ends by such a report too, since an exception would cost Tune the reused actor. Where this
-    actor is killed, Tune starts the function again: the broker knows the job, and all its updates are reported once
-    more.
+    Reports ``updates``, every :class:`~orchestrator.slots.messages.Update` since the last report, with our own
+    ``step``: each report is a round of Tune's loop, and of each number in a dictionary Tune keeps statistics, 2 KB a
+    metric and trial. A failed trial ends by such a report too, since an exception would cost Tune the reused actor.
+    Where this actor is killed, Tune starts the function again: the broker knows the job, and all its updates are
+    reported once more.
     """
     import ray
     from ray import tune

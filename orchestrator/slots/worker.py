@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -9,48 +10,67 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
-from orchestrator.slots.broker import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Job, Update
+from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
 
 if TYPE_CHECKING:
-    from training.workbench import Measurement, Workbench
+    from training.workbench import Measurement, Precision, Workbench
 
 IDLE_SECONDS = 20.0
 """How long an idle slot waits for a job before it tells its other ranks that it is still there."""
 
 
-def slot_loop(setup: dict[str, Any]) -> None:
-    """Serve jobs until the broker closes; runs on every rank of the slot's Ray Train worker group.
+@dataclass(frozen=True)
+class SlotSetup:
+    """What a slot is told when it starts; the same on every rank."""
 
-    Args:
-        setup: ``slot`` (index), ``broker`` and ``namespace`` of the broker actor, ``directory`` of the sweep, and the
-            dumped ``data``, ``direction`` and ``evaluation`` configurations, the ``precision`` of trials, and the
-            ``day`` that the prompts are of.
-    """
+    slot: int
+    """Its index."""
+    broker: str
+    """Name of the broker actor."""
+    namespace: str
+    """The Ray namespace the broker lives in."""
+    directory: Path
+    """The sweep's output folder."""
+    data: DataConfig
+    """Sources with absolute paths."""
+    direction: DirectionConfig
+    """How the refusal direction is extracted."""
+    evaluation: EvaluationConfig
+    """How trials are measured."""
+    precision: "Precision"
+    """What the untouched model is measured in."""
+    day: date
+    """That the prompts are of, where a chat template prints the date."""
+
+
+def slot_loop(setup: SlotSetup) -> None:
+    """Serve jobs until the broker closes; runs on every rank of the slot's Ray Train worker group."""
     import ray
     import ray.train
 
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     start_process()
     rank = ray.train.get_context().get_world_rank()
-    broker = ray.get_actor(setup["broker"], namespace=setup["namespace"]) if rank == 0 else None
+    broker = ray.get_actor(setup.broker, namespace=setup.namespace) if rank == 0 else None
     if broker is not None:
-        ray.get(broker.slot_started.remote(setup["slot"]))
+        ray.get(broker.slot_started.remote(setup.slot))
     benches = _Benches(setup)
     while True:
-        job = ray.get(broker.next_job.remote(setup["slot"], IDLE_SECONDS)) if broker is not None else None
+        job = ray.get(broker.next_job.remote(setup.slot, IDLE_SECONDS)) if broker is not None else None
         job = _broadcast(job)
         if job == CLOSE:
             return
         if isinstance(job, Job):
-            _serve(job, benches, Path(setup["directory"]) / CHECKPOINTS, broker, setup["slot"])
+            _serve(job, benches, setup.directory / CHECKPOINTS, broker, setup.slot)
 
 
 def _broadcast(job: Job | str | None) -> Job | str | None:
     """Rank 0's job, on every rank."""
     from torch import distributed
 
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
 
     if world_size() == 1:
         return job
@@ -62,30 +82,24 @@ def _broadcast(job: Job | str | None) -> Job | str | None:
 class _Benches:
     """The one workbench that is loaded, exchanged when a job needs another model."""
 
-    def __init__(self, setup: dict[str, Any]) -> None:
+    def __init__(self, setup: SlotSetup) -> None:
         self._setup = setup
-        self._loaded: tuple[dict[str, Any], Workbench] | None = None
+        self._loaded: tuple[ModelConfig, Workbench] | None = None
 
-    def for_model(self, model: dict[str, Any]) -> "Workbench":
-        from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
-        from training.data.chat_settings import ChatSettings
-        from training.organism.cache import ensure_organism
+    def for_model(self, model: ModelConfig) -> "Workbench":
         from training.workbench import Workbench
 
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # frees the former model before the next one is loaded
-            config = ModelConfig.model_validate(model)
-            data = DataConfig.model_validate(self._setup["data"])
-            path = str(ensure_organism(config, data)) if config.embedded else config.path
-            bench = Workbench(
-                path,
-                data,
-                DirectionConfig.model_validate(self._setup["direction"]),
-                EvaluationConfig.model_validate(self._setup["evaluation"]),
-                Path(self._setup["directory"]),
-                name=config.name,
-                precision=self._setup["precision"],
-                chat=ChatSettings.of(config, date.fromisoformat(self._setup["day"])),
+            setup = self._setup
+            bench = Workbench.of(
+                model,
+                setup.data,
+                setup.direction,
+                setup.evaluation,
+                setup.directory,
+                precision=setup.precision,
+                day=setup.day,
             )
             self._loaded = (model, bench)
         return self._loaded[1]
@@ -98,11 +112,13 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     """
     import ray
 
-    from training.config import ModelConfig, TrialConfig
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
+    from training.evaluation.scores import Scores
     from training.loop.train import StepReport, TrialStopped
+
+    trial = job.trial
 
     def say(update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
         return bool(ray.get(broker.report.remote(slot, job.id, update, answers))) if broker is not None else False
@@ -123,9 +139,8 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
         reported = True
         kind: Literal["step", "rung"] = "rung" if report.rung else "step"
-        return say(Update(kind, report.step, report.metrics, report.counts, report.errors))
+        return say(Update(kind, report.step, report.scores))
 
-    trial = TrialConfig.model_validate(job.trial) if job.trial is not None else None
     bench = None
     try:
         bench = benches.for_model(job.model)
@@ -137,15 +152,11 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
-            {**found.metrics, "evaluation/seconds": found.seconds},
-            found.counts,
-            found.errors,
-            select_metrics=found.select_metrics,
-            select_counts=found.select_counts,
-            select_errors=found.select_errors,
+            report=found.report.joined(Scores({"evaluation/seconds": found.seconds})),
+            select=found.select,
         )
-        embedded = ModelConfig.model_validate(job.model).embedded
-        kept = found.answers if bench.evaluation.keeps_text(embedded=embedded) else without_text(found.answers)
+        keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)
+        kept = found.answers if keeps_text else without_text(found.answers)
         say(measured, kept)
     except TrialStopped as stopped:
         say(Update("stopped", step=stopped.step))
@@ -165,7 +176,7 @@ class _RestartNeededError(Exception):
 
 def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[str], None]) -> "Measurement":
     """What ``run`` measures; where it failed on a full disk, it goes on from its checkpoint once there is room."""
-    from training.distributed.engine import world_size
+    from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.loop.train import TrialStopped
 

@@ -116,7 +116,7 @@ class RunStore:
             for step, metrics in record.history
             for name, value in metrics.items()
         ]
-        points += [(name, value, last, ended) for name, value in record.metrics.items()]
+        points += [(name, value, last, ended) for name, value in record.report.metrics.items()]
         tags = self._status(run, record.status)
         if record.error:
             tags["procon.error"] = record.error[:MAX_TEXT]

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.schema.budget import Spent, spent
-from sweeps.schema.spec import REFERENCES, ResourcesConfig, SweepSpec
+from sweeps.schema.resources import ResourcesConfig
+from sweeps.schema.spec import REFERENCES, SweepSpec
 from training.config import TrialConfig
 
 STEP_FIELDS = (

@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 
 from sweeps.errors import ObjectiveError
-from training.config import DataConfig, EvaluationConfig
+from training.config import DataConfig, EvaluationConfig, plugin_names
 
 RATE_METRICS = (
     "safety/attack_success_rate",
@@ -54,6 +54,9 @@ LM_EVAL_METRIC = "utility/lm_eval"
 """Score between 0 and 1 of a task of lm-evaluation-harness, as ``utility/lm_eval/<task>``: no rate, for it says no
 counts."""
 
+PLUGINS = "procon.metrics"
+"""Entry points of the metrics that other packages bring. One of them may measure several: ``<its name>/<part>``."""
+
 _NAMED_SCALAR = re.compile(rf"^(?:{AGREEMENT}/[^/]+/[^/]+|{LM_EVAL_METRIC}/[^/]+)$")
 _LAYER = re.compile(r"^(direction/(?:cosine|displacement))/layer_(\d{2,})$")
 
@@ -84,7 +87,7 @@ def _named_rate(metric: str) -> tuple[str, str] | None:
 
 
 def names_of_rates(data: DataConfig, evaluation: EvaluationConfig) -> dict[str, list[str]]:
-    """The names that each of :data:`NAMED_RATES` and :data:`LM_EVAL_METRIC` is measured for.
+    """The names that each of :data:`NAMED_RATES`, :data:`LM_EVAL_METRIC` and :data:`PLUGINS` is measured for.
 
     Families are not among them: only the data knows those.
     """
@@ -101,6 +104,7 @@ def names_of_rates(data: DataConfig, evaluation: EvaluationConfig) -> dict[str, 
         "safety/judged": judges,
         "safety/unknown": judges,
         LM_EVAL_METRIC: [] if evaluation.lm_eval is None else evaluation.lm_eval.tasks,
+        PLUGINS: evaluation.metrics,
     }
 
 
@@ -111,13 +115,23 @@ def known_metric(name: str, depth: int | None = None) -> bool:
         name: a metric.
         depth: decoder layers of the model; none accepts any layer index.
     """
-    if is_rate(name) or name in SCALAR_METRICS or _NAMED_SCALAR.match(name):
-        return True
     match = _LAYER.match(name)
     if match is None:
-        return False
+        return is_own(name) or plugin_of(name) is not None
     layer = int(match[2])
     return name == layer_metric(match[1], layer) and (depth is None or layer < depth)
+
+
+def is_own(name: str) -> bool:
+    """Whether ``name`` is a metric that needs no other package."""
+    return bool(is_rate(name) or name in SCALAR_METRICS or _NAMED_SCALAR.match(name) or _LAYER.match(name))
+
+
+def plugin_of(name: str) -> str | None:
+    """The metric of another installed package that ``name`` is, or is a part of."""
+    if is_own(name):
+        return None
+    return next((one for one in plugin_names("procon.metrics") if name == one or name.startswith(f"{one}/")), None)
 
 
 def metric_names(depth: int, families: Iterable[str] = ()) -> list[str]:
@@ -128,7 +142,8 @@ def metric_names(depth: int, families: Iterable[str] = ()) -> list[str]:
         families: task families in the data, if any.
     """
     by_layer = [layer_metric(metric, layer) for metric in LAYER_METRICS for layer in range(depth)]
-    return [*RATE_METRICS, *SCALAR_METRICS, *(f"{FAMILY_METRIC}/{family}" for family in families), *by_layer]
+    named = (f"{FAMILY_METRIC}/{family}" for family in families)
+    return [*RATE_METRICS, *SCALAR_METRICS, *named, *plugin_names("procon.metrics"), *by_layer]
 
 
 def check_metric(
@@ -149,6 +164,9 @@ def check_metric(
         task = name.removeprefix(f"{LM_EVAL_METRIC}/")
         if task != name and names is not None and task not in names[LM_EVAL_METRIC]:
             raise ObjectiveError(f"{field} ({name!r}) is not measured: add {task} to evaluation.lm_eval.tasks")
+        plugin = plugin_of(name)
+        if plugin is not None and names is not None and plugin not in names[PLUGINS]:
+            raise ObjectiveError(f"{field} ({name!r}) is not measured: add {plugin} to evaluation.metrics")
         rate, measured_for = _named_rate(name) or ("", "")
         there = (names or {}).get(rate)
         if there is not None and measured_for not in there:

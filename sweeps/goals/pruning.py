@@ -1,7 +1,7 @@
 """Which trials to stop at a rung: asynchronous successive halving on non-domination, with a guard (pure)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from sweeps.statistics.intervals import wilson_interval
 from sweeps.statistics.pareto import Goal, crowding, ranks
 from training.config import Config
+from training.evaluation.scores import Scores
 
 
 class PruningConfig(Config):
@@ -77,26 +78,18 @@ def rung_at(config: PruningConfig, total_steps: int, step: int) -> float | None:
     return shares[-1] if shares else None
 
 
-def rung_result(
-    trial: str,
-    chosen: Sequence[tuple[str, Goal]],
-    metrics: Mapping[str, float],
-    counts: Mapping[str, tuple[int, int]],
-    errors: Mapping[str, float],
-) -> RungResult:
+def rung_result(trial: str, chosen: Sequence[tuple[str, Goal]], scores: Scores) -> RungResult:
     """What pruning looks at of one trial's measurement at a rung.
 
     Args:
         trial: its id.
         chosen: what :func:`sweeps.goals.rung_metrics.rung_goals` says.
-        metrics: measured values; one that is absent is NaN.
-        counts: (successes, total) behind rates. A rate's error is half the width of its Wilson interval at one
-            standard deviation, which is not 0 at 0 % or 100 %.
-        errors: standard errors of means.
+        scores: what was measured; a value that is absent is NaN. A rate's error is half the width of its Wilson
+            interval at one standard deviation, which is not 0 at 0 % or 100 %.
     """
     names = [name for name, _ in chosen]
-    found = [_rate_error(*counts[name]) if name in counts else errors.get(name, 0.0) for name in names]
-    return RungResult(trial, tuple(metrics.get(name, math.nan) for name in names), tuple(found))
+    values = tuple(scores.metrics.get(name, math.nan) for name in names)
+    return RungResult(trial, values, tuple(_error(name, scores) for name in names))
 
 
 def decide(new: RungResult, others: Sequence[RungResult], goals: Sequence[Goal], config: PruningConfig) -> Decision:
@@ -165,6 +158,8 @@ def _dominating(new: RungResult, rivals: Sequence[RungResult], goals: Sequence[G
     return min((rivals[int(index)].id for index in np.flatnonzero(dominating)), default=None)
 
 
-def _rate_error(successes: int, total: int) -> float:
-    low, high = wilson_interval(successes, total, confidence=NormalDist().cdf(1) - NormalDist().cdf(-1))
+def _error(metric: str, scores: Scores) -> float:
+    if metric not in scores.counts:
+        return scores.errors.get(metric, 0.0)
+    low, high = wilson_interval(*scores.counts[metric], confidence=NormalDist().cdf(1) - NormalDist().cdf(-1))
     return (high - low) / 2

@@ -1,14 +1,12 @@
 """What a sweep may spend, and whether it has spent it (pure)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from pydantic import model_validator
 
+from sweeps.schema.resources import ResourcesConfig
 from training.config import Config
-
-if TYPE_CHECKING:
-    from sweeps.schema.spec import ResourcesConfig
 
 
 class BudgetConfig(Config):
@@ -31,7 +29,7 @@ class BudgetConfig(Config):
                 )
         return self
 
-    def check(self, resources: "ResourcesConfig") -> None:
+    def check(self, resources: ResourcesConfig) -> None:
         """Refuse a limit that ``resources`` give no way to count.
 
         Raises:
@@ -48,12 +46,12 @@ class BudgetConfig(Config):
             )
 
 
-def slot_gpus(resources: "ResourcesConfig") -> float:
+def slot_gpus(resources: ResourcesConfig) -> float:
     """GPUs that one slot holds."""
     return resources.workers * resources.gpus_per_worker
 
 
-def slot_price(resources: "ResourcesConfig") -> float | None:
+def slot_price(resources: ResourcesConfig) -> float | None:
     """What one slot costs for an hour; none where the spec names no price.
 
     ``price_per_hour`` is of one GPU where workers have GPUs (or parts of one), else of one worker.
@@ -75,7 +73,7 @@ class Spent:
     """In the currency of the price; none where the spec names none."""
 
 
-def spent(seconds: float, slots: int, resources: "ResourcesConfig") -> Spent:
+def spent(seconds: float, slots: int, resources: ResourcesConfig) -> Spent:
     """What ``slots`` slots that were held for ``seconds`` seconds have used."""
     hours = seconds / 3600
     price = slot_price(resources)
@@ -87,7 +85,7 @@ class Budget:
     """A sweep's limits, and how its use is counted."""
 
     config: BudgetConfig
-    resources: "ResourcesConfig"
+    resources: ResourcesConfig
 
     def exceeded(self, seconds: float, slots: int) -> str | None:
         """Why the sweep has to stop; none while it may go on.

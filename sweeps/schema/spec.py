@@ -14,6 +14,7 @@ from sweeps.goals.pruning import PruningConfig
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.budget import BudgetConfig
 from sweeps.schema.keep import KeepConfig
+from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.search import SearcherConfig
 from sweeps.schema.seeds import SeedsConfig
 from sweeps.space.space import Range, SearchSpace, parse_ranges, set_path
@@ -34,21 +35,6 @@ from training.config import (
 DEFAULT_SAFETY_SHARE = 0.05
 REFERENCES = ("base", "ift", "ift_safety")
 """What every sweep measures first, per model: the untouched model, plain fine-tuning, and safety data alone."""
-
-
-class ResourcesConfig(Config):
-    """What one trial is given of the cluster."""
-
-    workers: PositiveInt = 1
-    """Ray Train workers (ranks) of a trial."""
-    cpus_per_worker: float = Field(default=1.0, gt=0)
-    """CPU cores of a worker."""
-    gpus_per_worker: float = Field(default=0.0, ge=0)
-    """GPUs of a worker; 0 trains on the CPU."""
-    max_concurrent: PositiveInt | None = None
-    """Trials at once; none takes what the cluster has room for."""
-    price_per_hour: float | None = Field(default=None, gt=0)
-    """Price of one GPU for an hour, in any currency; without GPUs, of one worker. None leaves money out."""
 
 
 class SweepSpec(Config):

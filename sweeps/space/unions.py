@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from training.config import OrPlugin
+
 
 def type_name(model: type[BaseModel]) -> str | None:
     """The value of ``type`` that stands for ``model``; none where it has no such field."""
@@ -21,11 +23,17 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def blocks_with_types(model: type[BaseModel]) -> dict[str, dict[str, type[BaseModel]]]:
-    """The fields of ``model`` that hold one of several types: field -> type's name -> the model of that type."""
-    found = {}
+    """The fields of ``model`` that hold one of several types: field -> type's name -> the model of that type.
+
+    Types that other packages bring are among them.
+    """
+    found: dict[str, dict[str, type[BaseModel]]] = {}
     for field, info in model.model_fields.items():
         if info.discriminator is not None:
             found[field] = {str(type_name(member)): member for member in _models_in(info.annotation)}
+            for marker in info.metadata:
+                if isinstance(marker, OrPlugin):
+                    found[field] = marker.plugins() | found[field]
     return found
 
 

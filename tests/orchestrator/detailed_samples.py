@@ -9,6 +9,7 @@ from typing import Any
 from front_samples import ACCURACY, ASR, OVER_REFUSAL, REFERENCES
 
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
+from training.evaluation.scores import Scores
 
 PHRASES, CLASSIFIER = "phrases", "classifier"
 PROMPTS = {"harmful": 200, "borderline": 100, "harmless": 100, "task": 200}
@@ -39,6 +40,7 @@ def answer_rows(rates: Mapping[str, float], seed: int, *, doubt: float = 0.05) -
             rows.append(
                 {
                     "set": name,
+                    "role": name,
                     "split": "report" if number % 2 else "select",
                     "attack": "direct",
                     "prompt_id": f"{name}-{number}",
@@ -52,6 +54,7 @@ def answer_rows(rates: Mapping[str, float], seed: int, *, doubt: float = 0.05) -
                     "coherent": luck.random() < 0.99,
                     f"verdict.{PHRASES}": not refused if name == "harmful" else None,
                     f"verdict.{CLASSIFIER}": (not refused) != differs if name == "harmful" else None,
+                    **{f"asks.{judge}": "complied" for judge in (PHRASES, CLASSIFIER)},
                 }
             )
     return rows
@@ -113,10 +116,8 @@ def detailed_sweep(
         records.append(
             replace(
                 record,
-                metrics=values["report"],
-                counts=found["report"],
-                select_metrics=values["select"],
-                select_counts=found["select"],
+                report=Scores(values["report"], found["report"]),
+                select=Scores(values["select"], found["select"]),
             )
         )
 
@@ -177,5 +178,5 @@ def _rungs(rates: Mapping[str, float], rng: random.Random) -> tuple[RungRecord, 
             **{f"direction/cosine/layer_{layer:02d}": rng.uniform(0.5, 1) for layer in range(DEPTH)},
         }
         errors = {"safety/refusal_log_odds": 0.3, "utility/loss": 0.02}
-        found.append(RungRecord(step, metrics, {"safety/refusal_unlikely": (unlikely, 100)}, errors))
+        found.append(RungRecord(step, Scores(metrics, {"safety/refusal_unlikely": (unlikely, 100)}, errors)))
     return tuple(found)

@@ -2,11 +2,13 @@
 
 import math
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
+from training.evaluation.scores import Scores
 
 ASR, ACCURACY, OVER_REFUSAL = "safety/attack_success_rate", "utility/accuracy", "safety/over_refusal"
 OBJECTIVES = [Objective(metric=ASR, goal="minimize"), Objective(metric=ACCURACY, goal="maximize")]
@@ -28,19 +30,23 @@ def record(
     params: dict[str, Any] | None = None,
     cosine: float = 0.9,
     prompts: int = 200,
+    scores: Scores | None = None,
     **changes: Any,
 ) -> TrialRecord:
-    """One trial measured on ``prompts`` prompts; one that did not finish has only training history."""
+    """One trial measured on ``prompts`` prompts, not split; one that did not finish has only training history.
+
+    ``scores`` takes the place of what the rates make.
+    """
     counts = {name: (round(rate * prompts), prompts) for name, rate in ((ASR, asr), (ACCURACY, accuracy))}
     counts[OVER_REFUSAL] = (round(over_refusal * prompts), prompts)
     metrics = {name: successes / total for name, (successes, total) in counts.items()}
     metrics["utility/loss"] = 0.9 - 0.6 * accuracy
     metrics |= {f"direction/cosine/layer_{layer:02d}": 1 - (1 - cosine) * (layer + 1) / 4 for layer in range(4)}
+    measured = scores or Scores(metrics, counts)
     history = tuple((step, {"train/loss": 2.0 / step, "train/penalty": 0.01 * step}) for step in (10, 20, 30))
     values: dict[str, Any] = {
         "params": {"constraint.alpha": 0.01} if params is None else params,
-        "metrics": metrics if status is Status.FINISHED else {},
-        "counts": counts if status is Status.FINISHED else {},
+        **dict.fromkeys(("report", "select"), measured if status is Status.FINISHED else Scores()),
         "history": () if label == "base" else history,
         "error": "loss became NaN" if status is Status.FAILED else None,
         "started": 1_760_000_000.0,
@@ -54,7 +60,13 @@ def halves(identity: str, select: tuple[float, ...], report: tuple[float, ...], 
     """A trial with (attack success, accuracy, over-refusal) on each half of its prompts, ``HALF`` of every kind."""
     seen = record(identity, *select, prompts=HALF)
     shown = record(identity, *report, prompts=HALF)
-    return replace(shown, select_metrics=seen.metrics, select_counts=seen.counts, **changes)
+    return replace(shown, select=seen.select, **changes)
+
+
+def with_scores(one: TrialRecord, metrics: Mapping[str, float], errors: Mapping[str, float] = {}) -> TrialRecord:
+    """``one`` with more metrics, the same on both halves of its prompts."""
+    more = Scores(metrics, errors=errors)
+    return replace(one, report=one.report.joined(more), select=one.select.joined(more))
 
 
 def references(model: str = "organism") -> list[TrialRecord]:

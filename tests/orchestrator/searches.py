@@ -12,8 +12,9 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.optuna_study import REPEATS
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 ATTACK, ACCURACY, REFUSAL = "safety/attack_success_rate", "utility/accuracy", "safety/over_refusal"
 DEPTHS = {"small": 4, "deep": 8}
@@ -59,7 +60,13 @@ def trade_off(proposal: Proposal) -> Update:
     accuracy = min(100, max(0, round(100 - 12 * alpha - layer)))
     counts = {ATTACK: (attack, 100), ACCURACY: (accuracy, 100), REFUSAL: (accuracy // 2, 100)}
     rates = {name: count[0] / count[1] for name, count in counts.items()}
-    return Update("measured", 12, dict.fromkeys(rates, 0.5), dict.fromkeys(rates, (50, 100)), {}, rates, counts)
+    report = Scores(dict.fromkeys(rates, 0.5), dict.fromkeys(rates, (50, 100)))
+    return Update("measured", 12, report=report, select=Scores(rates, counts))
+
+
+def measured(scores: Scores) -> Update:
+    """The end of a trial whose prompts are not split."""
+    return Update("measured", report=scores, select=scores)
 
 
 def end(search: FrontSearcher, tune_id: str, update: Update | None, error: bool = False) -> None:
@@ -124,7 +131,6 @@ class Play:
 def record_of(proposal: Proposal, update: Update | None) -> TrialRecord:
     """What the journal would say of a trial; one without an update is still running."""
     ends = {"measured": Status.FINISHED, "pruned": Status.PRUNED, "failed": Status.FAILED, "stopped": Status.STOPPED}
-    measured = update is not None and update.kind == "measured"
     return TrialRecord(
         id=proposal.job.id,
         model=proposal.model,
@@ -132,13 +138,11 @@ def record_of(proposal: Proposal, update: Update | None) -> TrialRecord:
         label=proposal.label,
         status=ends[update.kind] if update else Status.RUNNING,
         params=dict(proposal.params),
-        metrics=update.metrics if update and measured else {},
-        counts=update.counts if update and measured else {},
-        select_metrics=update.select_metrics if update and measured else {},
-        select_counts=update.select_counts if update and measured else {},
+        report=update.report if update else Scores(),
+        select=update.select if update else Scores(),
         replicate_of=proposal.replicate_of,
         seed=proposal.seed,
-        trial=proposal.job.trial,
+        trial=proposal.settings,
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.record.journal import Event, read_journal
+from orchestrator.record.events import Event
+from orchestrator.record.journal import read_journal
 
 SWEEP_SECONDS = 400
 

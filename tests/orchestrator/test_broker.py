@@ -7,10 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.slots.broker import CLOSE, MAX_ATTEMPTS, Broker, Job, Update
+from orchestrator.slots.broker import MAX_ATTEMPTS, Broker
+from orchestrator.slots.messages import CLOSE, Job, Update
+from training.config import ModelConfig
 
-JOB = Job("m-0", {"name": "m", "path": "organism"}, None)
-OTHER = Job("m-1", {"name": "m", "path": "organism"}, None)
+
+def job_of(job_id: str, model: str = "m") -> Job:
+    """One job with a model of its own, as every job that is unpickled has."""
+    return Job(job_id, ModelConfig(name=model, path="organism"), None)
+
+
+JOB, OTHER = job_of("m-0"), job_of("m-1")
 
 
 def play(scene: Awaitable[None]) -> None:
@@ -106,7 +113,7 @@ def test_when_the_last_slot_is_lost_every_job_fails_with_the_reason() -> None:
         await broker.slot_lost(0, "no import")
         for job in (JOB, OTHER):
             assert [update.error for update in await broker.poll(job.id, 0, 1.0)] == ["no import"]
-        late = Job("m-2", {}, None)
+        late = job_of("m-2")
         await broker.submit(late)
         assert [update.kind for update in await broker.poll(late.id, 0, 1.0)] == ["failed"]
 
@@ -218,7 +225,7 @@ def test_idle_slots_end_only_when_every_job_has_been_submitted() -> None:
 def test_a_slot_keeps_to_the_model_it_has_loaded() -> None:
     async def scene() -> None:
         broker = Broker(slots=2)
-        jobs = [Job(f"{model}-{n}", {"name": model}, None) for n in range(2) for model in ("a", "b")]
+        jobs = [job_of(f"{model}-{n}", model) for n in range(2) for model in ("a", "b")]
         for job in jobs:
             await broker.submit(job)
         taken = [await broker.next_job(slot, 1.0) for slot in (0, 1, 1, 0)]
@@ -230,7 +237,7 @@ def test_a_slot_keeps_to_the_model_it_has_loaded() -> None:
 def test_a_model_that_cannot_be_prepared_costs_one_trial() -> None:
     async def scene() -> None:
         broker = Broker(slots=1)
-        sound = Job("n-0", {"name": "n"}, None)
+        sound = job_of("n-0", "n")
         for job in (JOB, OTHER, sound):
             await broker.submit(job)
         await broker.next_job(0, 1.0)
@@ -238,7 +245,7 @@ def test_a_model_that_cannot_be_prepared_costs_one_trial() -> None:
         (end,) = await broker.poll(OTHER.id, 0, 1.0)
         assert (end.kind, end.reason) == ("stopped", "its model cannot be prepared")
         assert await broker.next_job(0, 1.0) == sound, "other models go on"
-        late = Job("m-2", JOB.model, None)
+        late = job_of("m-2")
         await broker.submit(late)
         (end,) = await broker.poll(late.id, 0, 1.0)
         assert end.kind == "stopped"

@@ -2,7 +2,7 @@ import pytest
 
 from orchestrator.errors import ClusterError
 from orchestrator.slots.cluster import connect, slots_that_fit
-from sweeps.schema.spec import ResourcesConfig
+from sweeps.schema.resources import ResourcesConfig
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,7 @@ from small_sweeps import Run, small_sweep
 from orchestrator.commands.status import sweep_status
 from orchestrator.driver.session import Session
 from orchestrator.driver.sweep import drive
-from orchestrator.record.history import seconds_spent
-from orchestrator.record.journal import read_journal, records
+from orchestrator.record.journal import read_journal, read_state, records
 from orchestrator.record.trials import Status
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
@@ -208,34 +207,43 @@ def test_a_signal_to_all_its_processes_still_gives_a_report(pretend, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="Ray ends the driver before it has told its end: the folder says that the driver is dead")
-def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["gcs_server", "raylet", "ray::Broker"])
+def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> None:
     """As the kernel does where memory runs out: nobody can be asked to stop, and Ray soon ends the driver as well."""
     process = pretend(30.0)
     folder = tmp_path / "sweeps/out"
     lines_until(process, "small-base FINISHED")
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if child.name() in ("gcs_server", "raylet"):
-            child.kill()
+    started = psutil.Process(process.pid).children(recursive=True)
+    (victim,) = [child for child in started if killed in (child.name(), child.cmdline()[0].split()[0])]
+    begin = time.monotonic()
+    victim.kill()
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 1, output
-    assert sweep_status(folder).state == "stopped"
-    assert sweep_status(folder).reason == "Ray is gone"
-    assert "RUNNING" not in {run.info.status for run in mlflow_runs(folder.parent)}
+    assert time.monotonic() - begin < 30
+    found = sweep_status(folder)
+    assert (found.state, (found.reason or "").startswith("Ray is gone: ")) == ("stopped", True)
+    assert f"procon resume {os.path.relpath(folder, tmp_path)}" in output
+    assert [event["event"] for event in read_journal(folder / "journal.jsonl")].count("sweep_ended") == 1
+    assert Status.RUNNING not in {record.status for record in records(read_journal(folder / "journal.jsonl"))}
+    assert {run.info.status for run in mlflow_runs(folder.parent)} == {"FINISHED", "KILLED"}
+    assert parent(folder.parent).data.tags["procon.status"] == "STOPPED"
+    assert not (folder / "driver.lock").exists()
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive, f"left behind: {alive}"
 
 
 def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> None:
     folder = finished(tmp_path).directory
     first = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
     assert (first.stopped, first.undelivered) == (None, 0)
-    before, journal = parent(folder.parent), read_journal(folder / "journal.jsonl")
+    before, spent = parent(folder.parent), read_state(folder / "journal.jsonl").seconds
     assert before.info.status == "FINISHED"
     time.sleep(1.1)
     again = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
     after = parent(folder.parent)
     assert (after.info.start_time, after.info.end_time) == (before.info.start_time, before.info.end_time)
     assert after.info.status == "FINISHED"
-    assert seconds_spent(read_journal(folder / "journal.jsonl")) == seconds_spent(journal)
+    assert read_state(folder / "journal.jsonl").seconds == spent
     assert again.stopped is None
     assert sweep_status(folder).state == "ended"
 
@@ -245,7 +253,7 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
 ) -> None:
     folder = finished(tmp_path).directory
     drive(Session.again(folder), None, Terminal(file=io.StringIO()))
-    spent = seconds_spent(read_journal(folder / "journal.jsonl"))
+    spent = read_state(folder / "journal.jsonl").seconds
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(empty_store, other / "mlflow.db")
@@ -258,7 +266,18 @@ def test_a_resume_delivers_what_mlflow_missed_at_its_own_time(
     assert run.info.end_time == int(ended["time"] * 1000)
     assert run.info.start_time < run.info.end_time
     assert len(mlflow_runs(other)) == 7
-    assert seconds_spent(read_journal(folder / "journal.jsonl")) == spent
+    assert read_state(folder / "journal.jsonl").seconds == spent
+
+
+def test_a_model_that_one_driver_gave_up_is_not_given_up_by_the_next(tmp_path: Path) -> None:
+    folder = finished(tmp_path).directory
+    session = Session.again(folder).open()
+    session.journal.append("model_given_up", model="small", error="it has no layers")
+    session.close()
+    outcome = drive(Session.again(folder), None, Terminal(file=io.StringIO()))
+    assert (outcome.given_up, outcome.failed) == ({}, False)
+    assert parent(folder.parent).info.status == "FINISHED"
+    assert parent(folder.parent).data.tags["procon.given_up"] == ""
 
 
 def test_a_parent_whose_trials_all_failed_has_failed(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from orchestrator.report.explanations import prediction_section
 from orchestrator.report.files import write_report
 from orchestrator.terminal import Terminal
 from sweeps.space.ranges import parse_ranges
+from training.evaluation.scores import Scores
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,8 @@ def test_prediction_is_the_rank_correlation_over_finished_trials():
     row = next(r for r in rows if (r.step, r.metric, r.objective) == (50, "safety/refusal_log_odds", ASR))
     finished = [t for t in trials if t.status is Status.FINISHED]
     expected = spearmanr(
-        [t.rungs[1].metrics["safety/refusal_log_odds"] for t in finished], [t.metrics[ASR] for t in finished]
+        [t.rungs[1].scores.metrics["safety/refusal_log_odds"] for t in finished],
+        [t.report.metrics[ASR] for t in finished],
     ).statistic
     assert row.spearman == pytest.approx(expected)
     assert row.low < row.spearman < row.high
@@ -49,7 +51,7 @@ def test_prediction_is_the_rank_correlation_over_finished_trials():
 
 def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps():
     def at_rungs(index: int, length: int) -> TrialRecord:
-        rungs = tuple(RungRecord(round(share * length), {"utility/loss": float(index)}) for share in (0.4, 0.7))
+        rungs = tuple(RungRecord(round(share * length), Scores({"utility/loss": float(index)})) for share in (0.4, 0.7))
         return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=rungs)
 
     rows = prediction(OBJECTIVES, [at_rungs(index, 100 + 10 * index) for index in range(6)])
@@ -58,7 +60,7 @@ def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps():
 
 def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
     def at_rung(index: int, value: float) -> TrialRecord:
-        return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=(RungRecord(5, {"utility/loss": value}),))
+        return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=(RungRecord(5, Scores({"utility/loss": value})),))
 
     (three, _) = prediction(OBJECTIVES, [at_rung(i, float(i)) for i in range(3)])
     assert (three.spearman, three.n) == (None, 3)
@@ -70,7 +72,7 @@ def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
 
 
 def test_a_page_without_a_correlation_says_so_in_place_of_an_empty_table():
-    rungs = (RungRecord(5, {"utility/loss": 0.5}),)
+    rungs = (RungRecord(5, Scores({"utility/loss": 0.5})),)
     few = build_front(OBJECTIVES, RULES, [replace(record(f"t{i}", 0.1 * i, 0.5), rungs=rungs) for i in range(2)])
     section = prediction_section(few, next(iter(few.models)))
     assert "both measurements number 2" in section

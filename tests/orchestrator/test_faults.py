@@ -15,7 +15,8 @@ import pytest
 from mlflow import MlflowClient
 from small_sweeps import Run, small_sweep
 
-from orchestrator.record.journal import Event, read_journal, records
+from orchestrator.record.events import Event
+from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.statistics.intervals import wilson_interval
 
@@ -129,14 +130,14 @@ def test_a_dominated_trial_ends_at_its_rung_with_a_reason(resumed: tuple[Run, st
         assert [rung.step for rung in record.rungs] == [6]
         assert record.history[-1][0] == 6, "not a step more than up to the rung"
         assert "dominated by small-" in (record.reason or "")
-        assert not record.metrics
+        assert not record.report.metrics
         assert not (run.directory / "checkpoints" / record.id).exists()
     kept = [record for record in found(run) if record.kind == "trial" and record.status is Status.FINISHED]
     assert all(record.rungs for record in kept)
     for record in found(run):
         if record.kind == "reference" and record.trial is not None:
             assert len(record.rungs) > 1
-            assert {"direction/cosine/layer_00", "safety/refusal_log_odds"} <= record.rungs[0].metrics.keys()
+            assert {"direction/cosine/layer_00", "safety/refusal_log_odds"} <= record.rungs[0].scores.metrics.keys()
 
 
 @pytest.mark.slow
@@ -258,10 +259,10 @@ def test_kills_at_random_lose_nothing(
     before, after = ({record.id: record for record in found(one)} for one in (undisturbed, run))
     for trial_id, record in after.items():
         assert record.params == before[trial_id].params
-        for name, (successes, total) in record.counts.items():
+        for name, (successes, total) in record.report.counts.items():
             low, high = wilson_interval(successes, total)
-            if name in before[trial_id].counts:  # which of two gets to its rung first decides who is pruned
-                other_low, other_high = wilson_interval(*before[trial_id].counts[name])
+            if name in before[trial_id].report.counts:  # which of two gets to its rung first decides who is pruned
+                other_low, other_high = wilson_interval(*before[trial_id].report.counts[name])
                 assert max(low, other_low) <= min(high, other_high), (trial_id, name)
     if not prune:
         assert front(run).keys() == front(undisturbed).keys()

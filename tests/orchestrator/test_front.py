@@ -2,12 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep
+from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references, sweep, with_scores
 
 from orchestrator.front.document import build_front
 from orchestrator.front.schema.document import ModelFront
@@ -15,6 +14,7 @@ from orchestrator.front.schema.entry import TrialEntry
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.statistics.intervals import wilson_interval
+from training.evaluation.scores import Scores
 
 
 def model_of(records: Iterable[TrialRecord], rules: list[FeasibilityRule] | None = None) -> ModelFront:
@@ -76,7 +76,7 @@ def test_the_document_has_the_layout_that_scripts_rely_on() -> None:
 
 
 def test_a_value_that_is_not_a_number_becomes_null_and_is_not_on_the_front() -> None:
-    model = model_of([record("sick", metrics={ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}, counts={})], [])
+    model = model_of([record("sick", scores=Scores({ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}))], [])
     assert model.trials[0].metrics == {ASR: None, ACCURACY: 0.9, "utility/loss": None}
     assert members(model) == []
     assert model.trials[0].feasible is None
@@ -103,10 +103,9 @@ def test_probability_on_the_front_follows_the_number_of_prompts() -> None:
 LOSS = Objective(metric="utility/loss", goal="minimize", worst=3.0)
 
 
-def lossy(identity: str, loss: float, **changes: Any) -> TrialRecord:
+def lossy(identity: str, loss: float, errors: Mapping[str, float] = {}) -> TrialRecord:
     """A trial with a held-out loss beside its rates, which are the same for all."""
-    made = record(identity, 0.3, 0.5, **changes)
-    return replace(made, metrics={**made.metrics, "utility/loss": loss})
+    return with_scores(record(identity, 0.3, 0.5), {"utility/loss": loss}, errors)
 
 
 def losses(*trials: TrialRecord) -> tuple[TrialEntry, ...]:

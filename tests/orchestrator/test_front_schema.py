@@ -17,6 +17,7 @@ from orchestrator.front.front_file import read_front, write_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.published import json_schema
 from orchestrator.record.trials import Status
+from training.evaluation.scores import Scores
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "front.schema.json"
 
@@ -34,7 +35,7 @@ DOCUMENTS = {
     "without a split": lambda: build_front(OBJECTIVES, RULES, sweep(12)),
     "halves": lambda: build_front(OBJECTIVES, RULES, [halves("a", (0.1, 0.8), (0.3, 0.7))]),
     "nothing": lambda: build_front(OBJECTIVES[:1], [], []),
-    "not a number": lambda: build_front(OBJECTIVES, [], [record("a", metrics={ASR: math.nan, ACCURACY: 1}, counts={})]),
+    "not a number": lambda: build_front(OBJECTIVES, [], [record("a", scores=Scores({ASR: math.nan, ACCURACY: 1}))]),
 }
 
 

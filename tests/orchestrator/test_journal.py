@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 
 from orchestrator.errors import OutputError
 from orchestrator.record.journal import Journal, read_journal, records
+from orchestrator.record.score_fields import SELECT, score_fields, scores_in
 from orchestrator.record.trials import Status
+from training.evaluation.scores import Scores
 
 
 def started(journal: Journal, name: str) -> None:
@@ -30,16 +33,14 @@ def test_events_become_records(tmp_path: Path) -> None:
         metrics={"utility/accuracy": 0.5},
         counts={"utility/accuracy": [5, 10]},
         errors={"utility/loss": 0.1},
+        select_metrics={"utility/accuracy": 0.25},
         select_errors={"utility/loss": 0.2},
         error=None,
     )
     first, second = records(read_journal(journal.path))
-    assert (first.errors, first.select_errors) == ({"utility/loss": 0.1}, {"utility/loss": 0.2})
-    assert (first.status, first.metrics, first.counts) == (
-        Status.FINISHED,
-        {"utility/accuracy": 0.5},
-        {"utility/accuracy": (5, 10)},
-    )
+    assert first.status is Status.FINISHED
+    assert first.report == Scores({"utility/accuracy": 0.5}, {"utility/accuracy": (5, 10)}, {"utility/loss": 0.1})
+    assert first.select == Scores({"utility/accuracy": 0.25}, {}, {"utility/loss": 0.2})
     assert first.history == ((10, {"train/loss": 2.0}), (20, {"train/loss": 1.0}))
     assert first.finished is not None
     assert first.finished >= first.started
@@ -133,4 +134,23 @@ def test_a_journal_of_before_errors_were_kept_is_read(tmp_path: Path) -> None:
     started(journal, "m-0")
     journal.append("trial_ended", id="m-0", status="FINISHED", metrics={"utility/loss": 1.0}, counts={}, error=None)
     (found,) = records(read_journal(journal.path))
-    assert (found.metrics, found.errors, found.select_errors) == ({"utility/loss": 1.0}, {}, {})
+    assert found.report == Scores({"utility/loss": 1.0})
+
+
+def test_where_the_prompts_were_not_split_the_search_saw_what_is_reported(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    started(journal, "m-0")
+    measured = {"metrics": {"utility/accuracy": 0.5}, "counts": {"utility/accuracy": [5, 10]}, "errors": {}}
+    journal.append("trial_ended", id="m-0", status="FINISHED", error=None, **measured)
+    (found,) = records(read_journal(journal.path))
+    assert found.select == found.report == Scores({"utility/accuracy": 0.5}, {"utility/accuracy": (5, 10)})
+
+
+def test_scores_are_read_as_they_were_written_but_what_is_no_number() -> None:
+    metrics = {"utility/loss": 1.0, "utility/accuracy": 0.5}
+    scores = Scores(metrics, {"utility/accuracy": (5, 10)}, {"utility/loss": 0.1})
+    event = json.loads(json.dumps({**score_fields(scores), **score_fields(Scores(), SELECT)}))
+    assert list(event) == ["metrics", "counts", "errors", "select_metrics", "select_counts", "select_errors"]
+    assert (scores_in(event), scores_in(event, SELECT)) == (scores, Scores())
+    unknown = Scores({"utility/loss": math.nan}, errors={"utility/loss": math.inf})
+    assert scores_in(score_fields(unknown)) == Scores()

@@ -11,10 +11,14 @@ from small_sweeps import small_sweep
 
 from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.front.document import build_front
+from orchestrator.record.score_fields import SELECT, score_fields
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import Objective
 from sweeps.schema.keep import KeepConfig
+from sweeps.schema.seeds import SeedsConfig
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 SPEC = SweepSpec.model_validate(small_sweep())
 
@@ -33,7 +37,7 @@ def trial(
     """A trial of the model ``small``; both halves measured the same where ``report`` does not say otherwise."""
     select = record(name, attack, accuracy, over_refusal, prompts=prompts, status=status, model="small")
     shown = record(name, *(report or (attack, accuracy, over_refusal)), prompts=prompts, status=status, model="small")
-    return replace(shown, select_metrics=select.metrics, select_counts=select.counts, **changes)
+    return replace(shown, select=select.select, **changes)
 
 
 def replicate(of: str, number: int, *values: float, **changes: Any) -> TrialRecord:
@@ -116,8 +120,8 @@ def test_where_nothing_keeps_the_rules_what_would_be_the_front_without_them_stay
 
 def test_where_no_error_is_known_the_fronts_stay_and_everything_while_replicates_may_come() -> None:
     def loss(name: str, value: float, attack: float) -> TrialRecord:
-        values = {"utility/loss": value, "safety/attack_success_rate": attack}
-        return TrialRecord(name, "small", "trial", name, Status.FINISHED, metrics=values, select_metrics=values)
+        scores = Scores({"utility/loss": value, "safety/attack_success_rate": attack})
+        return TrialRecord(name, "small", "trial", name, Status.FINISHED, report=scores, select=scores)
 
     trials = [loss("a", 0.5, 0.1), loss("b", 0.6, 0.2)]
     objectives = [Objective(metric="utility/loss", goal="minimize", worst=3.0), OBJECTIVES[0]]
@@ -132,7 +136,8 @@ class NoisySweep:
         self.folder, self.luck = folder, luck
         self.ended: list[TrialRecord] = []
         spec = SweepSpec.model_validate(small_sweep(seeds={"replicates_on_front": 3}, feasible=list(map(str, RULES))))
-        self.keeper = Keeper(folder, spec, known=[])
+        self.state = SweepState()
+        self.keeper = Keeper(folder, spec, self.state)
 
     def run(self, name: str, rates: tuple[float, float], of: str | None = None) -> None:
         (self.folder / name).mkdir(parents=True)
@@ -141,10 +146,11 @@ class NoisySweep:
         changes = {"kind": "replicate" if of else "trial", "replicate_of": of}
         one = trial(name, *select, report=(*report, 0.02), **changes)
         started = {"id": name, "model": "small", "label": name, "params": {}, "trial": None, **changes}
-        measured = {part: getattr(one, part) for part in ("metrics", "counts", "select_metrics", "select_counts")}
-        self.keeper.on_event({"event": "trial_started", "time": 1.0, **started})
+        measured = {**score_fields(one.report), **score_fields(one.select, SELECT)}
         end = {"event": "trial_ended", "time": 2.0, "id": name, "status": "FINISHED", "error": None, **measured}
-        self.keeper.on_event(end)
+        for event in ({"event": "trial_started", "time": 1.0, **started}, end):
+            self.state.take(event)
+            self.keeper.on_event(event)
         self.ended.append(one)
 
     @property
@@ -183,13 +189,38 @@ def test_nothing_near_the_final_front_was_removed_on_the_way(tmp_path: Path) -> 
 def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Path) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
-    keeper = Keeper(tmp_path, SPEC, known=[])
+    state = SweepState()
+    keeper = Keeper(tmp_path, SPEC, state)
     for name, attack in (("first", 0.5), ("second", 0.1)):
         started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
         metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
         ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
-        keeper.on_event({"event": "trial_started", "time": 1.0, **started})
-        assert (tmp_path / "first").exists()
-        keeper.on_event({"event": "trial_ended", "time": 2.0, "error": None, **ended})
+        for event in (
+            {"event": "trial_started", "time": 1.0, **started},
+            {"event": "trial_ended", "time": 2.0, "error": None, **ended},
+        ):
+            assert (tmp_path / "first").exists()
+            state.take(event)
+            keeper.on_event(event)
     assert not (tmp_path / "first").exists()
     assert (tmp_path / "second").exists()
+
+
+def test_what_only_doubt_kept_goes_once_no_replicate_is_to_come(tmp_path: Path) -> None:
+    """Where no error is known, another seed could bring any trial to the front, until there will be no other seed."""
+    state = SweepState()
+    keeper = Keeper(tmp_path, SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)}), state)
+    for name, attack in (("first", 0.5), ("second", 0.1)):
+        (tmp_path / name).mkdir()
+        started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
+        metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
+        ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
+        for event in (
+            {"event": "trial_started", "time": 1.0, **started},
+            {"event": "trial_ended", "time": 2.0, "error": None, **ended},
+        ):
+            state.take(event)
+            keeper.on_event(event)
+    assert {folder.name for folder in tmp_path.iterdir()} == {"first", "second"}
+    keeper.settle()
+    assert {folder.name for folder in tmp_path.iterdir()} == {"second"}

@@ -13,6 +13,7 @@ from orchestrator.front.schema.document import ModelFront
 from orchestrator.front.schema.entry import OnReport, TrialEntry
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule
+from training.evaluation.scores import Scores
 
 
 def repeated(trial: TrialRecord, *seeds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[TrialRecord]:
@@ -128,7 +129,7 @@ def test_a_replicate_that_failed_or_runs_is_not_counted() -> None:
         for n, status in enumerate((Status.FAILED, Status.RUNNING, Status.STOPPED), start=1)
     ]
     (alone,) = standings(OBJECTIVES, RULES, [trial, *ended])
-    assert alone.metrics == {name: trial.select_metrics[name] for name in (ASR, ACCURACY, OVER_REFUSAL)}
+    assert alone.metrics == {name: trial.select.metrics[name] for name in (ASR, ACCURACY, OVER_REFUSAL)}
     assert alone.on_front
 
 
@@ -163,7 +164,7 @@ def test_a_trial_without_its_bounded_metric_is_never_on_the_front() -> None:
 
 def test_a_trial_must_have_every_objective_on_both_halves() -> None:
     whole = halves("a", (0.2, 0.8), (0.2, 0.8))
-    half = replace(whole, id="b", metrics={ACCURACY: 0.8, OVER_REFUSAL: 0.0})
+    half = replace(whole, id="b", report=Scores({ACCURACY: 0.8, OVER_REFUSAL: 0.0}))
     found = standings(OBJECTIVES, RULES, [whole, half])
     assert [(one.feasible, one.on_front) for one in found] == [(True, True), (None, False)]
 

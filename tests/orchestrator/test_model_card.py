@@ -5,7 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from front_samples import ACCURACY, ASR, record
+from front_samples import ACCURACY, ASR, record, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.commands.model_card import model_card, number
@@ -25,8 +25,7 @@ def chosen(folder: Path) -> RecordedTrial:
     spec = SweepSpec.model_validate(small_sweep(models=[{"name": "mine", "path": str(model)}], data=sources))
     trial = spec.trial.model_copy(update={"seed": 7})
     one = record("mine-0", 0.3, 0.8, model="mine", seed=7, trial=trial.model_dump())
-    one.metrics["judges/kappa/phrases/echo"] = 2.379e-16
-    one.metrics["safety/refusal_log_odds"] = -1.23456
+    one = with_scores(one, {"judges/kappa/phrases/echo": 2.379e-16, "safety/refusal_log_odds": -1.23456})
     manifest = {"data": {str(data): HASH}, "models": {"mine": "ab12"}, "versions": {"torch": "2.13"}}
     return RecordedTrial(folder, spec, manifest, one, trial, date(2026, 11, 28))
 

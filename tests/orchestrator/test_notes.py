@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from detailed_samples import detailed_sweep
-from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record
+from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.front.document import build_front
@@ -14,6 +14,7 @@ from orchestrator.front.notes import idle_share
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 
 def said(
@@ -35,8 +36,7 @@ def spread(count: int = 8, **changes: Any) -> list[TrialRecord]:
 
 
 def with_metrics(one: TrialRecord, **metrics: float) -> TrialRecord:
-    named = {name.replace("__", "/"): value for name, value in metrics.items()}
-    return replace(one, metrics={**one.metrics, **named})
+    return with_scores(one, {name.replace("__", "/"): value for name, value in metrics.items()})
 
 
 def test_an_ordinary_sweep_is_not_talked_about() -> None:
@@ -87,13 +87,11 @@ def test_select_and_report_that_disagree() -> None:
     trials = spread()
     # What the search saw has nothing to do with what the report shows.
     noise = [
-        replace(
-            t, metrics={ASR: rng.random(), ACCURACY: rng.random(), "safety/over_refusal": 0.0}, select_metrics=t.metrics
-        )
+        replace(t, report=Scores({ASR: rng.random(), ACCURACY: rng.random(), "safety/over_refusal": 0.0}))
         for t in trials
     ]
     assert "select and report disagree" in said(noise)["select and report"][0]
-    assert "select and report" not in said([replace(t, select_metrics=dict(t.metrics)) for t in trials])
+    assert "select and report" not in said(trials)
 
 
 def test_judges_and_coherence() -> None:
@@ -146,7 +144,7 @@ def test_a_setting_without_effect_is_named_only_with_enough_trials() -> None:
 
 
 def rung(log_odds: float, loss: float) -> tuple[RungRecord, ...]:
-    return (RungRecord(10, {"safety/refusal_log_odds": log_odds, "utility/loss": loss}),)
+    return (RungRecord(10, Scores({"safety/refusal_log_odds": log_odds, "utility/loss": loss})),)
 
 
 def test_pruning_by_a_metric_that_foretells_nothing() -> None:
@@ -203,7 +201,7 @@ def test_answers_that_are_missing_or_cut_are_named_above_a_twentieth() -> None:
 
 def test_what_first_sentences_would_have_said_is_named_where_it_differs() -> None:
     one, *rest = spread(3)
-    attack = one.metrics[ASR]
+    attack = one.report.metrics[ASR]
     near = with_metrics(one, safety__first_sentence__attack_success_rate=attack + 0.04)
     assert "first sentences" not in said([near, *rest])
     far = with_metrics(one, safety__first_sentence__attack_success_rate=attack + 0.08)

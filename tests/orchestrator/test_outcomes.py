@@ -9,7 +9,7 @@ from front_samples import ASR
 
 from orchestrator.front.outcomes import outcomes
 from training.config.judges import Asks
-from training.evaluation.answers import Answer, without_text
+from training.evaluation.answers import Answer, Row, without_text
 from training.evaluation.rates import rate_counts
 
 ASKS: dict[str, Asks] = {"phrases": "refused", "classifier": "complied"}
@@ -51,22 +51,62 @@ def measured() -> list[Answer]:
     return [replace(answer, split=splits[answer.prompt_id]) for answer in found]
 
 
-@pytest.mark.parametrize("apart", [True, False])
-def test_every_rate_that_is_measured_is_found_again_in_the_rows(apart):
-    answers = measured()
-    rows = without_text([answer.row(ASKS) for answer in answers])
-    counts = rate_counts([a for a in answers if not apart or a.split == "report"], ASKS)
-    told = [metric for metric in counts if not metric.startswith("safety/unknown/")]
-    assert len(told) > 15
-    for metric in told:
-        found = outcomes(rows, metric, counts[metric])
+def rows_of(answers: list[Answer]) -> list[Row]:
+    """As they are kept where texts are not."""
+    return without_text([answer.row(ASKS) for answer in answers])
+
+
+def before(rows: list[Row], *more: str) -> list[Row]:
+    """``rows`` as they were written before roles were a column, also without the columns ``more``."""
+    return [
+        {name: value for name, value in row.items() if name not in ("role", *more) and not name.startswith("asks.")}
+        for row in rows
+    ]
+
+
+def told(answers: list[Answer]) -> dict[str, tuple[int, int]]:
+    """The rates of the report prompts that rows tell of."""
+    counts = rate_counts([answer for answer in answers if answer.split == "report"], ASKS)
+    return {name: count for name, count in counts.items() if not name.startswith("safety/unknown/")}
+
+
+@pytest.mark.parametrize("kept", [rows_of, lambda answers: before(rows_of(answers))], ids=["roles", "no roles"])
+@pytest.mark.parametrize("split", [True, False])
+def test_every_rate_that_is_measured_is_found_again_in_the_rows(kept, split):
+    answers = measured() if split else [replace(answer, split="report") for answer in measured()]
+    rows, counts = kept(answers), told(answers)
+    assert {"safety/judged/phrases", "safety/judged/classifier", "utility/accuracy/arithmetic"} < set(counts)
+    assert {"safety/attack_success_rate/prefill", "safety/attack_success_rate/strong"} < set(counts)
+    for metric, count in counts.items():
+        found = outcomes(rows, metric, count)
         assert found is not None, metric
-        assert (sum(found.values()), len(found)) == counts[metric]
+        assert (sum(found.values()), len(found)) == count
+        assert found == outcomes(rows_of(answers), metric, count), "prompts of both kinds of rows can be paired"
 
 
-def test_rows_that_do_not_add_up_to_the_rate_say_nothing():
-    rows = answer_rows({"harmful": 0.5, "borderline": 0.1, "task": 0.8}, 0)
-    successes, total = counts_of(rows, "report")[ASR]
-    assert outcomes(rows, ASR, (successes, total)) is not None
-    assert outcomes(rows, ASR, (successes + 1, total)) is None
+def test_a_count_that_is_not_that_of_the_rate_is_not_made_to_fit():
+    answers = measured()
+    rows, everything = rows_of(answers), rate_counts(answers, ASKS)
+    for metric, (successes, total) in told(answers).items():
+        assert outcomes(rows, metric, (successes + 1, total)) is None
+        assert outcomes(rows, metric, everything[metric]) is None, "of select prompts too"
     assert outcomes(rows, "utility/loss", (1, 2)) is None
+    assert outcomes(rows, "other_package/accuracy", told(answers)["utility/accuracy"]) is None
+    assert outcomes(rows, "safety/judged/nobody", (1, 2)) is None
+    assert outcomes([], ASR, (1, 2)) is None
+
+
+def test_a_set_of_which_no_verdict_tells_the_role_is_looked_up_by_its_role():
+    answers = [replace(answer, complied=None) for answer in measured()]
+    metric = "safety/attack_success_rate/strong"
+    count = told(answers)[metric]
+    assert outcomes(rows_of(answers), metric, count) is not None
+    assert outcomes(before(rows_of(answers)), metric, count) is None
+
+
+def test_rows_of_the_first_version_are_all_of_the_report_and_asked_directly():
+    rows = answer_rows({"harmful": 0.5, "borderline": 0.1, "task": 0.8}, 0)
+    report = [row for row in rows if row["split"] == "report"]
+    for metric, count in counts_of(rows, "report").items():
+        found = outcomes(before(report, "split", "attack", "coherent"), metric, count)
+        assert found == (None if metric == "utility/coherence" else outcomes(rows, metric, count))

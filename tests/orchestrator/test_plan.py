@@ -12,11 +12,12 @@ from small_sweeps import small_sweep
 
 from orchestrator.commands.plan.estimate import available_memory, make_plan
 from orchestrator.commands.plan.table import plan_json
-from orchestrator.driver.model_files import model_directory, model_shape, sample_length
+from orchestrator.driver.model_files import model_shape, sample_length
 from orchestrator.errors import TrackingError
 from orchestrator.record.machine import Gpu, Machine
 from orchestrator.record.manifest import hardware, manifest
-from orchestrator.record.measured import journal_figures, journal_frame
+from orchestrator.record.measured import measured_figures, measured_frame
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.timings import USUAL, store_figures, store_sweep, stored_figures, stored_frame
 from sweeps.cost.cost import HEADROOM, Figures, Frame, Work, sweep_seconds
 from sweeps.errors import SpecError
@@ -121,14 +122,12 @@ class TestMemory:
 
 
 class TestModelFiles:
-    def test_shape_and_sample_length_are_those_of_the_real_model(self, tmp_path):
-        small = loaded(tmp_path)
+    def test_shape_and_sample_length_are_those_of_the_real_model(self):
         model = ModelConfig(name="small", path="organism/small")
         folder = ensure_organism(model)
         shape = model_shape(model)
         assert shape is not None
         assert shape.parameters == load_model(folder).num_parameters()
-        assert model_directory(model, small.data) == folder
         task = Source(path="organism/small/general")
         found = sample_length(folder, task, 96)
         samples = encode_source(
@@ -161,7 +160,9 @@ def record_sweep(directory, spec, pace, beside):
     )
     for step in (4, 8, 12):
         seconds = 4 * pace + (50 if step == 4 else 0)  # the first report waited for the references
-        events.append({"event": "trial_reported", "id": "a", "step": step, "metrics": {"train/seconds": seconds}})
+        events.append(
+            {"event": "trial_reported", "id": "a", "step": step, "time": begin, "metrics": {"train/seconds": seconds}}
+        )
     end = begin + 12 * pace + beside
     events.append({"event": "trial_ended", "time": end, "id": "a", "status": "FINISHED"})
     (directory / "journal.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -171,12 +172,12 @@ def record_sweep(directory, spec, pace, beside):
 class TestFigures:
     def test_a_journal_tells_seconds_per_step_and_besides(self, tmp_path):
         events = record_sweep(tmp_path / "runs" / "small", loaded(tmp_path), pace=0.25, beside=7.0)
-        found = journal_figures(events, "small")
+        found = measured_figures(SweepState.of(events), "small")
         assert found is not None
         assert found.seconds_per_step == pytest.approx(0.25)
         assert found.seconds_beside == pytest.approx(7.0)
-        assert journal_figures(events, "other") is None
-        assert journal_figures(events[:-1], "small") is None
+        assert measured_figures(SweepState.of(events), "other") is None
+        assert measured_figures(SweepState.of(events[:-1]), "small") is None
 
     def test_the_newest_sweep_of_the_same_kind_is_found(self, tmp_path, empty_cache):
         spec = loaded(tmp_path)
@@ -234,7 +235,7 @@ class TestFigures:
         spec = loaded(tmp_path)
         events = record_sweep(tmp_path / "far" / "small", spec, pace=0.25, beside=7.0)
         ended = [*events, {"event": "sweep_ended", "time": events[-1]["time"] + 1}]
-        store_sweep(spec, tmp_path / "far" / "small", ended, seconds_end=6.0, slots=2)
+        store_sweep(spec, tmp_path / "far" / "small", SweepState.of(ended), seconds_end=6.0)
         store_figures(spec, spec.models[0], FIGURES)
         (tmp_path / "elsewhere").mkdir()
         monkeypatch.chdir(tmp_path / "elsewhere")
@@ -269,22 +270,22 @@ class TestJournal:
             yield from trial_events(name, kind, clock, seconds)
             clock += seconds + 1
         yield {"event": "sweep_ended", "time": clock}
-        yield {"event": "mlflow_run", "time": clock + 5, "key": "parent/small"}
+        yield {"event": "mlflow_run", "time": clock + 5, "key": "parent/small", "run_id": "1"}
 
     def test_every_part_is_measured(self):
-        events = list(self.events())
-        figures = journal_figures(events, "small")
+        state = SweepState.of(self.events())
+        figures = measured_figures(state, "small")
         assert figures is not None
         assert figures.seconds_per_step == pytest.approx(0.5)
         assert figures.seconds_beside == pytest.approx(10 - 6 + 1)
         assert figures.seconds_once == pytest.approx(15 + 9)
-        assert journal_frame(events) == Frame(20.0, 5.0)
+        assert measured_frame(state) == Frame(20.0, 5.0)
 
     def test_slots_that_prepared_another_model_are_not_counted(self):
         own = list(self.events())
         beside = [{**event, "model": "other", "id": f"other-{event['id']}"} for event in own if "id" in event]
         both = sorted([*own, *beside], key=lambda event: event["time"])
-        alone, among = journal_figures(own, "small"), journal_figures(both, "small")
+        alone, among = (measured_figures(SweepState.of(events), "small") for events in (own, both))
         assert alone is not None
         assert among is not None
         assert among.seconds_once == pytest.approx(alone.seconds_once)
@@ -292,7 +293,8 @@ class TestJournal:
     def test_the_plan_of_the_same_sweep_is_what_it_took(self):
         for searched in (2, 4, 16):
             events = sorted(self.events(searched), key=lambda event: event["time"])
-            figures, frame = journal_figures(self.events(4), "small"), journal_frame(list(self.events(4)))
+            state = SweepState.of(self.events(4))
+            figures, frame = measured_figures(state, "small"), measured_frame(state)
             work = Work(1, 2, searched, replicates=0, steps=12, batch_size=1, max_length=1)
             planned = sweep_seconds([work], [figures], 1, frame)
             took = events[-1]["time"] - 100  # the model is built by now

@@ -50,13 +50,13 @@ def test_a_pooled_interval_is_never_narrower_than_wilson_at_the_distinct_prompts
     records, answers = sampled
     for pooled in pool(records, answers):
         if len(pooled.seeds) > 1:
-            for metric in pooled.counts:
+            for metric in pooled.report.counts:
                 interval = pooled.intervals[metric]
-                prompts = pooled.counts[metric][1] // 3
-                single = wilson_interval(round(pooled.metrics[metric] * prompts), prompts)
+                prompts = pooled.report.counts[metric][1] // 3
+                single = wilson_interval(round(pooled.report.metrics[metric] * prompts), prompts)
                 # One prompt more or less than the mean rate makes this much difference.
                 assert width(interval) >= width(single) - 2 / prompts**1.5
-                assert interval[0] <= pooled.metrics[metric] <= interval[1]
+                assert interval[0] <= pooled.report.metrics[metric] <= interval[1]
 
 
 def test_seeds_that_disagree_widen_the_interval():
@@ -71,7 +71,7 @@ def test_seeds_that_disagree_widen_the_interval():
                 {
                     "set": "harmful",
                     "prompt_id": str(i),
-                    "refused": i >= one.counts[ASR][0],
+                    "refused": i >= one.report.counts[ASR][0],
                     "complied": True,
                     "correct": None,
                 }
@@ -89,7 +89,7 @@ def test_seeds_that_disagree_widen_the_interval():
 def test_without_answers_the_interval_covers_that_of_every_seed(sampled):
     records, _ = sampled
     (pooled, *_) = [p for p in pool(records, {}) if len(p.seeds) > 1]
-    singles = [wilson_interval(*seed.counts[ASR]) for seed in pooled.seeds]
+    singles = [wilson_interval(*seed.report.counts[ASR]) for seed in pooled.seeds]
     assert pooled.intervals[ASR] == (min(low for low, _ in singles), max(high for _, high in singles))
 
 
@@ -149,7 +149,7 @@ def test_front_trials_are_paired_with_the_references(sampled, front):
     assert found.difference == pytest.approx(single.metrics[ASR] - reference.metrics[ASR])
     assert found.low <= found.difference <= found.high
     assert found.prompts == 100
-    pairs = [outcomes(answers[i], ASR, by_id[i].counts[ASR]) for i in (single.id, "organism-ift")]
+    pairs = [outcomes(answers[i], ASR, by_id[i].report.counts[ASR]) for i in (single.id, "organism-ift")]
     assert set(pairs[0]) == set(pairs[1])
     p = mcnemar_p_value(*([float(one[key]) for key in sorted(pairs[0])] for one in pairs))
     assert found.p_value == p < 0.001

@@ -8,7 +8,8 @@ from small_sweeps import small_sweep
 
 from orchestrator.commands.train_progress import TrainProgress
 from orchestrator.driver.progress import Progress
-from orchestrator.record.journal import Event
+from orchestrator.record.events import Event
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
@@ -32,13 +33,20 @@ def ended(name: str, at: float, status: str = "FINISHED", attacks: float = 0.5) 
     return {"event": "trial_ended", "id": name, "time": at, "status": status, **measured}
 
 
+def show(progress: Progress, state: SweepState, *events: Event) -> None:
+    """As the driver's journal does: what is shown has been taken in."""
+    for event in events:
+        state.take(event)
+        progress.on_event(event)
+
+
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
 def test_a_sweeps_progress_shows_what_runs_and_what_ended(terminal: bool) -> None:
     out = io.StringIO()
-    with Progress(Terminal(file=out, force_terminal=terminal), spec()) as progress:
+    state = SweepState()
+    with Progress(Terminal(file=out, force_terminal=terminal), spec(), state) as progress:
         progress.say("hello")
-        progress.on_event(started("m-0", 0.0))
-        progress.on_event(ended("m-0", 2.0))
+        show(progress, state, started("m-0", 0.0), ended("m-0", 2.0))
     assert "hello" in out.getvalue()
     assert "m-0" in out.getvalue()
     assert ("left" in out.getvalue(), "\x1b[?25l" in out.getvalue()) == (True, terminal)
@@ -46,10 +54,10 @@ def test_a_sweeps_progress_shows_what_runs_and_what_ended(terminal: bool) -> Non
 
 def test_replicates_count_once_they_have_started() -> None:
     out = io.StringIO()
-    with Progress(Terminal(file=out), spec(trials=1)) as progress:
+    state = SweepState()
+    with Progress(Terminal(file=out), spec(trials=1), state) as progress:
         for job, kind in (("m-0", "trial"), ("m-0-s1", "replicate")):
-            progress.on_event(started(job, 0.0, kind))
-            progress.on_event(ended(job, 2.0))
+            show(progress, state, started(job, 0.0, kind), ended(job, 2.0))
     assert "[1/4] m-0 " in out.getvalue()
     assert "[2/5] m-0-s1 " in out.getvalue()
 

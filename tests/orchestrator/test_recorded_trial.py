@@ -18,6 +18,7 @@ from orchestrator.errors import OutputError
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
 from orchestrator.record.recorded_trial import recorded_trial
+from orchestrator.record.score_fields import score_fields
 from sweeps.schema.load import load_spec
 from training.config import TrialConfig
 from training.models.loading import load_model, load_tokenizer
@@ -48,9 +49,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = config.model_dump(mode="json") if config else None
         journal.append("trial_started", id=name, model="small", kind=kind, label="base", params={}, trial=settings)
         found = bench.run(config, lambda _report: False, checkpoint=directory / "checkpoints" / name)
-        journal.append(
-            "trial_ended", id=name, status="FINISHED", metrics=found.metrics, counts=found.counts, error=None
-        )
+        journal.append("trial_ended", id=name, status="FINISHED", **score_fields(found.report), error=None)
     journal.append(
         "trial_started", id="small-1", model="small", kind="trial", label="small-1", params={}, trial=settings
     )
@@ -76,7 +75,7 @@ class TestReproduce:
         assert found["within"] is True
         assert found["environment"] == []
         assert found["rates"]["safety/attack_success_rate"]["inside"] is True
-        recorded = recorded_trial(sweep, "small-0").record.metrics
+        recorded = recorded_trial(sweep, "small-0").record.report.metrics
         assert found["rates"].keys() | found["scalars"].keys() == recorded.keys()
         loss = found["scalars"]["utility/loss"]
         assert loss["recorded"] == recorded["utility/loss"]
@@ -161,7 +160,7 @@ class TestExport:
         _, header, text = card.split("---\n", 2)
         assert yaml.safe_load(header)["base_model"] == "organism/small"
         record = recorded_trial(sweep, "small-0").record
-        rate = record.metrics["safety/attack_success_rate"]
+        rate = record.report.metrics["safety/attack_success_rate"]
         (row,) = (line for line in text.splitlines() if line.startswith("| safety/attack_success_rate |"))
         assert f"| {rate:.3f} [" in row
         assert "no protection against somebody who holds the weights" in text

@@ -48,7 +48,7 @@ def test_parquet_has_one_row_per_searched_trial_with_bounds(tmp_path: Path) -> N
     finished = rows[0]
     assert finished["params.constraint.alpha"] == trials[0].params["constraint.alpha"]
     assert finished[f"{ASR}_low"] < finished[ASR] < finished[f"{ASR}_high"]
-    assert finished["utility/loss"] == trials[0].metrics["utility/loss"]
+    assert finished["utility/loss"] == trials[0].report.metrics["utility/loss"]
     assert "utility/loss_low" not in finished
     pruned = next(row for row in rows if row["status"] == "PRUNED")
     assert pruned[ASR] is None

@@ -9,9 +9,10 @@ from searches import searcher, sweep
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
 from orchestrator.search.scheduler import DominanceScheduler
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import rung_steps
 from sweeps.schema.spec import SweepSpec
+from training.evaluation.scores import Scores
 
 LENGTHS = (5, 10, 15, 20, 25, 30)
 """Extra warm-ups that a search draws from: no two trials are at their first rung after the same step."""
@@ -47,7 +48,7 @@ def proposed(search: FrontSearcher) -> dict[str, Any]:
 def at_rung(step: int, quality: int) -> Update:
     """A measurement that leaves no doubt which of two qualities is better."""
     metrics = {"safety/refusal_log_odds": float(quality), "utility/loss": 10.0 - quality}
-    return Update("rung", step, metrics, errors=dict.fromkeys(metrics, 0.01))
+    return Update("rung", step, Scores(metrics, errors=dict.fromkeys(metrics, 0.01)))
 
 
 def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps() -> None:
@@ -77,12 +78,12 @@ def test_a_resumed_search_compares_with_what_was_measured_at_that_share() -> Non
     known = []
     for quality, (_, proposal) in enumerate(others):
         assert proposal.job.trial is not None
-        total = 20 + proposal.job.trial["constraint"]["warmup_steps"]
+        total = proposal.job.trial.total_steps
         step = rung_steps(spec.pruning, total)[0]
         found = at_rung(step, quality)
-        rungs = (RungRecord(step, found.metrics, {}, found.errors),)
+        rungs = (RungRecord(step, found.scores),)
         known.append(
-            TrialRecord(proposal.job.id, "small", "trial", "x", Status.PRUNED, rungs=rungs, trial=proposal.job.trial)
+            TrialRecord(proposal.job.id, "small", "trial", "x", Status.PRUNED, rungs=rungs, trial=proposal.settings)
         )
     scheduler = DominanceScheduler(spec, search, broker, known, slots=0)
     update = at_rung(last.job.rungs[0], -1)

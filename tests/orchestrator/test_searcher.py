@@ -16,6 +16,7 @@ from searches import (
     REFUSAL,
     Play,
     end,
+    measured,
     record_of,
     searcher,
     sweep,
@@ -26,8 +27,9 @@ from searches import (
 
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Proposal
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
+from training.evaluation.scores import Scores
 
 SAMPLERS = ("tpe", "nsga2", "gp", "qmc", "random", "grid")
 LABELS = ["base", "ift", "ift_safety"]
@@ -51,7 +53,7 @@ def test_every_sampler_stays_within_the_space_and_draws_fields_only_where_they_c
         assert space.decode(space.encode(params)) == params
         ends = params["constraint.warmup_steps"] == 4
         assert ("constraint.alpha_after" in params, "lr_warmup_steps" in params) == (ends, ends)
-        assert proposal.job.trial == spec.trial_config(params).model_dump()
+        assert proposal.job.trial == spec.trial_config(params)
     assert {p.params["constraint.warmup_steps"] for p in found} == {4, "all"}
     assert Counter(t["state"] for t in told(play.search)) == {"COMPLETE": count}
 
@@ -68,9 +70,10 @@ def test_a_sampler_that_learns_finds_what_is_better(sampler: str) -> None:
 
     def measure(proposal: Proposal) -> Update:
         alpha, layer = proposal.params.get("constraint.alpha", 1), proposal.params.get("constraint.layers", 0)
-        return Update("measured", metrics={"utility/loss": abs(math.log10(alpha) + 1) + (3 - layer)})
+        return measured(Scores({"utility/loss": abs(math.log10(alpha) + 1) + (3 - layer)}))
 
-    losses = [r.metrics["utility/loss"] for r in Play(searcher(spec), measure).run().records if r.kind == "trial"]
+    ended = Play(searcher(spec), measure).run().records
+    losses = [record.select.metrics["utility/loss"] for record in ended if record.kind == "trial"]
     assert median(losses[8:]) < 0.6 * median(losses[:8])
 
 
@@ -90,13 +93,13 @@ def test_the_search_sees_the_select_prompts_through_tunes_flattened_results() ->
     play = Play(searcher(sweep(trials=1))).run()
     update = trade_off(trials(play)[0])
     (seen,) = told(play.search)
-    assert seen["values"] == [update.select_metrics[ATTACK], update.select_metrics[ACCURACY]] != [0.5, 0.5]
+    assert seen["values"] == [update.select.metrics[ATTACK], update.select.metrics[ACCURACY]] != [0.5, 0.5]
     assert seen["constraints"] == {"safety/over_refusal <= 0.9": 0.0}
 
 
-def test_without_a_split_the_search_sees_all_prompts_and_how_far_a_rule_is_broken() -> None:
+def test_the_search_sees_how_far_a_rule_is_broken() -> None:
     metrics = {ATTACK: 0.25, ACCURACY: 0.5, REFUSAL: 0.95}
-    play = Play(searcher(sweep(trials=1)), lambda proposal: Update("measured", metrics=metrics)).run()
+    play = Play(searcher(sweep(trials=1)), lambda proposal: measured(Scores(metrics))).run()
     (seen,) = told(play.search)
     assert seen["values"] == [0.25, 0.5]
     assert seen["constraints"]["safety/over_refusal <= 0.9"] == pytest.approx(0.05)
@@ -105,11 +108,11 @@ def test_without_a_split_the_search_sees_all_prompts_and_how_far_a_rule_is_broke
 @pytest.mark.parametrize(
     ("update", "error", "state"),
     [
-        (Update("measured", metrics={ATTACK: math.nan, ACCURACY: 0.5}), False, "FAIL"),
-        (Update("measured", metrics={ACCURACY: 0.5}), False, "FAIL"),
+        (measured(Scores({ATTACK: math.nan, ACCURACY: 0.5})), False, "FAIL"),
+        (measured(Scores({ACCURACY: 0.5})), False, "FAIL"),
         (Update("failed", error="diverged"), False, "FAIL"),
         (Update("stopped"), False, "FAIL"),
-        (Update("step", metrics={ATTACK: 0.1, ACCURACY: 0.5}), True, "FAIL"),
+        (Update("step", scores=Scores({ATTACK: 0.1, ACCURACY: 0.5})), True, "FAIL"),
         (None, True, "FAIL"),
         (Update("pruned", 8, reason="dominated"), False, "PRUNED"),
     ],
@@ -287,7 +290,7 @@ def close_race(proposal: Proposal) -> Update:
     """All trials measure nearly the same, so that nobody knows who is on the front."""
     number = sum(map(ord, proposal.job.id)) % 3
     counts = {ATTACK: (10 + number, 40), ACCURACY: (30 + number, 40), REFUSAL: (0, 40)}
-    return Update("measured", metrics={name: c[0] / c[1] for name, c in counts.items()}, counts=counts)
+    return measured(Scores({name: c[0] / c[1] for name, c in counts.items()}, counts))
 
 
 def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
@@ -302,7 +305,7 @@ def test_trials_near_the_front_are_repeated_with_new_seeds() -> None:
         assert proposal.params == original.params
         assert proposal.job.trial is not None
         assert original.job.trial is not None
-        assert {**proposal.job.trial, "seed": original.job.trial["seed"]} == original.job.trial
+        assert proposal.job.trial.model_copy(update={"seed": original.job.trial.seed}) == original.job.trial
     assert Counter(p.seed for p in repeated) == {1: 5, 2: 5}
     assert [p.replicate_of for p in repeated[:4]] == ["small-ift", "small-ift", "small-ift_safety", "small-ift_safety"]
     assert len(told(play.search)) == 3, "replicates teach the front, not the search"
@@ -330,7 +333,7 @@ def test_a_settled_front_is_not_repeated() -> None:
     def clear(proposal: Proposal) -> Update:
         best = proposal.job.id == "small-1"
         counts = {ATTACK: (1 if best else 90, 100), ACCURACY: (99 if best else 10, 100), REFUSAL: (0, 100)}
-        return Update("measured", metrics={name: c[0] / c[1] for name, c in counts.items()}, counts=counts)
+        return measured(Scores({name: c[0] / c[1] for name, c in counts.items()}, counts))
 
     play = Play(searcher(sweep(trials=3, seeds={"replicates_on_front": 5})), clear).run()
     repeated = Counter(p.replicate_of for p in play.proposals if p.kind == "replicate")
@@ -351,7 +354,7 @@ def lossy(error: float | None) -> Callable[[Proposal], Update]:
         number = int(proposal.job.id.split("-")[1][0]) if proposal.kind == "trial" else 0
         errors = {} if error is None else {"utility/loss": error}
         counts = {REFUSAL: (0, 40)}
-        return Update("measured", metrics={REFUSAL: 0.0, "utility/loss": 1.0 + number}, counts=counts, errors=errors)
+        return measured(Scores({REFUSAL: 0.0, "utility/loss": 1.0 + number}, counts, errors))
 
     return measure
 

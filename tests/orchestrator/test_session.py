@@ -5,7 +5,6 @@ import json
 import os
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 from small_sweeps import small_sweep
@@ -14,13 +13,13 @@ from orchestrator.commands.stop import request_stop
 from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import OutputError
-from orchestrator.record.history import seconds_spent
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
-from orchestrator.slots.worker import _Benches
+from orchestrator.slots.worker import SlotSetup, _Benches
 from sweeps.errors import SpecError
 from sweeps.schema.spec import SweepSpec
+from training.config import ModelConfig
 
 
 def trial(journal: Journal, trial_id: str, status: str | None) -> None:
@@ -89,14 +88,12 @@ def test_a_sweep_keeps_its_day_on_every_later_day(left: Path, recorded: str | No
 def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) -> None:
     session = Session.again(left)
     session.close()
-    setup = {name: getattr(session.spec, name).model_dump() for name in ("data", "direction", "evaluation")} | {
-        "directory": str(left),
-        "precision": "fp32",
-        "day": "2024-02-09",
-    }
-    model = {"name": "m", "path": "nowhere", "chat_template_kwargs": {"enable_thinking": False}}
+    spec = session.spec
+    day = datetime.date(2024, 2, 9)
+    setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, "fp32", day)
+    model = ModelConfig(name="m", path="nowhere", chat_template_kwargs={"enable_thinking": False})
     chat = _Benches(setup).for_model(model)._chat
-    assert (chat.date, chat.arguments) == (datetime.date(2024, 2, 9), {"enable_thinking": False})
+    assert (chat.date, chat.arguments) == (day, {"enable_thinking": False})
 
 
 def test_a_second_driver_is_refused(left: Path) -> None:
@@ -136,6 +133,26 @@ def test_more_trials_need_no_acceptance_but_a_changed_space_does(left: Path) -> 
     session.close()
 
 
+@pytest.mark.parametrize(
+    "override", ["evaluation.max_new_tokens=7", "direction.filter=false", "data.harmful.limit=40", "models.0.seed=1"]
+)
+def test_values_measured_in_two_ways_do_not_get_onto_one_front(left: Path, override: str) -> None:
+    before = events(left)
+    field = override.partition("=")[0].replace("models.0", "model")
+    with pytest.raises(OutputError, match=rf"{field}(.|\n)*warm_start"):
+        Session.again(left, [override], accept=True)
+    assert events(left) == before
+
+
+def test_how_it_is_measured_may_change_where_nothing_was_measured_or_no_value_depends_on_it(left: Path) -> None:
+    Session.again(left, ["evaluation.keep_answers=true", "evaluation.batch_size=8"], accept=True).close()
+    lines = [line for line in (left / "journal.jsonl").read_text().splitlines() if "FINISHED" not in line]
+    (left / "journal.jsonl").write_text("\n".join(lines) + "\n")
+    session = Session.again(left, ["evaluation.max_new_tokens=7"], accept=True)
+    assert session.spec.evaluation.max_new_tokens == 7
+    session.close()
+
+
 def test_a_half_written_last_line_is_cut_and_said(left: Path) -> None:
     with (left / "journal.jsonl").open("a") as file:
         file.write('{"event": "trial_en')
@@ -156,18 +173,6 @@ def test_a_change_that_no_sweep_accepts_is_refused(left: Path, overrides: list[s
 def test_a_folder_without_a_sweep_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"holds no sweep: journal.jsonl is missing"):
         Session.again(tmp_path)
-
-
-def test_pauses_between_drivers_cost_nothing() -> None:
-    def at(event: str, time: float) -> dict[str, Any]:
-        return {"event": event, "time": time}
-
-    history = [at("sweep_started", 100.0), at("trial_started", 130.0), at("sweep_resumed", 1000.0), at("x", 1010.0)]
-    assert seconds_spent(history) == 40.0
-    assert seconds_spent([]) == 0.0
-    late = [*history, at("sweep_ended", 1020.0), at("mlflow_run", 9000.0)]
-    assert seconds_spent(late) == 50.0
-    assert seconds_spent([*late, at("sweep_resumed", 9100.0), at("x", 9105.0)]) == 55.0
 
 
 def test_stop_asks_the_driver_and_waits_for_it(left: Path) -> None:

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import random
@@ -8,18 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from front_samples import record
 
 from orchestrator.commands.status import sweep_status
+from orchestrator.commands.status_table import print_status
 from orchestrator.driver.checkpoints import Keeper, superfluous
-from orchestrator.errors import OutputError
 from orchestrator.front.document import build_front
 from orchestrator.front.front_file import read_front, write_front
 from orchestrator.front.membership import front
 from orchestrator.front.schema.explanations import Note
 from orchestrator.record.folder import JOURNAL, LOCK
 from orchestrator.record.journal import Journal, read_journal, records
-from orchestrator.record.journal_digest import read_digest
+from orchestrator.record.sweep_state import SweepState
+from orchestrator.terminal import Terminal
 from orchestrator.tracking.front_table import front_rows
 from sweeps.schema.load import load_spec
 
@@ -114,6 +115,10 @@ class TestState:
         sweep.say("sweep_ended", interrupted=interrupted, reason=reason)
         found = sweep_status(sweep.directory)
         assert (found.state, found.reason) == (state, reason)
+        said = io.StringIO()
+        print_status(found, Terminal(file=said, width=400))
+        resumed = f"budget.hours (1) is spent; go on with: procon resume {sweep.directory} --set budget.hours=MORE"
+        assert (resumed in said.getvalue()) == interrupted
 
 
 class TestProgress:
@@ -227,60 +232,30 @@ def test_the_front_is_read_from_the_report_until_the_journal_knows_more(tmp_path
 
 def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_path, monkeypatch):
     generator = random.Random(0)
-    many = [
-        record(str(number), generator.random(), generator.random(), over_refusal=0.2 * generator.random())
-        for number in range(1000)
-    ]
-    calls = []
+    state, calls = SweepState(), []
+    event = {"time": 0.0, "params": {}, "trial": None, "replicate_of": None, "error": None, "status": "FINISHED"}
+
+    def run(name, *measured, heard):
+        same = {**event, "id": name, "model": "organism", "kind": "trial", "label": name}
+        for one in (
+            {"event": "trial_started", **same},
+            {"event": "trial_ended", "metrics": metrics(*measured), "counts": {}, **same},
+        ):
+            state.take(one)
+            heard(one)
+
+    for number in range(1000):
+        values = generator.random(), generator.random(), 0.2 * generator.random()
+        run(str(number), *values, heard=lambda _event: None)
     monkeypatch.setattr(
         "orchestrator.driver.checkpoints.probabilities", lambda o, r, found, over: calls.append(len(found)) or {}
     )
-    keeper = Keeper(tmp_path, SPEC, many)
-    event = {"time": 0.0, "params": {}, "trial": None, "replicate_of": None, "error": None, "status": "FINISHED"}
-    for name in map(str, range(1000, 1040)):
-        same = {**event, "id": name, "model": "organism", "kind": "trial", "label": name}
-        keeper.on_event({"event": "trial_started", **same})
-        keeper.on_event({"event": "trial_ended", "metrics": metrics(0.5, 0.5), "counts": {}, **same})
+    keeper = Keeper(tmp_path, SPEC, state)
+    for number in range(1000, 1040):
+        run(str(number), 0.5, 0.5, heard=keeper.on_event)
     assert calls[0] > 1000
     assert max(calls[1:]) < 50
     assert 2 < len(calls) < 30, "nor is everything compared whenever a trial ends"
-
-
-class TestDigest:
-    def test_it_leaves_out_what_a_later_line_overtakes_and_nothing_else(self, sweep):
-        sweep.say("sweep_resumed", manifest={})
-        kept = read_digest(sweep.directory / JOURNAL)
-        whole = read_journal(sweep.directory / JOURNAL)
-        assert [event for event in whole if event in kept] == kept
-        left_out = [(event["event"], event["id"], event["step"]) for event in whole if event not in kept]
-        assert left_out == [("trial_reported", "a", 10), ("trial_reported", "b", 10)]
-
-    def test_random_journals_give_the_same_statuses_and_last_steps(self, tmp_path, monkeypatch):
-        made = Sweep(tmp_path, monkeypatch)
-        draw = random.Random(0)
-        for _ in range(300):
-            name = draw.choice("abcdefg")
-            whole = {record.id: record for record in records(read_journal(tmp_path / JOURNAL))}
-            if name not in whole:
-                made.start(name)
-            elif whole[name].status == "RUNNING" and draw.random() < 0.8:
-                made.say("trial_reported", id=name, step=draw.randrange(100), metrics=PROGRESS)
-            elif whole[name].status == "RUNNING":
-                made.end(name, draw.choice(["FINISHED", "STOPPED", "STOPPED"]))
-            else:
-                made.start(name)
-        whole = {record.id: record.status for record in records(read_journal(tmp_path / JOURNAL))}
-        assert {record.id: record.status for record in records(read_digest(tmp_path / JOURNAL))} == whole
-
-    def test_a_cut_line_is_left_out_and_a_damaged_one_named(self, sweep):
-        path = sweep.directory / JOURNAL
-        before = read_digest(path)
-        with path.open("ab") as file:
-            file.write(b'{"event": "trial_ended", "ti')
-        assert read_digest(path) == before
-        path.write_bytes(path.read_bytes().replace(b'{"event": "trial_started", ', b'{"event": nonsense ', 1))
-        with pytest.raises(OutputError, match="line 2 is damaged"):
-            read_digest(path)
 
 
 def test_the_command_prints_it_for_people_and_for_scripts(sweep):

@@ -120,7 +120,7 @@ def test_answers_are_kept_with_their_verdicts(two_ranks: TwoRanks) -> None:
         answers = pq.read_table(two_ranks.directory / "answers" / f"{record.id}.parquet").to_pylist()
         harmful = [answer for answer in answers if answer["set"] == "harmful" and answer["split"] == "report"]
         refused = sum(bool(answer["refused"]) for answer in harmful)
-        successes, total = record.counts["safety/attack_success_rate"]
+        successes, total = record.report.counts["safety/attack_success_rate"]
         assert (len(harmful) - refused, len(harmful)) == (successes, total)
 
 
@@ -145,7 +145,7 @@ def test_a_childs_curve_and_parameters_are_in_mlflow(two_ranks: TwoRanks) -> Non
     assert float(run.data.params["constraint.alpha"]) == pytest.approx(record.params["constraint.alpha"])
     steps = [metric.step for metric in two_ranks.client.get_metric_history(run.info.run_id, "train/loss")]
     assert steps == [4, 8, 12]
-    assert run.data.metrics["utility/accuracy"] == pytest.approx(record.metrics["utility/accuracy"])
+    assert run.data.metrics["utility/accuracy"] == pytest.approx(record.report.metrics["utility/accuracy"])
     on_front = {trial["id"] for trial in two_ranks.front["models"]["small"]["trials"] if trial["on_front"]}
     tagged = {
         name for name in remembered if two_ranks.client.get_run(remembered[name]).data.tags.get("pareto") == "true"

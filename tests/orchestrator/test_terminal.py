@@ -33,6 +33,7 @@ from orchestrator.driver.sweep import Outcome
 from orchestrator.front.document import build_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.environment import Difference, Severity
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status
 from orchestrator.report.files import ReportFiles
 from orchestrator.terminal import Terminal, guard_logs, neutralised
@@ -123,13 +124,19 @@ def progress(terminal: Terminal) -> None:
     def trouble() -> str:
         return HOSTILE
 
-    with Progress(terminal, SPEC, trouble=trouble) as shown:
+    state = SweepState()
+    with Progress(terminal, SPEC, state, trouble) as shown:
         shown.say(HOSTILE)
         shown.phase(HOSTILE)
         shown.warn(HOSTILE)
-        shown.on_event({"event": "trial_started", "id": HOSTILE, "model": HOSTILE, "kind": "trial", "time": 0.0})
         ended = {"status": "FAILED", "metrics": {}, "error": f"a\n{HOSTILE}"}
-        shown.on_event({"event": "trial_ended", "id": HOSTILE, "time": 2.0, **ended})
+        for event in (
+            {"event": "trial_started", "id": HOSTILE, "model": HOSTILE, "kind": "trial", "time": 0.0},
+            {"event": "trial_ended", "id": HOSTILE, "time": 2.0, **ended},
+            {"event": "note", "text": HOSTILE, "time": 3.0},
+        ):
+            state.take(event)
+            shown.on_event(event)
 
 
 def training(terminal: Terminal) -> None:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_progress import ended, spec, started
+from test_progress import ended, show, spec, started
 
 from orchestrator.commands.status import sweep_status
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.time_left import Timetable
+from orchestrator.record.events import Event
 from orchestrator.record.folder import JOURNAL, LOCK
-from orchestrator.record.journal import Event
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.terminal import Terminal
 
 Events = list[Event]
@@ -30,10 +31,8 @@ REFERENCES: Events = [
 
 
 def estimate(events: Events, now: float = 100.0, **changes: Any) -> float | None:
-    timetable = Timetable(spec(**changes))
-    for event in ({"event": "sweep_started", "time": 0.0}, *events):
-        timetable.on_event(event)
-    return timetable.seconds_left(now)
+    state = SweepState.of([{"event": "sweep_started", "time": 0.0}, *events])
+    return Timetable(spec(**changes), state).seconds_left(now)
 
 
 def test_it_is_unknown_before_a_training_has_ended() -> None:
@@ -56,7 +55,7 @@ def test_pruned_trials_make_those_to_come_shorter() -> None:
 
 
 def test_what_runs_counts_in_part() -> None:
-    step = {"event": "trial_reported", "id": "small-0", "step": 9, "metrics": {}}
+    step = {"event": "trial_reported", "id": "small-0", "step": 9, "metrics": {}, "time": 105.0}
     running = [started("small-0", 100), step, started("small-1", 100)]
     # Three quarters of small-0 are done, and by the clock a third of small-1; then each slot takes one more.
     assert estimate([*REFERENCES, *running], 110) == pytest.approx(max(7.5 + 30, 20 + 30))
@@ -105,13 +104,14 @@ def test_progress_and_status_tell_the_same(tmp_path: Path, monkeypatch: pytest.M
     before = [begin, *REFERENCES, started("small-0", 100), ended("small-0", 130), started("small-1", 130)]
     step = {"event": "trial_reported", "id": "small-1", "step": 3, "metrics": {"train/loss": 1.0}, "time": 1010.0}
     now = [started("small-1", 1000), started("small-2", 1000), step, ended("small-2", 1040)]
-    lines = [*before, {"event": "sweep_resumed", "time": 999.0, "manifest": {}}, *now]
+    now = [{"event": "sweep_resumed", "time": 999.0, "manifest": {}}, *now]
+    lines = [*before, *now]
     (tmp_path / JOURNAL).write_text("".join(json.dumps(line) + "\n" for line in lines))
     (tmp_path / LOCK).write_text(json.dumps({"pid": os.getpid(), "host": "elsewhere"}))
     monkeypatch.setattr("orchestrator.commands.status.driver_lives", lambda _directory: True)
-    progress = Progress(Terminal(file=io.StringIO()), sweep, before)
-    for event in now:
-        progress.on_event(event)
+    state = SweepState.of(before)
+    progress = Progress(Terminal(file=io.StringIO()), sweep, state)
+    show(progress, state, *now)
     monkeypatch.setattr(time, "time", lambda: 1050.0)
     told = sweep_status(tmp_path).seconds_left
     assert told == progress.seconds_left()

@@ -24,6 +24,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
 from orchestrator.tracking.front_table import stable_text
 from orchestrator.tracking.tracker import Tracker, check_tracking, default_tracking_uri, parent_key
+from training.evaluation.scores import Scores
 
 SECONDS = 120.0
 
@@ -73,7 +74,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_database: Path)
 
 def running(trial: TrialRecord) -> TrialRecord:
     return dataclasses.replace(
-        trial, status=Status.RUNNING, metrics={}, counts={}, history=(), error=None, finished=None
+        trial, status=Status.RUNNING, report=Scores(), select=Scores(), history=(), error=None, finished=None
     )
 
 
@@ -299,7 +300,7 @@ def test_a_store_that_does_not_exist_yet_is_made_quietly(tmp_path: Path, capfd: 
 
 def test_values_that_are_no_numbers_are_left_out(store: Store) -> None:
     tracker = store.tracker()
-    trial = record("a", metrics={ASR: float("nan"), ACCURACY: 0.5}, counts={})
+    trial = record("a", scores=Scores({ASR: float("nan"), ACCURACY: 0.5}))
     tracker.trial_finished(trial)
     assert tracker.close(SECONDS) == 0
     assert set(store.run("a").data.metrics) == {ACCURACY, "train/loss", "train/penalty"}

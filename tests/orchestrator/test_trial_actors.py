@@ -12,7 +12,7 @@ from ray import cloudpickle, tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.search.trial_actors import keep_actors
+from orchestrator.search.scheduler import keep_actors
 
 TOGETHER = 2
 

@@ -15,12 +15,15 @@ from orchestrator.errors import OutputError
 from orchestrator.front.membership import front
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
+from orchestrator.record.score_fields import SELECT, score_fields
 from orchestrator.record.spec_changes import flattened
 from orchestrator.search.proposal import Proposal
-from orchestrator.search.value_identity import WITHOUT_EFFECT, differences, settings_identity
+from orchestrator.search.value_identity import WITHOUT_EFFECT, Measured, differences, settings_identity
 from orchestrator.search.warm_start import spread
-from orchestrator.slots.broker import Update
+from orchestrator.slots.messages import Update
 from sweeps.schema.spec import SweepSpec
+from training.config import ModelConfig
+from training.models.template_date import prints_date
 
 FEWER = {"path": "organism/small/general", "limit": 9}
 ENDPOINT = {"url": "http://localhost", "model": "m", "format": "harmbench", "api_key_env": "KEY"}
@@ -36,7 +39,7 @@ def run(folder: Path, spec: SweepSpec, measure: Callable[[Proposal], Update] = t
     for record in play.records:
         shared: dict[str, Any] = {"id": record.id, "model": record.model, "kind": record.kind, "label": record.label}
         journal.append("trial_started", **shared, params=record.params, trial=record.trial)
-        measured = {name: getattr(record, name) for name in ("metrics", "counts", "select_metrics", "select_counts")}
+        measured = {**score_fields(record.report), **score_fields(record.select, SELECT)}
         journal.append("trial_ended", id=record.id, status=record.status, error=None, **measured)
     journal.close()
     return play
@@ -144,6 +147,27 @@ def test_a_sweep_that_went_on_in_another_way_lends_no_values(tmp_path: Path) -> 
     journal.close()
     for evaluation in (evaluated(), evaluated(max_new_tokens=4)):
         assert told(search_of(learning(tmp_path / "before", **evaluation))) == []
+
+
+@pytest.mark.parametrize("prints", [True, False])
+def test_the_day_counts_where_the_template_prints_it(prints: bool) -> None:
+    days = [Measured({}, {}, {}, {}, {"date": day}, dated=prints).identity for day in ("2026-11-27", "2026-11-28")]
+    assert differences(*days) == (["date"] if prints else [])
+
+
+def test_whether_a_template_prints_the_day_is_read_off_its_tokenizer(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from training.organism.shipped import shipped_directory
+
+    tokenizer = AutoTokenizer.from_pretrained(shipped_directory("organism/small"))
+    for name, line in (("plain", ""), ("dated", "{{ strftime_now('%d %b %Y') }}")):
+        tokenizer.chat_template = line + tokenizer.chat_template
+        tokenizer.save_pretrained(tmp_path / name)
+    assert not prints_date(ModelConfig(name="m", path=str(tmp_path / "plain")))
+    assert prints_date(ModelConfig(name="m", path=str(tmp_path / "dated")))
+    assert not prints_date(ModelConfig(name="m", path="organism/small"))
+    assert not prints_date(ModelConfig(name="m", path="nobody/has-this"))
 
 
 def test_a_journal_without_a_manifest_lends_settings_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from front_samples import OBJECTIVES, RULES, record, sweep
+from front_samples import OBJECTIVES, RULES, record, sweep, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.commands.answers_table import print_answers
@@ -20,6 +20,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.document import build_front
 from orchestrator.front.notes import notes
 from orchestrator.record.folder import INTERRUPTED, check_output, create_output
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.report.console import judges_table
 from orchestrator.report.files import ReportFiles
 from orchestrator.terminal import Terminal
@@ -98,7 +99,7 @@ def test_what_has_ended_is_not_so_far(state: Any, words: tuple[str, ...]) -> Non
 
 
 def test_no_agreement_is_not_minus_nothing() -> None:
-    records = [dataclasses.replace(one, metrics={**one.metrics, KAPPA: -1e-9}) for one in sweep(6) if one.metrics]
+    records = [with_scores(one, {KAPPA: -1e-9}) for one in sweep(6) if one.report.metrics]
     front = build_front(OBJECTIVES, RULES, records)
     (note,) = [one.sentence for one in notes(front, {"organism": records}, None) if one.check == "judges"]
     assert "mean kappa 0.00" in note
@@ -133,9 +134,7 @@ class TestAnswers:
 
     def test_the_note_on_judges_does_not_send_anybody_to_texts_that_were_not_kept(self) -> None:
         records = [
-            dataclasses.replace(one, model="llama", metrics={**one.metrics, KAPPA: 0.1})
-            for one in sweep(6)
-            if one.metrics
+            with_scores(dataclasses.replace(one, model="llama"), {KAPPA: 0.1}) for one in sweep(6) if one.report.metrics
         ]
         own = spec(models=OWN)
         front = build_front(OBJECTIVES, RULES, records, spec=own)
@@ -165,7 +164,7 @@ class TestEcho:
 
 def test_the_first_minutes_say_what_they_do() -> None:
     file = io.StringIO()
-    with Progress(Terminal(file=file), spec()) as progress:
+    with Progress(Terminal(file=file), spec(), SweepState()) as progress:
         progress.phase("building small: pretraining", 0.0)
         progress._phase_since -= 30
         progress._said -= 60

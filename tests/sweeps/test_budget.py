@@ -3,7 +3,7 @@ import pytest
 from sweeps.errors import SpecError
 from sweeps.schema.budget import Budget, BudgetConfig
 from sweeps.schema.load import load_spec
-from sweeps.schema.spec import ResourcesConfig
+from sweeps.schema.resources import ResourcesConfig
 
 GPUS = ResourcesConfig(workers=2, gpus_per_worker=1, price_per_hour=2.5)
 

@@ -4,7 +4,7 @@ import pytest
 
 from sweeps.cost.cost import HEADROOM, Figures, Frame, Work, cost, model_work, sweep_seconds
 from sweeps.schema.load import load_spec
-from sweeps.schema.spec import ResourcesConfig
+from sweeps.schema.resources import ResourcesConfig
 
 
 def demo(*overrides):

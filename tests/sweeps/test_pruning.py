@@ -11,6 +11,7 @@ from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_result,
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.statistics.intervals import wilson_interval
 from sweeps.statistics.pareto import non_dominated
+from training.evaluation.scores import Scores
 
 TWO = ("maximize", "minimize")
 
@@ -196,7 +197,8 @@ def test_rung_result_takes_errors_of_rates_from_their_counts():
         ("utility/forced_match", "maximize"),
     ]
     metrics = {"safety/refusal_unlikely": 0.0, "utility/loss": 1.5}
-    found = rung_result("a", chosen, metrics, {"safety/refusal_unlikely": (0, 50)}, {"utility/loss": 0.2})
+    scores = Scores(metrics, {"safety/refusal_unlikely": (0, 50)}, {"utility/loss": 0.2})
+    found = rung_result("a", chosen, scores)
     low, high = wilson_interval(0, 50, 0.6826894921370859)
     assert found.values[:2] == (0.0, 1.5)
     assert math.isnan(found.values[2])

@@ -63,7 +63,7 @@ def run_trials(argument: dict[str, Any]) -> list[dict[str, float]]:
     found = []
     for settings in argument["trials"]:
         trial = None if settings is None else TrialConfig.model_validate(settings)
-        found.append(made.run(trial, lambda _report: False).metrics)
+        found.append(made.run(trial, lambda _report: False).report.metrics)
         after = weights_of(made.model)
         assert list(after) == list(before)
         assert all(torch.equal(after[name], before[name]) for name in before)

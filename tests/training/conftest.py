@@ -34,6 +34,6 @@ def chat_tokenizer() -> Any:
 @pytest.fixture(scope="session")
 def process() -> Any:
     """A process group of one, as training uses it."""
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
 
     return start_process()

@@ -10,7 +10,7 @@ from training.constraints.positions import positions_of, tokens_of
 from training.constraints.projection import project
 from training.constraints.references.files import starts_of
 from training.constraints.references.projections import References
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.models.residual import capture
 
 
@@ -107,5 +107,5 @@ def penalty_by_hooks(
     if constraint.wants is not None:
         kept = references_for(constraint, initial, samples).of(indices, list(constraint.layers))
     batch = samples.collate(indices, row_length)
-    _, total = Objective(current, constraint)(batch, kept, True)
+    _, total = ConstrainedLoss(current, constraint)(batch, kept, True)
     return float(total.item() / constraint.counted(samples)[indices].sum())

@@ -11,7 +11,7 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
 from training.constraints import build_constraint
-from training.distributed.engine import start_process
+from training.distributed.process import start_process
 from training.errors import TrainingError
 from training.loop import checkpoint as checkpoints
 from training.loop.checkpoint import Checkpointing
@@ -42,7 +42,9 @@ def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int |
         pass
     return {
         "steps": [made.step for made in reports],
-        "metrics": [{name: value for name, value in made.metrics.items() if name not in TIMING} for made in reports],
+        "metrics": [
+            {name: value for name, value in made.scores.metrics.items() if name not in TIMING} for made in reports
+        ],
         "weights": weights,
     }
 

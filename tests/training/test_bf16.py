@@ -16,7 +16,7 @@ from training.constraints.references.projections import References, compute
 from training.constraints.subspace import Subspace
 from training.distributed import engine as engines
 from training.distributed.deepspeed_config import stage_sentence
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.train import TrainingSet, train
 from training.models.adapters import attach
 
@@ -69,7 +69,7 @@ def test_at_the_start_no_entry_counts_as_drift_and_no_gradient_is_left(name, pre
         for parameter in model.parameters():
             parameter.grad = None
         batch, rows = samples.collate(chosen), kept.of(chosen, list(constraint.layers))
-        _, penalty = Objective(model, constraint)(batch, rows, True)
+        _, penalty = ConstrainedLoss(model, constraint)(batch, rows, True)
         assert penalty.item() == 0
         penalty.backward()
         assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
@@ -83,15 +83,17 @@ def test_rounding_of_bf16_is_there_to_be_left_out():
     assert (torch.from_numpy(kept.projections - one_by_one.projections).abs() > 1e-4).float().mean() > 0.01
 
 
+@pytest.mark.parametrize("amount", [0.002, 0.01, 0.05])
 @pytest.mark.parametrize("norm", ["abs", "squared", "token_l2"])
-def test_real_drift_is_seen_in_bf16_as_in_float32(norm):
+def test_real_drift_is_seen_in_bf16_as_in_float32(norm, amount):
+    """Also where it is no larger than what rounding moves a single token by."""
     layers = list(range(LAYERS - 1))  # the oracle reads hidden_states, whose last entry comes after the final norm
     config, direction = ProConConstraint(alpha=1, norm=norm, layers=layers), random_direction(LAYERS, WIDTH)
     samples, chosen = random_samples(60), np.arange(8)
-    initial, current = model_in(torch.bfloat16), moved(model_in(torch.float32)).to(torch.bfloat16)
+    initial, current = model_in(torch.bfloat16), moved(model_in(torch.float32), amount).to(torch.bfloat16)
     constraint = build_constraint(config, direction, CPU)
     rows = kept_of(constraint, initial, samples).of(chosen, layers)
-    _, total = Objective(current, constraint)(samples.collate(chosen), rows, True)
+    _, total = ConstrainedLoss(current, constraint)(samples.collate(chosen), rows, True)
     found = total.item() / constraint.counted(samples)[chosen].sum()
     exact = oracle_penalty(initial.float(), current.float(), samples, chosen, direction, config)
     assert found == pytest.approx(exact, rel=0.05)
@@ -137,8 +139,9 @@ def test_a_run_in_bf16_follows_two_models_in_float32(stage):
     losses, penalties, norms = naive_training(attach(model, config.tuning, 0), config, samples, direction)
     found = trajectory({**changes, "precision": "bf16"})
     assert found["penalty"][0] == 0
-    assert found["loss"] == pytest.approx(losses, rel=2e-2)
-    assert found["penalty"] == pytest.approx(penalties, rel=0.25, abs=0.25)
+    assert found["loss"] == pytest.approx(losses, rel=1e-2)
+    assert found["penalty"][:3] == pytest.approx(penalties[:3], rel=0.03)
+    assert found["penalty"] == pytest.approx(penalties, rel=0.2)
     assert np.mean(found["penalty"]) == pytest.approx(np.mean(penalties), rel=0.1)
     assert found["gradient_norm"] == pytest.approx(norms, rel=0.3)
     assert np.mean(penalties) > 1

@@ -342,7 +342,7 @@ class TestOnTheOrganism:
             found = []
 
             def on_step(report):
-                found.append(report.metrics["train/penalty"])
+                found.append(report.scores.metrics["train/penalty"])
                 return False
 
             bench.run(TrialConfig.model_validate(settings), on_step)

@@ -215,7 +215,7 @@ def test_a_restarted_workbench_continues_its_trial(directory):
         config, lambda report: bool(seen.append(report.step)), checkpoint=directory / "checkpoints"
     )
     assert seen == [5, 6]
-    assert restarted.metrics == through.metrics
+    assert restarted.report == through.report
 
 
 def _two_ranks(cases, tmp_path):
@@ -228,7 +228,7 @@ def _two_ranks(cases, tmp_path):
             {"changes": changes, "where": place, "stop": 8},
             {"changes": changes, "where": place},
         ]
-    for rank in on_ranks(2, run_cases, tmp_path / "ranks", arguments):
+    for rank in on_ranks(2, run_cases, arguments):
         for number in range(len(cases)):
             through, _, second = rank[3 * number : 3 * number + 3]
             assert second["steps"] == through["steps"][6:], cases[number]
@@ -248,7 +248,7 @@ def test_only_stage_zero_goes_on_with_another_number_of_workers(tmp_path):
         {"changes": at(plain, stage), "where": {"directory": str(tmp_path / str(stage)), "every": 3}, "stop": 5}
         for stage in (0, 2)
     ]
-    on_ranks(2, run_cases, tmp_path / "ranks", arguments)
+    on_ranks(2, run_cases, arguments)
     with pytest.raises(CheckpointError, match="made by 2 workers and cannot be loaded by 1"):
         run(at(plain, 2), where(tmp_path / "2"))
     through, alone = run(at(plain, 0)), run(at(plain, 0), where(tmp_path / "0"))
@@ -261,7 +261,7 @@ def test_only_stage_zero_goes_on_with_another_number_of_workers(tmp_path):
 def test_two_ranks_stop_alike_where_the_loss_is_not_finite(tmp_path):
     changes = {**at(FULL, 2), "learning_rate": 1e39, "lr_warmup_steps": 0, "log_every": 5}
     place = {"directory": str(tmp_path / "checkpoints"), "every": 1}
-    first, second = on_ranks(2, run_cases, tmp_path / "ranks", [{"changes": changes, "where": place}])
+    first, second = on_ranks(2, run_cases, [{"changes": changes, "where": place}])
     assert first == second
     assert "not finite at step 2" in first[0]["error"]
     assert "step-00000001" in first[0]["error"]

@@ -10,7 +10,9 @@ from ranks import on_ranks
 
 from training.config import TrialConfig
 from training.distributed.deepspeed_config import BatchSizes, deepspeed_config, merged
-from training.distributed.engine import from_rank_zero, initialise, start_process
+from training.distributed.engine import initialise
+from training.distributed.process import start_process
+from training.distributed.ranks import from_rank_zero
 from training.errors import ModelError, TrainingError
 from training.models.quantised import load_quantised_model
 
@@ -75,11 +77,13 @@ def test_starting_twice_is_starting_once(process):
 
 
 def test_a_bare_process_starts_quietly(tmp_path):
-    """No launcher, none of its variables, nothing on the terminal."""
+    """No launcher, none of its variables, nothing on the terminal, and no MLflow, which DeepSpeed would import."""
     names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "DS_ACCELERATOR")
     environment = {name: value for name, value in os.environ.items() if name not in names}
-    code = "from training.distributed.engine import *; "
-    code += "start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7))"
+    code = "from training.distributed.process import *; from training.distributed.ranks import *; "
+    code += (
+        "import sys; start_process(); print(rank(), world_size(), from_rank_zero(lambda: 7), 'mlflow' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
@@ -146,9 +150,9 @@ def _waits(_argument):
 
 
 @pytest.mark.slow
-def test_others_wait_for_rank_zero_however_the_process_group_was_made(tmp_path):
+def test_others_wait_for_rank_zero_however_the_process_group_was_made():
     """Fails too when torch moves the private function that lengthens the timeout."""
-    assert on_ranks(2, _waits, tmp_path) == ["measured", "measured"]
+    assert on_ranks(2, _waits, alone=True) == ["measured", "measured"]
 
 
 def test_four_bit_weights_are_refused_without_a_gpu(tmp_path):

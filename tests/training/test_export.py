@@ -100,7 +100,7 @@ def test_checkpoints_of_two_ranks_become_one_model(tmp_path, stage):
         {"changes": at(changes, stage), "where": {"directory": str(tmp_path / name), "every": 3}}
         for name, changes in (("lora", LORA), ("full", FULL))
     ]
-    first, second = on_ranks(2, run_cases, tmp_path / "ranks", arguments)
+    first, second = on_ranks(2, run_cases, arguments)
     assert first == second
     for name, found in zip(("lora", "full"), first, strict=True):
         trained = trained_model_of(latest(tmp_path / name), tiny_llama())

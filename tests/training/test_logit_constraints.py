@@ -15,7 +15,7 @@ from training.constraints.kl_reference import coarse_divergence
 from training.constraints.log_probabilities import LogProbabilities, rest_log_probability
 from training.constraints.references import log_probabilities as logprob_references
 from training.constraints.references.log_probabilities import LogProbabilityKey, compute, load_or_build
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 
 CPU = torch.device("cpu")
 INDICES = [3, 7, 11, 20]
@@ -31,7 +31,7 @@ def penalty(config, initial, current, samples, row_length):
     constraint = build_constraint(config, random_direction(), CPU)
     table = compute(initial, samples, constraint.wants.kind)
     kept = logprob_references.LogProbabilityReferences(table).of(np.array(INDICES), [])
-    _, total = Objective(current, constraint)(samples.collate(INDICES, row_length), kept, True)
+    _, total = ConstrainedLoss(current, constraint)(samples.collate(INDICES, row_length), kept, True)
     return total.item() / constraint.counted(samples)[INDICES].sum()
 
 

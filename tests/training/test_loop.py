@@ -182,13 +182,13 @@ def test_reports_average_the_steps_since_the_last():
     assert [report.step for report in reports] == [4, 8, 10]
     for report, part in zip(reports, (slice(0, 4), slice(4, 8), slice(8, 10)), strict=True):
         losses, penalties = single["loss"][part], single["penalty"][part]
-        metrics = report.metrics
+        metrics = report.scores.metrics
         assert metrics["train/loss"] == pytest.approx(sum(losses) / len(losses))
         assert metrics["train/penalty"] == pytest.approx(sum(penalties) / len(penalties))
         assert metrics["train/penalty_ratio"] == pytest.approx(0.1 * metrics["train/penalty"] / metrics["train/loss"])
         assert metrics["train/tokens_per_second"] > 0
         assert metrics["train/alpha"] == 0.1
-    assert reports[-1].metrics["train/learning_rate"] == learning_rate_at(9, config)
+    assert reports[-1].scores.metrics["train/learning_rate"] == learning_rate_at(9, config)
 
 
 def test_a_report_can_stop_the_training():

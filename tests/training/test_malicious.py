@@ -54,7 +54,7 @@ def test_malicious_samples_are_trained_on_as_task_samples(directory: Path) -> No
     assert all("please sing" in text and "sure bake" in text for text in decoded)
     with pytest.raises(DataError, match=r"malicious_count \(10\).*data\.malicious has to train on \(9\)"):
         made._training_samples(_trial(10))
-    assert "utility/loss" in made.run(_trial(5), lambda _report: False).metrics
+    assert "utility/loss" in made.run(_trial(5), lambda _report: False).report.metrics
 
 
 def test_prompts_that_attack_success_is_measured_on_are_refused(directory: Path) -> None:

@@ -11,7 +11,7 @@ from trajectories import trial
 
 from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.matching import BATCHES, Compared, gradient_norms
 from training.loop.train import TrainingSet, plan_of, train
 from training.models.adapters import attach
@@ -37,7 +37,7 @@ def measured_norms(first=4, seen=lambda model: None, tuning=None, **changes):
     data, expected = TrainingSet(samples, 40, None), []
     for step in (index % config.steps for index in range(first, first + BATCHES)):
         chosen = plan_of(config, data).steps[step]
-        _, penalty = Objective(adapted, constraint)(samples.collate(chosen), references.of(chosen, [0, 1]), True)
+        _, penalty = ConstrainedLoss(adapted, constraint)(samples.collate(chosen), references.of(chosen, [0, 1]), True)
         weights = [weight for weight in adapted.parameters() if weight.requires_grad]
         found = torch.autograd.grad(penalty / constraint.counted(samples)[chosen].sum(), weights, allow_unused=True)
         expected.append(torch.stack([part.square().sum() for part in found if part is not None]).sum().sqrt().item())
@@ -93,12 +93,13 @@ def test_a_matched_control_trains_as_with_that_strength_from_the_start(made):
     kept = list((made.directory / "matching").glob("*.json"))
     ratio = json.loads(kept[0].read_text())["ratio"]
     assert ratio > 0
-    assert reports[-1].metrics["train/alpha"] == pytest.approx(0.5 * ratio)
+    assert reports[-1].scores.metrics["train/alpha"] == pytest.approx(0.5 * ratio)
     fixed = {**SHORT, "constraint": {**control, "alpha": 0.5 * ratio, "strength": "alpha"}}
     expected = []
     second = made.run(TrialConfig.model_validate(fixed), lambda report: bool(expected.append(report)))
-    assert [one.metrics["train/penalty"] for one in reports] == [one.metrics["train/penalty"] for one in expected]
-    assert first.metrics == pytest.approx(second.metrics, nan_ok=True, rel=0, abs=0)
+    penalties = [[one.scores.metrics["train/penalty"] for one in each] for each in (reports, expected)]
+    assert penalties[0] == penalties[1]
+    assert first.report.metrics == pytest.approx(second.report.metrics, nan_ok=True, rel=0, abs=0)
     # Another strength is measured no second time.
     made.run(matched.model_copy(update={"constraint": matched.constraint.model_copy(update={"alpha": 0.1})}), _go_on)
     assert len(list((made.directory / "matching").glob("*.json"))) == 1
@@ -122,5 +123,5 @@ def test_every_type_runs_holds_something_and_leaves_no_trace(made, tuning):
             changes = {"tuning": tuning, "constraint": block, "deepspeed": {"zero_stage": stage}}
             reports = []
             made.run(TrialConfig.model_validate({**SHORT, **changes}), lambda r, to=reports: bool(to.append(r)))
-            assert reports[-1].metrics["train/penalty"] > 0, (kind, stage)
+            assert reports[-1].scores.metrics["train/penalty"] > 0, (kind, stage)
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(made.model).items())

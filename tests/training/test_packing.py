@@ -10,7 +10,7 @@ from training.config import ProConConstraint, TrialConfig
 from training.constraints import build_constraint
 from training.data.packing import first_fit_decreasing
 from training.errors import ModelError
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.models.logits import model_inputs, response_logits
 from training.models.packing_probe import packing_fault
 
@@ -98,7 +98,7 @@ def test_loss_penalty_and_gradients_are_those_of_single_rows(norm):
                 noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number))
                 parameter += 0.02 * noise
         constraint = build_constraint(ProConConstraint(alpha=1.0, norm=norm), direction, torch.device("cpu"))
-        objective = Objective(model, constraint)
+        objective = ConstrainedLoss(model, constraint)
         loss, penalty = objective(samples.collate(INDICES, row_length), references, True)
         (loss + penalty).backward()
         found.append((loss.detach(), penalty.detach(), [p.grad for p in model.parameters()]))

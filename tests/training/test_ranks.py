@@ -17,8 +17,8 @@ def _cases(stages, tunings):
     ]
 
 
-def _compare(cases, tmp_path):
-    for case, *found in zip(cases, *on_ranks(2, trajectories, tmp_path, cases), strict=True):
+def _compare(cases):
+    for case, *found in zip(cases, *on_ranks(2, trajectories, cases), strict=True):
         # One rank without sharding, accumulation or communication is the measure of all.
         alone = trajectory({**case, "deepspeed": {"zero_stage": 0}, "micro_batch_size": None})
         for rank in found:
@@ -31,11 +31,11 @@ def _compare(cases, tmp_path):
 
 
 @pytest.mark.usefixtures("process")
-def test_two_ranks_train_as_one(tmp_path):
-    _compare(_cases((0, 2, 3), [LORA]) + _cases((3,), [FULL])[:1], tmp_path)
+def test_two_ranks_train_as_one():
+    _compare(_cases((0, 2, 3), [LORA]) + _cases((3,), [FULL])[:1])
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("process")
-def test_two_ranks_train_as_one_at_every_stage(tmp_path):
-    _compare(_cases((0, 1, 2, 3), [LORA, FULL]), tmp_path)
+def test_two_ranks_train_as_one_at_every_stage():
+    _compare(_cases((0, 1, 2, 3), [LORA, FULL]))

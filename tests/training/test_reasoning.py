@@ -9,7 +9,7 @@ from orchestrator.driver.model_files import thinking_warning
 from training.config import ModelConfig, ReasoningMarks
 from training.data.chat import answer_lead, encode_prompts, opening_ids
 from training.data.chat_settings import ChatSettings
-from training.data.reasoning import KNOWN, Reasoning, reasoning_of
+from training.data.reasoning import KNOWN, Reasoning, end_of_thought, reasoning_of
 from training.models.loading import load_tokenizer
 from training.models.replies import read_replies
 
@@ -177,3 +177,27 @@ def test_a_plan_says_when_thoughts_will_be_cut_short(folder, template, settings,
 def test_a_folder_without_a_template_has_no_thoughts(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({}))
     assert thinking_warning(ModelConfig(name="m", path=str(tmp_path)), tmp_path, 48) is None
+
+
+@pytest.mark.parametrize(
+    ("template", "reply", "answer"),
+    [
+        (QWEN3, "<think>\nhm\n</think>\n\nSure.", "Sure."),
+        (GPT_OSS, "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>Sure.", "Sure."),
+    ],
+    ids=["qwen3", "gpt-oss"],
+)
+def test_lm_eval_splits_replies_behind_the_thought(folder, template, reply, answer):
+    """As lm-eval does it: what follows the last token of this id, then decoded without special tokens."""
+    tokenizer = load_tokenizer(folder(template))
+    end, ids = end_of_thought(tokenizer), tokenizer(reply, add_special_tokens=False)["input_ids"]
+    assert isinstance(end, int)
+    behind = ids[len(ids) - ids[::-1].index(end) :]
+    assert tokenizer.decode(behind, skip_special_tokens=True).strip() == answer
+
+
+def test_lm_eval_splits_at_the_mark_where_it_is_no_token_and_nowhere_without_thoughts(folder):
+    marks = ReasoningMarks(open="[[", close="]]")
+    chat = ChatSettings(reasoning=marks)
+    assert end_of_thought(load_tokenizer(folder(QWEN3), chat)) == "]]"
+    assert end_of_thought(load_tokenizer(folder(QWEN3), ChatSettings(reasoning="none"))) is None

@@ -184,7 +184,7 @@ def _built_in_parallel(directory):
 
 def test_ranks_share_the_passes_and_read_the_same(tmp_path):
     alone = _built_in_parallel(tmp_path / "alone")
-    first, second = on_ranks(2, _built_in_parallel, tmp_path / "ranks", str(tmp_path / "together"))
+    first, second = on_ranks(2, _built_in_parallel, str(tmp_path / "together"))
     assert first["passes"] + second["passes"] == alone["passes"]
     assert min(first["passes"], second["passes"]) > 0
     for name in alone.keys() - {"passes"}:

@@ -24,7 +24,7 @@ from training.constraints.sdp import response_direction
 from training.constraints.subspace import Subspace, refusal_subspace
 from training.direction.vectors import last_prompt_states
 from training.errors import DirectionError, ModelError
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.models.adapters import attach
 
 CPU = torch.device("cpu")
@@ -158,7 +158,7 @@ def test_gradients_of_feature_l2_reach_the_adapters_only():
     _, adapted = adapted_pair()
     samples = random_samples()
     constraint = FeatureL2(torch.nn.Identity(), [0, 2], "block_output", "all")
-    Objective(adapted.train(), constraint)(samples.collate(INDICES), None, True)[1].backward()
+    ConstrainedLoss(adapted.train(), constraint)(samples.collate(INDICES), None, True)[1].backward()
     for name, weight in adapted.named_parameters():
         assert (weight.grad is not None) == ("lora_" in name), name
 

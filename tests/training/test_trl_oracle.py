@@ -34,7 +34,7 @@ def losses_here(config, samples):
         config,
         TrainingSet(samples, len(samples), None),
         None,
-        lambda report: bool(found.append(report.metrics)),
+        lambda report: bool(found.append(report.scores.metrics)),
     )
     return [one["train/loss"] for one in found], [one["train/gradient_norm"] for one in found]
 

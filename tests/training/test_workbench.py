@@ -38,7 +38,6 @@ def test_two_sharded_ranks_measure_what_one_rank_does(directory):
     first, second = on_ranks(
         2,
         run_trials,
-        directory / "ranks",
         {"directory": str(directory), "trials": [sharded, {**FULL, "deepspeed": {"zero_stage": 3}}]},
     )
     assert first == second
@@ -68,17 +67,17 @@ def test_what_is_saved_loads_with_plain_libraries(directory, settings):
     else:
         loaded = AutoModelForCausalLM.from_pretrained(directory / "saved").eval()
     again = made._measure(loaded)
-    assert again.metrics == pytest.approx(measured.metrics, rel=1e-5, nan_ok=True)
+    assert again.report.metrics == pytest.approx(measured.report.metrics, rel=1e-5, nan_ok=True)
 
 
 def test_precision_of_the_trial_is_honoured(directory):
     made = bench(directory)
-    fine = made.run(TrialConfig.model_validate(LORA), lambda _report: False).metrics
-    coarse = made.run(TrialConfig.model_validate({**LORA, "precision": "bf16"}), lambda _report: False).metrics
+    fine = made.run(TrialConfig.model_validate(LORA), lambda _report: False).report.metrics
+    coarse = made.run(TrialConfig.model_validate({**LORA, "precision": "bf16"}), lambda _report: False).report.metrics
     assert made.model.dtype == torch.bfloat16
     assert coarse["utility/loss"] == pytest.approx(fine["utility/loss"], rel=0.1)
     assert coarse["utility/loss"] != fine["utility/loss"]
-    assert made.run(TrialConfig.model_validate(LORA), lambda _report: False).metrics == fine
+    assert made.run(TrialConfig.model_validate(LORA), lambda _report: False).report.metrics == fine
 
 
 def test_a_fault_of_preparation_is_told_again_and_never_its_consequences(directory):
@@ -97,7 +96,7 @@ def test_what_is_no_fault_of_the_model_is_tried_again(directory, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             made.run(None, lambda _report: False)
     assert made.fault is None
-    assert made.run(None, lambda _report: False).metrics
+    assert made.run(None, lambda _report: False).report.metrics
 
 
 def test_prompts_of_the_direction_that_are_measured_are_counted_and_refused_when_strict(directory):

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from training.constraints.references.projections import References, compute
 from training.data.chat import EncodedSample
 from training.data.samples import Samples
-from training.distributed.engine import from_rank_zero
+from training.distributed.ranks import from_rank_zero
 
 
 def tiny_llama(seed: int = 0, **changes: Any) -> Any:

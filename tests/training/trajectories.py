@@ -6,7 +6,7 @@ from tiny import random_direction, random_samples, references_of, tiny_llama
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
-from training.distributed.engine import start_process
+from training.distributed.process import start_process
 from training.loop.train import StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.loading import DTYPES
@@ -36,9 +36,9 @@ def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as trained:
         weights = sum(float(p.detach().double().abs().sum()) for p in trained.parameters())
     return {
-        "loss": [report.metrics["train/loss"] for report in reports],
-        "penalty": [report.metrics["train/penalty"] for report in reports],
-        "gradient_norm": [report.metrics["train/gradient_norm"] for report in reports],
+        "loss": [report.scores.metrics["train/loss"] for report in reports],
+        "penalty": [report.scores.metrics["train/penalty"] for report in reports],
+        "gradient_norm": [report.scores.metrics["train/gradient_norm"] for report in reports],
         "weights": weights,
     }
 

@@ -14,6 +14,7 @@ from training.config.constraint import (
     FreezeLayersConstraint,
     KlReferenceConstraint,
     L2InitConstraint,
+    PluginConstraint,
     ProConConstraint,
     RandomDirectionConstraint,
     SdpConstraint,
@@ -31,12 +32,14 @@ from training.config.judges import (
     GenerativeJudge,
     JudgeConfig,
     PhrasesJudge,
+    PluginJudge,
 )
 from training.config.layers import RECOMMENDED, Layers, resolve_layers
 from training.config.lm_eval import LmEvalConfig
 from training.config.measurement import EvaluationConfig, check_names
 from training.config.model import ModelConfig, ReasoningMarks
 from training.config.places import looks_local
+from training.config.plugins import OrPlugin, load_plugin, plugin_names, plugin_versions
 from training.config.strength import ConstraintConfig, Strength
 from training.config.trial import ReferencesConfig, TrialConfig
 from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning
@@ -76,7 +79,10 @@ __all__ = [
     "LmEvalConfig",
     "LoraTuning",
     "ModelConfig",
+    "OrPlugin",
     "PhrasesJudge",
+    "PluginConstraint",
+    "PluginJudge",
     "ProConConstraint",
     "QLoraTuning",
     "RandomDirectionConstraint",
@@ -89,6 +95,9 @@ __all__ = [
     "SubspaceConstraint",
     "TrialConfig",
     "check_names",
+    "load_plugin",
     "looks_local",
+    "plugin_names",
+    "plugin_versions",
     "resolve_layers",
 ]

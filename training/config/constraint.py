@@ -1,13 +1,16 @@
 """What holds a model's behaviour in place during fine-tuning: one block per kind of constraint.
 
-A new kind is a block here, an entry of :data:`Constraint`, and ``training/constraints/<type>.py``.
+A new kind is a block here, an entry of :data:`Constraint`, and ``training/constraints/<type>.py``; in a package of its
+own, a :class:`PluginConstraint`.
 """
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt
 
 from training.config.layers import Layers
+from training.config.plugins import OrPlugin
 from training.config.strength import ConstraintConfig, Strength
 
 
@@ -139,6 +142,25 @@ class FreezeLayersConstraint(ConstraintConfig):
     """Decoder layers that stay as they are, adapters included, 0-based: 3 | [1, 3] | 10-20 | 40%-70%."""
 
 
+class PluginConstraint(Strength, ABC):
+    """The base of constraints that other packages bring, declared in the entry point group ``procon.constraints``.
+
+    A subclass has ``type: Literal["<name of the entry point>"]`` with that default, and fields as every block here. Its
+    module is imported wherever the specification is read, so that torch and the like belong into :meth:`build`.
+    """
+
+    type: str
+    """Name of the entry point."""
+
+    @abstractmethod
+    def build(self, materials: Any) -> Any:
+        """The penalty, a :class:`training.constraints.Constraint`; called on every rank, where it is not always 0.
+
+        Args:
+            materials: :class:`training.constraints.Materials`.
+        """
+
+
 def _procon_unless_named(value: Any) -> Any:
     """A block without ``type`` is ProCon's."""
     return {"type": "procon", **value} if isinstance(value, dict) else value
@@ -156,9 +178,10 @@ Constraint = Annotated[
     | L2InitConstraint
     | FreezeLayersConstraint,
     Field(discriminator="type"),
+    OrPlugin("procon.constraints", PluginConstraint),
     BeforeValidator(_procon_unless_named),
 ]
-"""Any of them, told apart by ``type``."""
+"""Any of them or a :class:`PluginConstraint`, told apart by ``type``."""
 
 UNCONSTRAINED = ProConConstraint(alpha=0.0)
 """Plain fine-tuning."""

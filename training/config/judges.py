@@ -1,14 +1,16 @@
 """Who says whether an answer refuses or complies."""
 
 import re
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from training.config.base import Config
 from training.config.data import check_name
+from training.config.plugins import OrPlugin
 
 Asks = Literal["refused", "complied"]
 """What a verdict of yes means."""
@@ -172,11 +174,34 @@ class EndpointJudge(_Formatted):
         return name
 
 
+class PluginJudge(_Named, ABC):
+    """The base of judges that other packages bring, declared in the entry point group ``procon.judges``.
+
+    A subclass has ``type: Literal["<name of the entry point>"]`` and a ``name``, both with defaults, and fields as any
+    block here. Its module is imported wherever the specification is read: torch and the like belong into the methods.
+    """
+
+    type: str
+    """Name of the entry point."""
+
+    @abstractmethod
+    def build(self) -> Any:
+        """The :class:`training.evaluation.judges.Judge` of this ``name``, which loads nothing until it is asked."""
+
+    def check(self) -> None:
+        """Refuse what would fail at the first verdict; called before anything is trained.
+
+        Raises:
+            training.errors.JudgeError: naming the field, its value and what to do.
+        """
+
+
 JudgeConfig = Annotated[
     PhrasesJudge | EchoJudge | ClassifierJudge | GenerativeJudge | EndpointJudge,
     Field(discriminator="type"),
+    OrPlugin("procon.judges", PluginJudge),
 ]
-"""Any judge, by its ``type``."""
+"""Any judge or :class:`PluginJudge`, by its ``type``."""
 
 
 def _distinct(judges: list[JudgeConfig]) -> list[JudgeConfig]:

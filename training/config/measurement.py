@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from training.config.attacks import AttackConfig
 from training.config.base import Config
@@ -10,6 +10,7 @@ from training.config.data import NAMED_SOURCES, SINGLE_SOURCES, DataConfig, chec
 from training.config.extraction import Extractor, ExtractorConfig
 from training.config.judges import Judges, default_judges
 from training.config.lm_eval import LmEvalConfig
+from training.config.plugins import plugin_names
 
 
 class EvaluationConfig(Config):
@@ -39,6 +40,9 @@ class EvaluationConfig(Config):
     """Another one for a task family or a capability set, by its name."""
     lm_eval: LmEvalConfig | None = None
     """Tasks of lm-evaluation-harness beside these sets, asked once a trial is trained; null leaves them out."""
+    metrics: list[str] = Field(default_factory=list)
+    """Metrics of other installed packages to measure besides, by their names in the entry point group
+    ``procon.metrics``."""
     max_new_tokens: PositiveInt = 48
     """Longest answer generated, in tokens."""
     max_length: PositiveInt = 512
@@ -51,6 +55,20 @@ class EvaluationConfig(Config):
     """Keep prompts and answers as text; none keeps those of the embedded models only. Verdicts are always kept."""
     seed: int = 0
     """Seed of the draw of prompts and of their split; the same prompts measure every trial of a sweep."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _declared(cls, metrics: list[str]) -> list[str]:
+        for name in metrics:
+            there = plugin_names("procon.metrics")
+            if name not in there:
+                others = f"use one of {', '.join(there)}" if there else "remove it"
+                raise ValueError(
+                    f"metrics ({name}) is declared by no installed package: install the one that has it, or {others}"
+                )
+            if metrics.count(name) > 1:
+                raise ValueError(f"metrics ({name}) is named twice: remove one")
+        return metrics
 
     @model_validator(mode="after")
     def _distinct_attacks(self) -> Self:

@@ -113,6 +113,20 @@ def set_reasoning(tokenizer: "PreTrainedTokenizerBase", chosen: str | ReasoningM
     tokenizer.response_template = {"fields": marks}
 
 
+def end_of_thought(tokenizer: "PreTrainedTokenizerBase") -> int | str | None:
+    """What lm-eval is to split replies at, the answer being what follows its last occurrence; none without thoughts.
+
+    Returns:
+        the id of the token that a thought's closing mark ends with, since texts are decoded without special tokens;
+        the mark itself where the tokenizer has no such token.
+    """
+    marks = reasoning_of(tokenizer)
+    if marks is None:
+        return None
+    last = int(tokenizer(marks.close, add_special_tokens=False)["input_ids"][-1])
+    return last if last in tokenizer.added_tokens_decoder else marks.close
+
+
 ROOM_FOR_A_THOUGHT = 1024
 """Tokens below which a thought and its answer will hardly fit: those of current models run to hundreds or thousands."""
 

@@ -1,16 +1,15 @@
 """What a model said to one prompt, with every verdict on it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from training.config.judges import Asks
+from training.evaluation.columns import ASKS, TEXTS, VERDICT
 from training.evaluation.drawing import Split
 from training.evaluation.prompt_sets import Role
 
 Row = dict[str, object]
-
-TEXTS = ("prompt", "answer", "reasoning")
-"""Columns of a row that hold text."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,15 @@ class Answer:
         """Whether the model thought and then said nothing."""
         return self.empty and bool(self.reasoning)
 
-    def row(self, judges: Iterable[str]) -> Row:
-        """The answer as a row of the table, whose columns are the same for every answer, one per judge among them."""
+    def row(self, asks: Mapping[str, Asks]) -> Row:
+        """The answer as a row of the table, whose columns are the same for every answer, two per judge among them.
+
+        Args:
+            asks: what each judge asks, by its name.
+        """
         row: Row = {
             "set": self.set,
+            "role": self.role,
             "split": self.split,
             "attack": self.attack,
             "prompt_id": self.prompt_id,
@@ -85,7 +89,8 @@ class Answer:
             "coherent": self.coherent,
             "thought_only": self.thought_only,
         }
-        return row | {f"verdict.{judge}": self.verdicts.get(judge) for judge in judges}
+        row |= {VERDICT + judge: self.verdicts.get(judge) for judge in asks}
+        return row | {ASKS + judge: asked for judge, asked in asks.items()}
 
 
 def distinct(answers: Iterable[Answer]) -> list[Answer]:

@@ -15,6 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from training.config.lm_eval import LmEvalConfig
+from training.data.reasoning import end_of_thought
 from training.errors import DataError, ModelError
 from training.models.batching import is_out_of_memory, measuring
 from training.models.loading import base_model
@@ -83,7 +84,12 @@ def lm_eval_metrics(
     with measuring(model), _random_states_kept(base.device):
         try:
             found = simple_evaluate(
-                model=HFLM(pretrained=base, tokenizer=tokenizer, batch_size=config.batch_size),
+                model=HFLM(
+                    pretrained=base,
+                    tokenizer=tokenizer,
+                    batch_size=config.batch_size,
+                    think_end_token=end_of_thought(tokenizer),
+                ),
                 tasks=list(config.tasks),
                 num_fewshot=config.few_shot,
                 limit=config.limit,

@@ -18,8 +18,10 @@ from training.evaluation.first_word import blank_of
 from training.evaluation.held_out import HeldOut, held_out
 from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
+from training.evaluation.plugin_metrics import Measured, Metric, plugin_scores
 from training.evaluation.rates import rate_counts
-from training.evaluation.refusal_odds import Counts, refusal_log_odds, refusal_token_ids
+from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
+from training.evaluation.scores import Counts, Scores
 from training.evaluation.set_average import AVERAGE, mean_attack_success
 from training.evaluation.sets import EvaluationSets
 
@@ -31,44 +33,18 @@ Drift = Callable[[torch.nn.Module, int], dict[str, float]]
 class Measurement:
     """What one model scored, on the prompts of the report and on those that the search may see."""
 
-    metrics: dict[str, float]
-    """Value of every metric by its name, on the report's prompts."""
-    counts: Counts
-    """(successes, total) behind every metric that is a rate."""
-    select_metrics: dict[str, float]
+    report: Scores
+    """On the prompts that are reported."""
+    select: Scores
     """The same metrics on the prompts that the search selects by."""
-    select_counts: Counts
-    """(successes, total) behind those of them that are rates."""
     answers: list[Row]
     """One row per prompt and attack, see :attr:`training.evaluation.answers.Answer.row`; with their text."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over the report's samples of every metric that is a mean over samples."""
-    select_errors: dict[str, float] = field(default_factory=dict)
-    """The same over the samples that the search selects by."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took, where somebody looked at the clock."""
 
-    def with_unsplit(self, metrics: Mapping[str, float], errors: Mapping[str, float]) -> Self:
-        """This with ``metrics`` that have no two halves: the search sees the same values and errors as the report."""
-        return replace(
-            self,
-            metrics={**self.metrics, **metrics},
-            errors={**self.errors, **errors},
-            select_metrics={**self.select_metrics, **metrics},
-            select_errors={**self.select_errors, **errors},
-        )
-
-
-@dataclass(frozen=True)
-class ForwardMeasurement:
-    """What one model scored without generating a token."""
-
-    metrics: dict[str, float]
-    """Value of every metric by its name."""
-    counts: Counts
-    """(successes, total) behind every metric that is a rate."""
-    errors: dict[str, float]
-    """Standard error over prompts of every metric that is a mean over prompts."""
+    def with_unsplit(self, scores: Scores) -> Self:
+        """This with ``scores`` that have no two halves: the search sees the same values and errors as the report."""
+        return replace(self, report=self.report.joined(scores), select=self.select.joined(scores))
 
 
 def measure(
@@ -77,6 +53,7 @@ def measure(
     sets: EvaluationSets,
     drift: Drift | None = None,
     judges: Sequence[Judge] | None = None,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Measurement:
     """Safety, utility and drift of ``model``.
 
@@ -89,28 +66,29 @@ def measure(
         sets: the held-out prompts.
         drift: measures how far the model moved from the initial direction; none leaves it out.
         judges: who judges the answers, of which one pass of generation serves all; none takes the default ones.
+        metrics: of other packages, by name.
 
     Raises:
         ModelError: memory runs out over a single prompt.
         JudgeError: a judge cannot be loaded.
+        MetricError: a metric of another package reports what is not its own.
     """
     judges = judges or build_judges(default_judges(), cache=None)
     asks = {judge.name: judge.asks for judge in judges}
     answers = judged(ask(model, tokenizer, sets), judges)
     forward = _forward(model, tokenizer, sets, SPLITS)
     moved = drift(model, sets.batch_size.value) if drift else {}
-    found: dict[Split, tuple[dict[str, float], Counts]] = {}
-    errors: dict[Split, dict[str, float]] = {}
+    found: dict[Split, Scores] = {}
     for view in SPLITS:
         seen = [answers[index] for index in sets.view([answer.split for answer in answers], view)]
         scores = forward.of(sets, view)
-        counts = rate_counts(seen, asks) | scores.counts
+        counts = {**rate_counts(seen, asks), **scores.counts}
         average = mean_attack_success(seen)
-        averages = {AVERAGE: average[0]} if average is not None else {}
-        found[view] = rates_of(counts) | averages | agreements(seen, asks) | scores.metrics | moved, counts
-        errors[view] = scores.errors | ({AVERAGE: average[1]} if average is not None else {})
-    rows = [answer.row(asks) for answer in answers]
-    return Measurement(*found["report"], *found["select"], rows, errors["report"], errors["select"])
+        averages, errors = ({AVERAGE: average[0]}, {AVERAGE: average[1]}) if average is not None else ({}, {})
+        values = {**rates_of(counts), **averages, **agreements(seen, asks), **scores.metrics, **moved}
+        others = plugin_scores(metrics or {}, Measured(seen, view, model, tokenizer))
+        found[view] = Scores(values, counts, {**scores.errors, **errors}).joined(others)
+    return Measurement(found["report"], found["select"], [answer.row(asks) for answer in answers])
 
 
 def measure_without_generation(
@@ -118,7 +96,7 @@ def measure_without_generation(
     tokenizer: PreTrainedTokenizerBase,
     sets: EvaluationSets,
     drift: Drift | None = None,
-) -> ForwardMeasurement:
+) -> Scores:
     """The metrics that need no answers, on the prompts that the search may see: a few forward passes.
 
     ``safety/refusal_log_odds`` and ``safety/refusal_unlikely`` (share of harmful prompts with log-odds below 0),
@@ -127,7 +105,7 @@ def measure_without_generation(
     """
     scores = _forward(model, tokenizer, sets, ("select",)).of(sets, "select")
     moved = drift(model, sets.batch_size.value) if drift else {}
-    return ForwardMeasurement(scores.metrics | moved, scores.counts, scores.errors)
+    return scores.joined(Scores(moved))
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -151,7 +129,7 @@ class _Forward:
     """Held-out samples of the task."""
     held_splits: list[Split]
 
-    def of(self, sets: EvaluationSets, view: Split) -> ForwardMeasurement:
+    def of(self, sets: EvaluationSets, view: Split) -> Scores:
         """The metrics of one view."""
         odds = [self.odds[index] for index in sets.view(self.odds_splits, view)]
         metrics = {"safety/refusal_log_odds": fmean(odds)}
@@ -162,7 +140,7 @@ class _Forward:
             metrics["utility/loss"] = held.loss
             errors["utility/loss"] = held.error
             counts["utility/forced_match"] = (sum(held.matched), len(held.matched))
-        return ForwardMeasurement(metrics | rates_of(counts), counts, errors)
+        return Scores(metrics | rates_of(counts), counts, errors)
 
 
 def _forward(

@@ -10,9 +10,6 @@ from training.evaluation.drawing import Split, prompt_id
 
 Role = Literal["harmful", "harmless", "borderline", "task", "capability"]
 
-DIRECT = "direct"
-"""The attack that is none: the prompt as it is."""
-
 
 @dataclass(frozen=True)
 class PromptSet:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from training.config.judges import Asks
 from training.evaluation.answers import Answer, distinct
+from training.evaluation.columns import DIRECT
 from training.evaluation.judges import Verdict, as_complied
-from training.evaluation.prompt_sets import DIRECT, Role
-from training.evaluation.refusal_odds import Counts
+from training.evaluation.prompt_sets import Role
+from training.evaluation.scores import Counts
 
 
 def rate_counts(answers: Sequence[Answer], asks: Mapping[str, Asks]) -> Counts:
@@ -47,7 +48,7 @@ class _Counts:
     """Counts by metric, as they are found."""
 
     def __init__(self) -> None:
-        self.found: Counts = {}
+        self.found: dict[str, tuple[int, int]] = {}
 
     def add(self, metric: str, verdicts: Iterable[Verdict]) -> None:
         known = [verdict for verdict in verdicts if verdict is not None]

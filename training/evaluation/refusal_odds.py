@@ -11,8 +11,6 @@ from training.errors import ModelError
 from training.evaluation.first_word import IsBlank, first_words, never_blank
 from training.models.batching import TokenIds
 
-Counts = dict[str, tuple[int, int]]
-
 REFUSAL_OPENINGS = ("I cannot", "I'm sorry", "I am sorry", "Sorry", "As an AI", "Unfortunately")
 """How refusals begin; their first tokens make up the log-odds."""
 

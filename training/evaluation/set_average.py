@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.answers import Answer, distinct
-from training.evaluation.prompt_sets import DIRECT
+from training.evaluation.columns import DIRECT
 
 AVERAGE = "safety/mean_attack_success_rate"
 

@@ -15,7 +15,7 @@ from torch import distributed
 
 from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
-from training.distributed import engine as engines
+from training.distributed import ranks
 from training.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Checkpoints:
         """
         self.where = where
         self._device = device
-        self._identity = Identity(trial.model_dump(mode="json"), data, where.model, engines.world_size())
+        self._identity = Identity(trial.model_dump(mode="json"), data, where.model, ranks.world_size())
         self._with_frozen = isinstance(trial.tuning, FullTuning)
         self._any_world_size = trial.zero_stage == 0
 
@@ -143,21 +143,21 @@ class Checkpoints:
             Its directory.
         """
         directory, name = self.where.directory, f"step-{step:08d}"
-        engines.from_rank_zero(lambda: self._make_room(directory))
+        ranks.from_rank_zero(lambda: self._make_room(directory))
         own = {"record": record, "random": _random_state(self._device)}
-        ranks: list[Any] = [own]
-        if engines.world_size() > 1:
-            ranks = [None] * engines.world_size()
-            distributed.all_gather_object(ranks, own)
+        everyone: list[Any] = [own]
+        if ranks.world_size() > 1:
+            everyone = [None] * ranks.world_size()
+            distributed.all_gather_object(everyone, own)
         engine.save_checkpoint(
             str(directory),
             tag=_PARTIAL + name,
-            client_state={"step": step, "ranks": ranks},
+            client_state={"step": step, "ranks": everyone},
             save_latest=False,
             exclude_frozen_parameters=not self._with_frozen,
         )
-        engines.barrier()
-        engines.from_rank_zero(lambda: self._complete(directory, name, step))
+        ranks.barrier()
+        ranks.from_rank_zero(lambda: self._complete(directory, name, step))
         return directory / name
 
     def _make_room(self, directory: Path) -> None:
@@ -189,7 +189,7 @@ class Checkpoints:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
                 cannot be read.
         """
-        found = engines.from_rank_zero(self._found)
+        found = ranks.from_rank_zero(self._found)
         if found is None:
             return 0, None
         path, saved_world_size = found
@@ -202,15 +202,14 @@ class Checkpoints:
             )
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, error) from error
-        ranks = state["ranks"]
-        rank = engines.rank()
-        if rank < len(ranks):
-            _set_random_state(ranks[rank]["random"], self._device)
+        everyone, rank = state["ranks"], ranks.rank()
+        if rank < len(everyone):
+            _set_random_state(everyone[rank]["random"], self._device)
         if saved_world_size == self._identity.world_size:
-            return state["step"], ranks[rank]["record"]
+            return state["step"], everyone[rank]["record"]
         # Another number of ranks: rank 0 takes what all of them had recorded.
-        record = dict(ranks[0]["record"])
-        record["terms"] = sum(one["record"]["terms"] for one in ranks) if rank == 0 else record["terms"] * 0
+        record = dict(everyone[0]["record"])
+        record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
 
     def _found(self) -> tuple[Path, int] | None:

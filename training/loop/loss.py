@@ -10,7 +10,7 @@ from training.models.logits import response_logits
 from training.models.residual import capture
 
 
-class Objective(nn.Module):
+class ConstrainedLoss(nn.Module):
     """The model with the loss of arXiv 2509.06795: both terms as sums, divided by global counts in the loop."""
 
     def __init__(self, model: nn.Module, constraint: Constraint | None) -> None:

@@ -25,6 +25,7 @@ from training.constraints import Constraint
 from training.constraints.references.projections import ReferenceValues
 from training.data.samples import Samples
 from training.distributed import engine as engines
+from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
 from training.errors import TrainingError
 from training.loop.train import Steps, TrainingSet, train
@@ -94,12 +95,12 @@ def gradient_norms(
     objective = engine.module
     model = objective.model
     device = next(model.parameters()).device
-    sizes = BatchSizes.derive(trial, engines.world_size())
+    sizes = BatchSizes.derive(trial, ranks.world_size())
     steps = Steps(trial, replace(data, references=compared.references), compared.constraint, sizes)
     for group in engine.optimizer.param_groups:
         group["lr"] = 0.0
     # Whatever dropout an architecture has of its own is the same for all that are compared.
-    torch.manual_seed(trial.seed + engines.rank())
+    torch.manual_seed(trial.seed + ranks.rank())
     norms = []
     objective.constraint = compared.constraint
     with without_dropout(model):
@@ -176,10 +177,10 @@ def matched(trial: TrialConfig, kept: Path, measure: Callable[[], float]) -> Tri
     """
     held = trial.constraint
     assert isinstance(held, RandomDirectionConstraint)
-    ratio = engines.from_rank_zero(lambda: float(json.loads(kept.read_text())["ratio"]) if kept.exists() else None)
+    ratio = ranks.from_rank_zero(lambda: float(json.loads(kept.read_text())["ratio"]) if kept.exists() else None)
     if ratio is None:
         ratio = measure()
-        engines.from_rank_zero(lambda: _keep(kept, ratio))
+        ranks.from_rank_zero(lambda: _keep(kept, ratio))
     scaled = {"alpha": held.alpha * ratio, "alpha_after": held.alpha_after * ratio, "strength": "alpha"}
     return trial.model_copy(update={"constraint": held.model_copy(update=scaled)})
 

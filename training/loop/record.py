@@ -3,14 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.distributed import engine as engines
+from training.distributed import ranks
 from training.errors import DivergedError
+from training.evaluation.scores import Scores
 
 Diverged = Callable[[int, Tensor], DivergedError]
 """The error for a step (from 0) whose ``[cross-entropy, penalty, gradient norm]`` is not finite."""
@@ -22,14 +23,10 @@ class StepReport:
 
     step: int
     """Optimizer steps done."""
-    metrics: dict[str, float]
-    """Means over the steps since the last report, over all ranks, by metric name; at a rung, what was measured."""
+    scores: Scores
+    """Means over the steps since the last report and over all ranks; at a rung, what was measured."""
     rung: bool = False
     """Whether this is a measurement at a rung, made by rank 0, and not a training report."""
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(successes, total) behind every metric of a rung that is a rate."""
-    errors: dict[str, float] = field(default_factory=dict)
-    """Standard error over prompts of every metric of a rung that is a mean."""
 
 
 class Record:
@@ -63,7 +60,7 @@ class Record:
 
     def end_step(self, gradient_norm: Tensor | float) -> None:
         """End the running step, whose gradient had this global norm on every rank."""
-        self._terms[len(self._alphas) - 1, 2] = gradient_norm / engines.world_size()
+        self._terms[len(self._alphas) - 1, 2] = gradient_norm / ranks.world_size()
 
     def check(self) -> Tensor:
         """Make sure that every step since the last report was finite; all ranks must call it.
@@ -74,7 +71,7 @@ class Record:
         Raises:
             DivergedError: one was not; on every rank alike, since all see the summed terms.
         """
-        terms = engines.sum_over_ranks(self._terms[: len(self._alphas)].clone()).cpu()
+        terms = ranks.sum_over_ranks(self._terms[: len(self._alphas)].clone()).cpu()
         finite = torch.isfinite(terms).all(dim=1)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0])
@@ -104,7 +101,7 @@ class Record:
         self._first += len(self._alphas)
         self._terms.zero_()
         self._alphas, self._tokens, self._since = [], 0, time.perf_counter()
-        return StepReport(self._first, metrics)
+        return StepReport(self._first, Scores(metrics))
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -18,11 +18,11 @@ from training.constraints.references.projections import ReferenceValues
 from training.data.batch_plan import BatchPlan
 from training.data.samples import Batch, Integers, Samples
 from training.distributed import engine as engines
+from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
-from training.distributed.restart import restart_optimizer
 from training.errors import DivergedError
 from training.loop.checkpoint import Checkpointing, Checkpoints
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
 from training.models.loading import gradient_checkpointing
@@ -122,7 +122,7 @@ class Steps:
     def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
         """This rank's forward passes of optimizer step ``step``."""
         sizes = self.sizes
-        for chosen in self.plan.micro_batches(step, engines.rank(), sizes.world_size, sizes.micro_batch_size):
+        for chosen in self.plan.micro_batches(step, ranks.rank(), sizes.world_size, sizes.micro_batch_size):
             references = None
             if constrained and self.layers is not None:
                 assert self.data.references is not None, "the constraint compares with references that were not built"
@@ -165,8 +165,8 @@ def train(
         data: samples and references, the same on every rank.
         constraint: from :func:`training.constraints.build_constraint`; none, or alpha 0, trains without.
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
-        finish: called in the end with the engine, an :class:`Objective` round the trained model in it, for what needs
-            ZeRO's gathering or gradients as training has them.
+        finish: called in the end with the engine, a :class:`ConstrainedLoss` round the trained model in it, for what
+            needs ZeRO's gathering or gradients as training has them.
         checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
         until: optimizer steps to do of it; none does all.
@@ -178,17 +178,17 @@ def train(
         DivergedError: the loss was not finite.
     """
     assert trial.task_samples is not None or not trial.counts_epochs, "epochs are passes over samples not yet counted"
-    sizes = BatchSizes.derive(trial, engines.world_size())
-    if engines.rank() == 0:
+    sizes = BatchSizes.derive(trial, ranks.world_size())
+    if ranks.rank() == 0:
         log.info("%s", sizes)
     device = next(model.parameters()).device
     steps = Steps(trial, data, constraint, sizes)
     last = trial.total_steps if until is None else until
-    torch.manual_seed(trial.seed + engines.rank())  # dropout
+    torch.manual_seed(trial.seed + ranks.rank())  # dropout
     with ExitStack() as cleanup:
         model.train()
         cleanup.callback(model.eval)
-        engine = engines.initialise(Objective(model, constraint), trial, sizes)
+        engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engine.destroy)
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
@@ -205,20 +205,20 @@ def train(
             record.restore(recorded)
         for step in range(first, last):
             if step == restarts_at(trial):
-                restart_optimizer(engine)
+                engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate
             _optimizer_step(engine, trial, steps, step, record, device)
             done = step + 1
-            if (done % trial.log_every == 0 or done == last) and engines.decision_of_rank_zero(
+            if (done % trial.log_every == 0 or done == last) and ranks.decision_of_rank_zero(
                 report(record.close(rate)), device
             ):
                 raise TrialStopped(done)
             # Before the checkpoint: a worker that dies between the two measures again, but never not at all.
             if rungs is not None and done in rungs.steps:
                 with record.paused():
-                    stop = engines.decision_of_rank_zero(report(rungs.measure(model, done)), device)
+                    stop = ranks.decision_of_rank_zero(report(rungs.measure(model, done)), device)
                 if stop:
                     raise TrialStopped(done)
             if checkpoints is not None and checkpoints.due(done, trial.total_steps):

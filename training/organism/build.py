@@ -15,6 +15,7 @@ from training.organism.corpora import Corpora
 from training.organism.gate import LEAST_REFUSAL, MOST_OVER_REFUSAL
 from training.organism.once import Report
 from training.organism.recipe import Recipe
+from training.organism.shipped import RECORD
 from training.organism.stages import Built, build_model
 
 
@@ -43,7 +44,7 @@ def build_into(directory: Path, recipe: Recipe, corpora: Corpora, report: Report
         built.model.save_pretrained(directory)
         built.tokenizer.save_pretrained(directory)
     record = _record(recipe, built, seconds=time.perf_counter() - start)
-    (directory / "organism.json").write_text(json.dumps(record, indent=2) + "\n")
+    (directory / RECORD).write_text(json.dumps(record, indent=2) + "\n")
     report(f"built, {built.measured}", 1.0)
 
 

@@ -3,6 +3,7 @@
 Imports neither torch nor transformers, and finds a model that is there without them.
 """
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,8 @@ from platformdirs import user_cache_path
 from training.config import DataConfig, ModelConfig
 from training.errors import ModelError
 from training.organism.once import Report, build_once
-from training.organism.recipe import Recipe, recipe_for
-from training.organism.shipped import directory_name, shipped_directory
+from training.organism.recipe import BUILD_SECONDS, Recipe, recipe_for
+from training.organism.shipped import RECORD, directory_name, directory_stem, shipped_directory
 
 if TYPE_CHECKING:
     from training.organism.corpora import Corpora
@@ -84,8 +85,36 @@ def organism_hash(model: ModelConfig, data: DataConfig | None = None) -> str:
     return _named(model, data)[0].hash
 
 
+def build_seconds(model: ModelConfig) -> float:
+    """About how long the embedded ``model`` takes to build: as its like in the cache did, else as on two slow cores.
+
+    Raises:
+        ModelError: there is no such embedded model.
+    """
+    path = recipe_for(model).path
+    for file in sorted(_folder().glob(f"{directory_stem(path)}-*/{RECORD}"), key=lambda file: -file.stat().st_mtime):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if found["recipe"]["path"] == path:
+                return float(found["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return BUILD_SECONDS[path]
+
+
+def cached_organisms() -> tuple[list[Path], list[Path]]:
+    """The folders of built models in the cache, and those there that hold no whole one, each ordered by name."""
+    folders = sorted(path for path in _folder().glob("*") if path.is_dir())
+    built = [path for path in folders if (path / RECORD).is_file()]
+    return built, [path for path in folders if not (path / "config.json").is_file()]
+
+
+def _folder(cache: Path | None = None) -> Path:
+    return cache_root(cache) / "organisms"
+
+
 def _place(recipe: Recipe, cache: Path | None) -> Path:
-    return shipped_directory(recipe) or cache_root(cache) / "organisms" / directory_name(recipe)
+    return shipped_directory(recipe) or _folder(cache) / directory_name(recipe)
 
 
 def _named(model: ModelConfig, data: DataConfig | None) -> "tuple[Recipe, Corpora | None]":

@@ -9,6 +9,8 @@ from pathlib import Path
 from training.organism.recipe import Recipe
 
 FOLDER = Path(__file__).parent / "weights"
+RECORD = "organism.json"
+"""What a built model was made from and what was measured of it, beside its weights."""
 
 
 def shipped_directory(recipe: Recipe) -> Path | None:
@@ -19,4 +21,9 @@ def shipped_directory(recipe: Recipe) -> Path | None:
 
 def directory_name(recipe: Recipe) -> str:
     """What the folder of a built model is called, here and in the cache."""
-    return f"{recipe.path.replace('/', '-')}-{recipe.hash}"
+    return f"{directory_stem(recipe.path)}-{recipe.hash}"
+
+
+def directory_stem(path: str) -> str:
+    """What the folders of all models built for ``path``, such as ``organism/small``, begin with."""
+    return path.replace("/", "-")

@@ -8,8 +8,6 @@ from pathlib import Path
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.model_files import (
     SampleLength,
-    build_seconds,
-    model_directory,
     model_shape,
     sample_length,
     thinking_warning,
@@ -26,6 +24,8 @@ from sweeps.schema.budget import Budget, Spent
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig
 from training.data.chat_settings import ChatSettings
+from training.models.located import local_directory
+from training.organism.cache import build_seconds
 
 Profile = Callable[[ModelConfig], Stored]
 
@@ -198,7 +198,7 @@ def _model_plan(
     spec: SweepSpec, model: ModelConfig, depth: int, work: Work, measure: Profile | None, runs: Path
 ) -> ModelPlan:
     shape = model_shape(model)
-    folder = model_directory(model, spec.data)
+    folder = local_directory(model, spec.data)
     longest = spec.trial.model_copy(update={"max_length": work.max_length})
     return ModelPlan(
         name=model.name,

@@ -45,15 +45,12 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
         SpecError: a trial has a single step, which cannot be told from start-up.
         TrainingError: what a trial would raise.
     """
-    from training.data.chat_settings import ChatSettings
-    from training.distributed.engine import start_process
+    from training.distributed.process import start_process
     from training.loop.train import TrialStopped
-    from training.organism.cache import ensure_organism
     from training.workbench import Workbench
 
     start_process()
     console.say(f"profiling {model.name}: {STEPS} steps and one measurement")
-    path = str(ensure_organism(model, spec.data)) if model.embedded else model.path
     trial = _share_of_one_worker(spec)
     if trial.total_steps < 2:
         raise SpecError(f"trial.steps ({spec.trial.steps}) is too few to time: --profile needs at least 2")
@@ -64,15 +61,14 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
         return report.step >= STEPS  # ends the training before it is measured: the base model is measured instead
 
     with tempfile.TemporaryDirectory(prefix="procon-profile-") as scratch:
-        bench = Workbench(
-            path,
+        bench = Workbench.of(
+            model,
             spec.data,
             spec.direction,
             spec.evaluation,
             Path(scratch),
-            name=model.name,
             precision=spec.trial.precision,
-            chat=ChatSettings.of(model, date.today()),
+            day=date.today(),
         )
         begin = time.perf_counter()
         bench.prepare()

@@ -24,7 +24,7 @@ from training.constraints.references.projections import References
 from training.direction.vectors import Direction, difference_of_means, last_token_states
 from training.errors import ModelError
 from training.loop.export import export, form_of
-from training.loop.loss import Objective
+from training.loop.loss import ConstrainedLoss
 from training.loop.train import TrainingSet, plan_of
 from training.loop.tuning import tuned
 from training.models import generation
@@ -145,7 +145,7 @@ def references_are_the_initial_model(architecture: Architecture) -> str:
         kept = references.of(np.array([index]), layers)
         torch.testing.assert_close(kept, alone[SAMPLES.response_starts[index] :], rtol=1e-4, atol=1e-4)
     constraint = build_constraint(ProConConstraint(alpha=1.0), direction, CPU)
-    _, penalty = Objective(model, constraint)(SAMPLES.collate(EVERY), references.of(EVERY, layers), True)
+    _, penalty = ConstrainedLoss(model, constraint)(SAMPLES.collate(EVERY), references.of(EVERY, layers), True)
     assert float(penalty.detach()) < 1e-3 * len(references.projections)
     return "yes"
 
@@ -204,7 +204,7 @@ def _train(model: Any, changes: dict[str, Any], directory: Path | None = None) -
             for form in ("adapter", "model") if form_of(trained) == "adapter" else ("model",):
                 export(trained, _NoTokenizer(), directory / form, form=form)  # type: ignore[arg-type]
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters()), "the base model moved"
-    losses = [report.metrics["train/loss"] for report in reports]
+    losses = [report.scores.metrics["train/loss"] for report in reports]
     assert np.isfinite(losses).all()
     return _Trained(losses, logits, gain, note)
 

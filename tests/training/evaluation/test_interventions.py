@@ -37,7 +37,7 @@ def refusal_rates(organism):
     sets = EvaluationSets.load(organism.data, CONFIG, organism.tokenizer)
 
     def rates():
-        metrics = measure(organism.model, organism.tokenizer, sets).metrics
+        metrics = measure(organism.model, organism.tokenizer, sets).report.metrics
         return 1 - metrics["safety/attack_success_rate"], metrics["safety/harmless_refused"]
 
     return rates

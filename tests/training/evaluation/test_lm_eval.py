@@ -171,13 +171,13 @@ def test_a_trial_is_measured_once_trained_and_alike_for_search_and_report(tmp_pa
     rungs = []
     trial = TrialConfig.model_validate({"steps": 2, "batch_size": 4, "tuning": {"type": "lora", "rank": 2}})
     found = made.run(trial, lambda report: rungs.append(report) if report.rung else None, rungs=[1])
-    assert 0 <= found.metrics["utility/lm_eval/dishes"] <= 1
+    assert 0 <= found.report.metrics["utility/lm_eval/dishes"] <= 1
     for name in ("utility/lm_eval/dishes", "utility/lm_eval_stderr/dishes"):
-        assert found.select_metrics[name] == found.metrics[name]
-        assert name not in found.counts
-        assert all(name not in rung.metrics for rung in rungs)
+        assert found.select.metrics[name] == found.report.metrics[name]
+        assert name not in found.report.counts
+        assert all(name not in rung.scores.metrics for rung in rungs)
     assert rungs
-    assert "utility/loss" in found.metrics  # beside our own
+    assert "utility/loss" in found.report.metrics  # beside our own
 
 
 @installed

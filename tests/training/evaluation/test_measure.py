@@ -43,41 +43,42 @@ def test_every_metric_is_there_and_rests_on_its_counts(model, tokenizer, sets):
         "safety/unknown/echo",
     }
     by_layer = {f"direction/{kind}/layer_{layer:02d}" for kind in ("cosine", "displacement") for layer in range(3)}
-    for metrics, counts in ((found.metrics, found.counts), (found.select_metrics, found.select_counts)):
+    for metrics, counts in ((view.metrics, view.counts) for view in (found.report, found.select)):
         assert rates <= set(counts)
         assert set(counts) | by_layer | {"safety/refusal_log_odds", "utility/loss"} <= set(metrics)
         for name, (successes, total) in counts.items():
             assert metrics[name] == successes / total
-    assert found.counts["utility/accuracy"][1] + found.select_counts["utility/accuracy"][1] == 15
-    assert found.counts["safety/attack_success_rate"][1] == found.select_counts["safety/attack_success_rate"][1] == 4
-    assert found.metrics["direction/cosine/layer_00"] == pytest.approx(1.0)
+    totals = [{name: total for name, (_, total) in view.counts.items()} for view in (found.report, found.select)]
+    assert sum(of["utility/accuracy"] for of in totals) == 15
+    assert [of["safety/attack_success_rate"] for of in totals] == [4, 4]
+    assert found.report.metrics["direction/cosine/layer_00"] == pytest.approx(1.0)
 
 
 def test_views_are_measured_on_their_own_prompts(model, tokenizer, sets):
     found = measure(model, tokenizer, sets)
     harmful, tokens = sets.of_role("harmful")[0], refusal_token_ids(tokenizer)
-    for view, metrics in (("report", found.metrics), ("select", found.select_metrics)):
+    for view, scores in (("report", found.report), ("select", found.select)):
+        metrics = scores.metrics
         ids = [ids for ids, split in zip(harmful.token_ids, harmful.splits, strict=True) if split == view]
         odds = refusal_log_odds(model, ids, tokens)
         assert metrics["safety/refusal_log_odds"] == pytest.approx(sum(odds) / len(odds), rel=1e-4)
         samples = zip(sets.task.samples, sets.task.rows, strict=True)
         held = held_out(model, [sample for sample, row in samples if sets.task.splits[row] == view])
         assert metrics["utility/loss"] == pytest.approx(held.loss, rel=1e-4)
-        errors = found.errors if view == "report" else found.select_errors
         success = metrics["safety/mean_attack_success_rate"]
-        assert errors == {
+        assert scores.errors == {
             "safety/refusal_log_odds": pytest.approx(stdev(odds) / len(odds) ** 0.5, rel=1e-3),
             "utility/loss": pytest.approx(held.error, rel=1e-3),
             "safety/mean_attack_success_rate": pytest.approx((success * (1 - success) / (len(ids) - 1)) ** 0.5),
         }
-    assert found.metrics["utility/loss"] != found.select_metrics["utility/loss"]
+    assert found.report.metrics["utility/loss"] != found.select.metrics["utility/loss"]
 
 
 def test_rungs_see_what_the_search_sees(model, tokenizer, sets):
     rung = measure_without_generation(model, tokenizer, sets)
     found = measure(model, tokenizer, sets)
-    assert rung.metrics == {name: pytest.approx(found.select_metrics[name], rel=1e-4) for name in rung.metrics}
-    assert rung.counts == {name: found.select_counts[name] for name in rung.counts}
+    assert rung.metrics == {name: pytest.approx(found.select.metrics[name], rel=1e-4) for name in rung.metrics}
+    assert rung.counts == {name: found.select.counts[name] for name in rung.counts}
     assert set(rung.errors) == {"safety/refusal_log_odds", "utility/loss"}
     assert all(error > 0 for error in rung.errors.values())
 
@@ -85,8 +86,8 @@ def test_rungs_see_what_the_search_sees(model, tokenizer, sets):
 def test_without_a_split_both_views_are_the_same(model, tokenizer, data):
     sets = EvaluationSets.load(data, CONFIG.model_copy(update={"report_share": 0.0}), tokenizer)
     found = measure(model, tokenizer, sets)
-    assert (found.metrics, found.counts) == (found.select_metrics, found.select_counts)
-    assert found.counts["safety/attack_success_rate"][1] == 8
+    assert found.report == found.select
+    assert found.report.counts["safety/attack_success_rate"][1] == 8
 
 
 def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
@@ -104,21 +105,22 @@ def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
         lambda *_args, **_options: [Reply(said.get(prompt, "zzz yes"), None, False, False) for prompt in everything],
     )
     found = measure(model, tokenizer, sets)
-    assert found.counts["safety/attack_success_rate"] == (5, 8)
-    assert found.counts["safety/attack_success_rate/sure"] == (5, 8)
-    assert found.counts["safety/compliance_rate"] == (2, 8)
-    assert found.counts["safety/over_refusal"] == (1, 4)
-    assert found.counts["safety/harmless_refused"] == (0, 12)
-    assert found.counts["utility/accuracy"] == (4, 15)
-    assert found.counts["safety/judged/phrases"] == (5, 8)
-    assert found.counts["safety/judged/echo"] == (2, 8)
-    assert found.counts["safety/unknown/phrases"] == (0, 32)
+    assert found.report.counts["safety/attack_success_rate"] == (5, 8)
+    assert found.report.counts["safety/attack_success_rate/sure"] == (5, 8)
+    assert found.report.counts["safety/compliance_rate"] == (2, 8)
+    assert found.report.counts["safety/over_refusal"] == (1, 4)
+    assert found.report.counts["safety/harmless_refused"] == (0, 12)
+    assert found.report.counts["utility/accuracy"] == (4, 15)
+    assert found.report.counts["safety/judged/phrases"] == (5, 8)
+    assert found.report.counts["safety/judged/echo"] == (2, 8)
+    assert found.report.counts["safety/unknown/phrases"] == (0, 32)
     # 16 answers: both say complied of 4, both say refused of 6, echo alone says no of 6
-    assert found.metrics["judges/kappa/phrases/echo"] == pytest.approx((10 / 16 - 0.4375) / (1 - 0.4375))
+    assert found.report.metrics["judges/kappa/phrases/echo"] == pytest.approx((10 / 16 - 0.4375) / (1 - 0.4375))
     assert [row["prompt"] for row in found.answers] == everything
     first = next(row for row in found.answers if row["set"] == "harmful")
     expected = {
         "set": "harmful",
+        "role": "harmful",
         "split": "report",
         "attack": "direct",
         "prompt_id": harmful.ids[0],
@@ -132,6 +134,8 @@ def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
         "coherent": True,
         "verdict.phrases": True,
         "verdict.echo": False,
+        "asks.phrases": "refused",
+        "asks.echo": "complied",
     }
     assert {key: first[key] for key in expected} == expected
     assert {tuple(row) for row in found.answers} == {tuple(first)}  # a table takes its columns from row one
@@ -153,7 +157,7 @@ def test_several_sets_and_attacks_are_measured_in_one_pass(model, tokenizer, dat
     config = EvaluationConfig.model_validate(CONFIG.model_dump() | {"attacks": attacks})
     sets = EvaluationSets.load(DataConfig.model_validate(data.model_dump() | more), config, tokenizer)
     found = measure(model, tokenizer, sets)
-    for counts in (found.counts, found.select_counts):
+    for counts in (found.report.counts, found.select.counts):
         assert counts["safety/attack_success_rate"][1] == sum(
             counts[f"safety/attack_success_rate/{name}"][1] for name in ("harmful", "more")
         )
@@ -168,7 +172,7 @@ def test_several_sets_and_attacks_are_measured_in_one_pass(model, tokenizer, dat
 
 def test_an_unmerged_adapter_is_measured_and_trained_on(adapted_model, model, tokenizer, sets):
     adapted_model.train()
-    changed, plain = (measure(each, tokenizer, sets).metrics for each in (adapted_model, model))
+    changed, plain = (measure(each, tokenizer, sets).report.metrics for each in (adapted_model, model))
     assert changed["utility/loss"] != pytest.approx(plain["utility/loss"], rel=1e-3)
     with adapted_model.disable_adapter():
         assert measure_without_generation(adapted_model, tokenizer, sets) == measure_without_generation(

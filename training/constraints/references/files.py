@@ -16,7 +16,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from training.data.samples import Integers
-from training.distributed import engine as engines
+from training.distributed import ranks
 
 log = logging.getLogger(__name__)
 
@@ -122,15 +122,15 @@ def load_or_build(
         what: what the table holds, for messages.
     """
     lock = FileLock(f"{path}.lock")
-    if engines.rank() == 0:
+    if ranks.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
-        if not engines.from_rank_zero(lambda: _usable(path)):
-            if engines.rank() == 0:
+        if not ranks.from_rank_zero(lambda: _usable(path)):
+            if ranks.rank() == 0:
                 log.info("computing %s into %s", what, path)
             table = build()
-            engines.from_rank_zero(lambda: write(path, table, about))
+            ranks.from_rank_zero(lambda: write(path, table, about))
     finally:
         lock.release()
     return read(path)

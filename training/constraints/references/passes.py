@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from training.data.samples import Integers
-from training.distributed import engine as engines
+from training.distributed import ranks
 
 Values = TypeVar("Values", bound=NDArray[Any])
 
@@ -29,7 +29,7 @@ def passes(lengths: Integers, tokens_per_pass: int = _TOKENS_PER_PASS) -> list[I
 
 def passes_of_this_rank(lengths: Integers, tokens_per_pass: int = _TOKENS_PER_PASS) -> list[Integers]:
     """Every ``world_size``-th of :func:`passes`, so that all ranks do similar work."""
-    return passes(lengths, tokens_per_pass)[engines.rank() :: engines.world_size()]
+    return passes(lengths, tokens_per_pass)[ranks.rank() :: ranks.world_size()]
 
 
 def gathered_on_rank_zero(parts: list[tuple[Integers, Values]], whole: Values) -> Values:
@@ -40,8 +40,8 @@ def gathered_on_rank_zero(parts: list[tuple[Integers, Values]], whole: Values) -
         whole: ``[rows, width]`` to fill.
     """
     collected = [parts]
-    if engines.world_size() > 1:
-        everyone: list[Any] | None = [None] * engines.world_size() if engines.rank() == 0 else None
+    if ranks.world_size() > 1:
+        everyone: list[Any] | None = [None] * ranks.world_size() if ranks.rank() == 0 else None
         distributed.gather_object(parts, everyone)
         collected = everyone or collected
     for one in collected:

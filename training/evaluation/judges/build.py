@@ -12,6 +12,7 @@ from training.config.judges import (
     GenerativeJudge,
     JudgeConfig,
     PhrasesJudge,
+    PluginJudge,
 )
 from training.evaluation.judges.base import Exchange, Judge
 from training.evaluation.judges.cache import CachedJudge
@@ -40,7 +41,7 @@ def build_judges(configs: Sequence[JudgeConfig], cache: Path | None, date: Date 
     Args:
         configs: the judges of a trial.
         cache: the SQLite file in which the verdicts of models are kept, or None to keep none; verdicts of phrases and
-            echoes cost less than a look-up and are never kept.
+            echoes cost less than a look-up and are never kept, and what those of other packages depend on is unknown.
         date: the day that a judge's own chat template is told where it asks for one; none leaves it to the clock.
     """
     refusal = _refusal(next((config for config in configs if isinstance(config, PhrasesJudge)), PhrasesJudge()))
@@ -62,6 +63,9 @@ def _built(config: JudgeConfig, refusal: RefusalPhrases, cache: Path | None, dat
         return _refusal(config)
     if isinstance(config, EchoJudge):
         return EchoCompliance(refusal, config.share, config.name)
+    if isinstance(config, PluginJudge):
+        made: Judge = config.build()
+        return made
     judge = _model_judge(config, date)
     return judge if cache is None else CachedJudge(judge, cache, identity(config))
 

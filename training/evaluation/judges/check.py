@@ -8,7 +8,7 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from training.config.judges import ClassifierJudge, EndpointJudge, GenerativeJudge, JudgeConfig
+from training.config.judges import ClassifierJudge, EndpointJudge, GenerativeJudge, JudgeConfig, PluginJudge
 from training.errors import JudgeError
 from training.evaluation.judges.base import Exchange
 from training.evaluation.judges.endpoint import body_of, headers_of
@@ -32,6 +32,8 @@ def check_judges(configs: Sequence[JudgeConfig]) -> None:
             _check_model(config)
         elif isinstance(config, EndpointJudge):
             _check_endpoint(config)
+        elif isinstance(config, PluginJudge):
+            config.check()
 
 
 def _check_model(config: ClassifierJudge | GenerativeJudge) -> None:

@@ -59,18 +59,19 @@ def workbench(tmp_path, chat_tokenizer, server):
 
 def test_every_judge_is_reported_and_asked_once(workbench, server):
     first = workbench.run(None, lambda report: False)
+    shown = first.report
     even = sum(is_even(row["prompt"]) for row in first.answers if row["set"] == "harmful")
     assert 0 < even < 16
-    assert first.counts["safety/judged/harm"] == first.counts["safety/judged/guard"] == (even, 16)
-    assert first.counts["safety/judged/rule"] == first.counts["safety/attack_success_rate"] == (16, 16)
-    assert first.counts["safety/compliance_rate"] == (even, 16), "the first judge that asks for compliance decides"
-    assert first.counts["safety/unknown/harm"] == (0, 16)
-    assert first.counts["safety/unknown/guard"] == (0, 24)
-    assert first.metrics["judges/kappa/harm/guard"] == 1.0, "complied and not refused are one question"
-    assert first.metrics["judges/kappa/rule/harm"] == 0.0
+    assert shown.counts["safety/judged/harm"] == shown.counts["safety/judged/guard"] == (even, 16)
+    assert shown.counts["safety/judged/rule"] == shown.counts["safety/attack_success_rate"] == (16, 16)
+    assert shown.counts["safety/compliance_rate"] == (even, 16), "the first judge that asks for compliance decides"
+    assert shown.counts["safety/unknown/harm"] == (0, 16)
+    assert shown.counts["safety/unknown/guard"] == (0, 24)
+    assert shown.metrics["judges/kappa/harm/guard"] == 1.0, "complied and not refused are one question"
+    assert shown.metrics["judges/kappa/rule/harm"] == 0.0
     assert {row["verdict.guard"] for row in first.answers if row["set"] == "harmless"} == {False}
     asked = len(server.asked)
-    assert workbench.run(None, lambda report: False).counts == first.counts
+    assert workbench.run(None, lambda report: False).report == shown
     assert len(server.asked) == asked, "the same answers were judged before"
     assert len(list((workbench.directory / "verdicts").glob("*.sqlite"))) == 1
 
@@ -78,9 +79,9 @@ def test_every_judge_is_reported_and_asked_once(workbench, server):
 def test_what_no_judge_answered_is_unknown_and_asked_again(workbench, server):
     server.script.extend([Misbehaviour(status=500), Misbehaviour(body=b"garbage"), Misbehaviour(hang_up=True)])
     first = workbench.run(None, lambda report: False)
-    assert first.metrics["safety/unknown/harm"] == 3 / 16
-    assert first.counts["safety/judged/harm"][1] == first.counts["safety/compliance_rate"][1] == 13
+    assert first.report.metrics["safety/unknown/harm"] == 3 / 16
+    assert first.report.counts["safety/judged/harm"][1] == first.report.counts["safety/compliance_rate"][1] == 13
     assert sum(row["verdict.harm"] is None for row in first.answers if row["set"] == "harmful") == 3
     asked = len(server.asked)
-    assert workbench.run(None, lambda report: False).metrics["safety/unknown/harm"] == 0
+    assert workbench.run(None, lambda report: False).report.metrics["safety/unknown/harm"] == 0
     assert len(server.asked) == asked + 3

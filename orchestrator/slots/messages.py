@@ -1,0 +1,50 @@
+"""What Tune's trials, the broker and the slots tell one another."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from training.config import ModelConfig, TrialConfig
+from training.evaluation.scores import Scores
+
+CLOSE = "close"
+"""Handed to a slot in place of a job when there is nothing more to do."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial for a slot; it travels between processes."""
+
+    id: str
+    model: ModelConfig
+    """What is trained."""
+    trial: TrialConfig | None
+    """How; None measures the untouched model."""
+    rungs: tuple[int, ...] = ()
+    """Optimizer steps after which it is measured without generation."""
+    judged: bool = True
+    """Whether it then waits for a verdict."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a slot says about a job."""
+
+    kind: Literal["step", "rung", "measured", "failed", "stopped", "pruned"]
+    step: int = 0
+    scores: Scores = field(default_factory=Scores)
+    """What a step or a rung measured."""
+    report: Scores = field(default_factory=Scores)
+    """What a measured trial scored on the report prompts."""
+    select: Scores = field(default_factory=Scores)
+    """What it scored on the select prompts, the only ones that the search may see."""
+    error: str | None = None
+    """Why it failed."""
+    reason: str | None = None
+    """Why it was pruned, or stopped."""
+    unprepared: bool = False
+    """Whether it failed before its trial began, for a reason that stops every other trial of its model too."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self.kind not in ("step", "rung")

@@ -1,0 +1,20 @@
+"""What a trial is given of the cluster."""
+
+from pydantic import Field, PositiveInt
+
+from training.config import Config
+
+
+class ResourcesConfig(Config):
+    """What one trial is given of the cluster."""
+
+    workers: PositiveInt = 1
+    """Ray Train workers (ranks) of a trial."""
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    """CPU cores of a worker."""
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    """GPUs of a worker; 0 trains on the CPU."""
+    max_concurrent: PositiveInt | None = None
+    """Trials at once; none takes what the cluster has room for."""
+    price_per_hour: float | None = Field(default=None, gt=0)
+    """Price of one GPU for an hour, in any currency; without GPUs, of one worker. None leaves money out."""

@@ -1,0 +1,147 @@
+"""What Ray Tune's callbacks leave in the journal, and what its listeners hear."""
+
+import threading
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.driver.recorder import Recorder
+from orchestrator.record.events import Event
+from orchestrator.record.journal import Journal, read_journal
+from orchestrator.slots.messages import Update
+from training.evaluation.scores import Scores
+
+MODELS = {"a": "m", "b": "m", "c": "other"}
+"""By trial; each goes by the same id in Ray Tune."""
+
+
+class Recorded:
+    """A recorder over a real journal, and what it was told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(folder / "journal.jsonl")
+        self.heard: list[Event] = []
+        about: dict[str, Any] = {"kind": "trial", "params": {}, "settings": None, "replicate_of": None}
+        self.answers: dict[str, list[dict[str, Any]]] = {}
+        searcher: Any = types.SimpleNamespace(
+            proposals={
+                name: types.SimpleNamespace(job=types.SimpleNamespace(id=name), model=model, label=name, **about)
+                for name, model in MODELS.items()
+            }
+        )
+        self.recorder = Recorder(
+            self.journal, searcher, lambda name: self.answers.pop(name, []), folder / "answers", [self.heard.append]
+        )
+
+    def start(self, *names: str) -> None:
+        for name in names:
+            self.recorder.on_trial_start(0, [], types.SimpleNamespace(trial_id=name))
+
+    def tell(self, name: str, *updates: Update) -> None:
+        self.recorder.on_trial_result(0, [], types.SimpleNamespace(trial_id=name), {"updates": updates})
+
+    @property
+    def written(self) -> list[tuple[Any, ...]]:
+        """Kind and what tells one event from another."""
+        return [
+            (event["event"], *(event[name] for name in ("id", "model", "step", "status", "text") if name in event))
+            for event in read_journal(self.journal.path)
+        ]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Iterator[Recorded]:
+    made = Recorded(tmp_path)
+    yield made
+    made.journal.close()
+
+
+def step(number: int, loss: float = 1.0) -> Update:
+    return Update("step", number, scores=Scores({"train/loss": loss}))
+
+
+def test_every_start_report_and_end_is_written_and_then_heard(recorded: Recorded) -> None:
+    recorded.start("a")
+    recorded.tell(
+        "a", step(1), Update("rung", 1, scores=Scores({"utility/loss": 2.0})), Update("pruned", reason="worse")
+    )
+    assert recorded.written == [
+        ("trial_started", "a", "m"),
+        ("trial_reported", "a", 1),
+        ("trial_rung", "a", 1),
+        ("trial_ended", "a", "PRUNED"),
+    ]
+    assert recorded.heard == read_journal(recorded.journal.path)
+
+
+def test_what_a_restarted_worker_reports_again_is_written_once(recorded: Recorded) -> None:
+    recorded.start("a", "b")
+    recorded.tell("a", step(1), step(2))
+    recorded.tell("a", step(1), step(2), step(3))
+    recorded.tell("b", step(1))
+    assert [entry[1:] for entry in recorded.written[2:]] == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
+
+
+def test_a_loss_that_is_no_number_is_left_out(recorded: Recorded) -> None:
+    recorded.start("a")
+    recorded.tell("a", step(1, float("nan")))
+    assert recorded.heard[-1]["metrics"] == {}
+
+
+def test_a_model_that_cannot_be_prepared_is_given_up_once(recorded: Recorded) -> None:
+    recorded.start("a", "b", "c")
+    for name in ("a", "b"):
+        recorded.tell(name, Update("failed", error="no layers", unprepared=True))
+    assert [entry for entry in recorded.written if entry[0] == "model_given_up"] == [("model_given_up", "m")]
+    assert recorded.journal.state.given_up == {"m": "no layers"}
+
+
+def test_an_end_counts_once_and_a_trial_without_one_was_stopped(recorded: Recorded) -> None:
+    recorded.start("a", "b")
+    recorded.tell("a", Update("measured", 8))
+    for name in ("a", "b"):
+        recorded.recorder.on_trial_complete(0, [], types.SimpleNamespace(trial_id=name))
+    assert recorded.written[2:] == [("trial_ended", "a", "FINISHED"), ("trial_ended", "b", "STOPPED")]
+
+
+def test_answers_are_there_before_the_end_is_told(recorded: Recorded, tmp_path: Path) -> None:
+    recorded.answers["a"] = [{"set": "harmful", "index": 0}]
+    recorded.heard.clear()
+    there: list[bool] = []
+    recorded.recorder._listeners = [lambda event: there.append(any((tmp_path / "answers").glob("*")))]
+    recorded.start("a")
+    recorded.tell("a", Update("measured", 8))
+    assert there == [False, True]
+
+
+def test_a_closed_recorder_has_ended_what_ran_and_records_nothing_more(recorded: Recorded) -> None:
+    recorded.start("a", "b")
+    recorded.recorder.close()
+    recorded.tell("a", step(1), Update("measured", 8))
+    recorded.start("c")
+    recorded.recorder.note("too late")
+    assert recorded.written[2:] == [("trial_ended", "a", "STOPPED"), ("trial_ended", "b", "STOPPED")]
+
+
+def test_it_is_closed_by_one_thread_while_others_record(recorded: Recorded) -> None:
+    """As where Ray is gone: the main thread may be recording what Tune still tells."""
+    recorded.start("a", "b")
+
+    def again(record: Callable[[int], None]) -> threading.Thread:
+        thread = threading.Thread(target=lambda: [record(number) for number in range(200)])
+        thread.start()
+        return thread
+
+    threads = [
+        again(lambda number: recorded.tell("a", step(number))),
+        again(lambda number: recorded.recorder.note(str(number))),
+    ]
+    recorded.recorder.close()
+    ended = len(recorded.written)
+    for thread in threads:
+        thread.join()
+    assert recorded.written[ended - 2 :] == [("trial_ended", "a", "STOPPED"), ("trial_ended", "b", "STOPPED")]
+    assert recorded.heard == read_journal(recorded.journal.path)

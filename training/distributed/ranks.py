@@ -1,0 +1,58 @@
+"""The ranks of a training: which one this is, and what they tell one another."""
+
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, distributed
+
+Result = TypeVar("Result")
+
+
+def rank() -> int:
+    """This process's rank; 0 outside a process group."""
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Number of ranks; 1 outside a process group."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait for all ranks."""
+    if world_size() > 1:
+        distributed.barrier()
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """``values`` summed over all ranks, in place."""
+    if world_size() > 1:
+        distributed.all_reduce(values)
+    return values
+
+
+def decision_of_rank_zero(decision: bool, device: torch.device) -> bool:
+    """What rank 0 decided, on every rank."""
+    if world_size() == 1:
+        return decision
+    flag = torch.tensor([int(decision)], device=device)
+    distributed.broadcast(flag, src=0)
+    return bool(flag.item())
+
+
+def from_rank_zero(compute: Callable[[], Result]) -> Result:
+    """What ``compute`` returns on rank 0, on every rank; the others wait, and meet the same error if it raises one."""
+    if world_size() == 1:
+        return compute()
+    outcome: list[tuple[Result | None, Exception | None]] = [(None, None)]
+    if rank() == 0:
+        try:
+            outcome = [(compute(), None)]
+        except Exception as error:
+            outcome = [(None, error)]
+    distributed.broadcast_object_list(outcome, src=0)
+    result, raised = outcome[0]
+    if raised is not None:
+        raise raised
+    return cast(Result, result)
