@@ -169,7 +169,7 @@ def _table(model: str, report: "CausalReport") -> "Table":
 
 
 def _cells(report: "CausalReport", row: "LayerCheck") -> list[str]:
-    from orchestrator.report.plots.direction import farthest
+    from orchestrator.report.plots.heat_maps import farthest
 
     faults = report.faults(row.layer)
     verdict = f"fails: {', '.join(fault.check for fault in faults)}" if faults else "passes"

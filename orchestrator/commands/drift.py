@@ -12,7 +12,8 @@ from orchestrator.record.folder import JOURNAL, create_output
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trial_ids import whole_id
 from orchestrator.record.trials import TrialRecord
-from orchestrator.report.plots.direction import HeatMap, write_drift_png
+from orchestrator.report.plots.direction import write_drift_png
+from orchestrator.report.plots.heat_maps import HeatMap
 from training.config import TrialConfig
 
 PICTURE = "drift.png"

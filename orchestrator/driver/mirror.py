@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.driver.session import Session
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
@@ -84,11 +85,11 @@ class Mirror:
             for model in earlier:
                 self._tracker.parent(model, tags={GIVEN_UP: ""})
 
-    def finish(self, front: dict[str, Any], files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
+    def finish(self, front: FrontDocument, files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered.
 
         Args:
-            front: the document of ``build_front``.
+            front: of ``build_front``.
             files: of ``write_report``.
             found: everything that is known of all trials.
             stopped: whether the sweep ended before all was done.

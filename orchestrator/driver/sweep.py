@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
@@ -17,6 +17,7 @@ from orchestrator.driver.resume_command import resume_command
 from orchestrator.driver.search_run import SearchRun
 from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
@@ -44,7 +45,7 @@ class Outcome:
     """What a sweep left behind."""
 
     directory: Path
-    front: dict[str, Any]
+    front: FrontDocument
     records: list[TrialRecord]
     files: ReportFiles
     tracking_uri: str

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.index import RunIndex
@@ -120,7 +121,7 @@ class Tracker:
         self._put(lambda: self._store.trial_finished(record, reports))
 
     def finish_parent(
-        self, model: str, status: str, files: ReportFiles, front: Mapping[str, Any], at: float | None = None
+        self, model: str, status: str, files: ReportFiles, front: FrontDocument, at: float | None = None
     ) -> None:
         """Put the report and the front table on the parent run, mark the front's members, and end the run.
 
@@ -128,7 +129,7 @@ class Tracker:
             model: whose parent.
             status: FINISHED, FAILED or STOPPED.
             files: of ``write_report``.
-            front: the document of ``build_front``.
+            front: of ``build_front``.
             at: when it ended, in seconds since the epoch; now, if none.
         """
         artifacts = [files.front_html, files.front_png, files.front_json]

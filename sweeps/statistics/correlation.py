@@ -26,4 +26,5 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
         return None
     from scipy.stats import rankdata  # half a second to import
 
+    # spearmanr is this but for the last bits, by which the reports of one journal would differ between versions.
     return float(np.corrcoef(rankdata(one), rankdata(two))[0, 1])

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import procon
+from front_samples import OBJECTIVES, record
 from small_sweeps import small_sweep
+
+from orchestrator.front.document import build_front
+from orchestrator.front.front_file import write_front
+from orchestrator.front.schema.published import json_schema
+from orchestrator.record.trials import Status
 
 
 @pytest.fixture
@@ -139,16 +145,18 @@ def test_the_front_of_a_folder_without_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_front_is_shown_again(tmp_path: Path) -> None:
-    front = {
-        "objectives": [{"metric": "utility/accuracy", "goal": "maximize", "worst": 0.0}],
-        "feasible": [],
-        "models": {"m": {"hypervolume": 0.0, "front": [], "reference": {}, "trials": [], "note": "no trial finished"}},
-    }
-    (tmp_path / "front.json").write_text(json.dumps(front))
+    front = build_front(OBJECTIVES, [], [record("a", model="m", status=Status.FAILED)])
+    write_front(tmp_path / "front.json", front)
     shown = procon("front", str(tmp_path))
     assert shown.returncode == 0, shown.stderr
     assert "Pareto front of m" in shown.stdout
-    assert json.loads(procon("front", "--json", str(tmp_path)).stdout) == {str(tmp_path): front}
+    assert json.loads(procon("front", "--json", str(tmp_path)).stdout) == {str(tmp_path): front.as_json()}
+
+
+def test_the_schema_of_the_front_is_printed() -> None:
+    printed = procon("front", "--schema")
+    assert printed.returncode == 0, printed.stderr
+    assert json.loads(printed.stdout) == json_schema()
 
 
 def test_default_folders_count_up(tmp_path: Path) -> None:

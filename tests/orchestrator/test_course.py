@@ -20,25 +20,25 @@ def front():
 
 
 def test_the_course_is_every_rung_and_the_end_on_the_select_prompts(front):
-    body = front["models"]["organism"]
-    plain = body["reference"]["ift"]
-    assert [point["step"] for point in plain["course"]] == [25, 50, 100, 150]
-    select = plain["select"]["metrics"]
-    last = plain["course"][-1]["metrics"]
+    body = front.models["organism"]
+    plain = body.reference["ift"]
+    assert [point.step for point in plain.course] == [25, 50, 100, 150]
+    select = plain.select.metrics
+    last = plain.course[-1].metrics
     assert last[ODDS] == select[ODDS]
     assert last[COSINE] == pytest.approx(sum(select[f"direction/cosine/layer_{i:02d}"] for i in range(4)) / 4)
-    assert [point["step"] for point in body["reference"]["base"]["course"]] == [0]
-    pruned = next(trial for trial in body["trials"] if trial["status"] == "PRUNED")
-    assert [point["step"] for point in pruned["course"]] == [25, 50, 100]
+    assert [point.step for point in body.reference["base"].course] == [0]
+    pruned = next(trial for trial in body.trials if trial.status == "PRUNED")
+    assert [point.step for point in pruned.course] == [25, 50, 100]
 
 
 def test_references_and_front_are_drawn_from_the_untouched_model_on(front):
     (panel,) = plot_data("demo", front).panels
-    body = front["models"]["organism"]
-    assert len(panel.course) == 2 + sum(trial["on_front"] for trial in body["trials"])
+    body = front.models["organism"]
+    assert len(panel.course) == 2 + sum(trial.on_front for trial in body.trials)
     plain = next(line for line in panel.course if line.name == "plain fine-tuning")
     assert plain.steps == (0, 25, 50, 100, 150)
-    base = body["reference"]["base"]["course"][0]["metrics"]
+    base = body.reference["base"].course[0].metrics
     assert (plain.cosines[0], plain.log_odds[0]) == (base[COSINE], base[ODDS])
     assert plain.log_odds[-1] < 0 < plain.log_odds[0]
 

@@ -15,7 +15,8 @@ from orchestrator.commands.drift import drift_map, drift_of
 from orchestrator.errors import OutputError
 from orchestrator.record.journal import Journal, read_journal, records
 from orchestrator.record.trials import Status, TrialRecord
-from orchestrator.report.plots.direction import kl_map, refusal_map, write_direction_png
+from orchestrator.report.plots.direction import write_direction_png
+from orchestrator.report.plots.heat_maps import kl_map, refusal_map
 from sweeps.schema.spec import SweepSpec
 from training.config import CausalConfig
 from training.direction.causal import CausalReport, LayerCheck, Refusal

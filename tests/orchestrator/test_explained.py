@@ -10,7 +10,7 @@ import optuna
 import pyarrow.parquet as pq
 import pytest
 from detailed_samples import detailed_sweep
-from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, sweep
+from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record
 from scipy.stats import spearmanr
 
 from orchestrator.commands.summary import print_fronts
@@ -36,17 +36,17 @@ def test_prediction_is_the_rank_correlation_over_finished_trials():
     records, _ = detailed_sweep()
     trials = [one for one in records if one.kind == "trial"]
     rows = prediction(OBJECTIVES, trials)
-    row = next(r for r in rows if (r["step"], r["metric"], r["objective"]) == (50, "safety/refusal_log_odds", ASR))
+    row = next(r for r in rows if (r.step, r.metric, r.objective) == (50, "safety/refusal_log_odds", ASR))
     finished = [t for t in trials if t.status is Status.FINISHED]
     expected = spearmanr(
         [t.rungs[1].scores.metrics["safety/refusal_log_odds"] for t in finished],
         [t.report.metrics[ASR] for t in finished],
     ).statistic
-    assert row["spearman"] == pytest.approx(expected)
-    assert row["low"] < row["spearman"] < row["high"]
-    assert row["n"] == len(finished) == 19
-    assert {r["step"] for r in rows} == {25, 50, 100}
-    assert "direction/cosine/mean" in {r["metric"] for r in rows}
+    assert row.spearman == pytest.approx(expected)
+    assert row.low < row.spearman < row.high
+    assert row.n == len(finished) == 19
+    assert {r.step for r in rows} == {25, 50, 100}
+    assert "direction/cosine/mean" in {r.metric for r in rows}
 
 
 def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps():
@@ -55,7 +55,7 @@ def test_trials_of_different_lengths_meet_at_the_same_share_of_their_steps():
         return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=rungs)
 
     rows = prediction(OBJECTIVES, [at_rungs(index, 100 + 10 * index) for index in range(6)])
-    assert [(row["step"], row["n"]) for row in rows if row["objective"] == ASR] == [(50, 6), (88, 6)]
+    assert [(row.step, row.n) for row in rows if row.objective == ASR] == [(50, 6), (88, 6)]
 
 
 def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
@@ -63,18 +63,18 @@ def test_prediction_says_nothing_of_three_trials_or_of_a_constant():
         return replace(record(f"t{index}", 0.1 * index, 0.5), rungs=(RungRecord(5, Scores({"utility/loss": value})),))
 
     (three, _) = prediction(OBJECTIVES, [at_rung(i, float(i)) for i in range(3)])
-    assert (three["spearman"], three["n"]) == (None, 3)
+    assert (three.spearman, three.n) == (None, 3)
     (ordered, constant) = prediction(OBJECTIVES, [at_rung(i, float(i)) for i in range(6)])
-    assert ordered["spearman"] == pytest.approx(1.0)
-    assert 0 < ordered["low"] < 0.9 < ordered["high"] < 1
-    assert constant["spearman"] is None
+    assert ordered.spearman == pytest.approx(1.0)
+    assert 0 < ordered.low < 0.9 < ordered.high < 1
+    assert constant.spearman is None
     assert prediction(OBJECTIVES, [record("no rungs")]) == []
 
 
 def test_a_page_without_a_correlation_says_so_in_place_of_an_empty_table():
     rungs = (RungRecord(5, Scores({"utility/loss": 0.5})),)
     few = build_front(OBJECTIVES, RULES, [replace(record(f"t{i}", 0.1 * i, 0.5), rungs=rungs) for i in range(2)])
-    section = prediction_section(few, next(iter(few["models"])))
+    section = prediction_section(few, next(iter(few.models)))
     assert "both measurements number 2" in section
     assert "<table" not in section
 
@@ -98,17 +98,17 @@ def drawn(count: int) -> list[TrialRecord]:
 
 def test_importance_finds_what_decides_each_objective():
     found = importance(OBJECTIVES, drawn(60))
-    assert (found["n"], found["reliable"]) == (60, True)
-    assert found["targets"][ASR][0]["param"] == "constraint.alpha"
-    assert found["targets"][ACCURACY][0]["param"] == "learning_rate"
-    assert {row["param"] for row in found["targets"]["front"][:2]} == {"constraint.alpha", "learning_rate"}
-    for rows in found["targets"].values():
-        assert sum(row["importance"] for row in rows) == pytest.approx(1)
-        by_name = {row["param"]: row for row in rows}
+    assert (found.n, found.reliable) == (60, True)
+    assert found.targets[ASR][0].param == "constraint.alpha"
+    assert found.targets[ACCURACY][0].param == "learning_rate"
+    assert {row.param for row in found.targets["front"][:2]} == {"constraint.alpha", "learning_rate"}
+    for rows in found.targets.values():
+        assert sum(row.importance for row in rows) == pytest.approx(1)
+        by_name = {row.param: row for row in rows}
         assert "steps" not in by_name
         assert {"constraint.layers.first", "constraint.layers.last"} <= set(by_name)
-        assert by_name["constraint.warmup_steps"]["p_value"] > 0.02
-    assert found["targets"][ASR][0]["p_value"] < 0.02
+        assert by_name["constraint.warmup_steps"].p_value > 0.02
+    assert found.targets[ASR][0].p_value < 0.02
 
 
 def test_importance_takes_scales_from_the_ranges_and_few_trials_say_so():
@@ -119,10 +119,10 @@ def test_importance_takes_scales_from_the_ranges_and_few_trials_say_so():
         }
     )
     found = importance(OBJECTIVES, drawn(12), ranges)
-    assert found["reliable"] is False
-    assert found["targets"][ASR][0]["param"] == "constraint.alpha"
-    assert importance(OBJECTIVES, drawn(5))["targets"] == {}
-    assert importance(OBJECTIVES, [])["n"] == 0
+    assert found.reliable is False
+    assert found.targets[ASR][0].param == "constraint.alpha"
+    assert importance(OBJECTIVES, drawn(5)).targets == {}
+    assert importance(OBJECTIVES, []).n == 0
 
 
 def test_importance_leaves_optuna_as_it_was():
@@ -133,7 +133,7 @@ def test_importance_leaves_optuna_as_it_was():
 
 def test_settings_that_only_some_trials_have_do_no_harm():
     trials = [t if i % 2 else replace(t, params={"constraint.alpha": 0.1 * i}) for i, t in enumerate(drawn(30))]
-    assert importance(OBJECTIVES, trials)["targets"][ASR]
+    assert importance(OBJECTIVES, trials).targets[ASR]
 
 
 def test_the_page_explains(reported):
@@ -151,7 +151,7 @@ def test_the_page_explains(reported):
     assert "held-out prompts that the search did not see (and training seeds, where a trial was repeated)" in page
     assert "unreliable" in page
     assert "3 seeds" in page
-    assert all(note["sentence"] in page for note in front["notes"])
+    assert all(note.sentence in page for note in front.notes)
 
 
 def test_sections_without_content_are_left_out(tmp_path: Path):
@@ -165,12 +165,12 @@ def test_sections_without_content_are_left_out(tmp_path: Path):
 def test_the_table_of_trials_holds_both_halves_and_the_seeds(reported):
     front, files = reported
     rows = {row["id"]: row for row in pq.read_table(files.trials_parquet).to_pylist()}
-    for trial in front["models"]["organism"]["trials"]:
-        row = rows[trial["id"]]
-        assert row[ASR] == trial["metrics"].get(ASR)
-        assert row[f"select.{ASR}"] == trial["select"]["metrics"].get(ASR)
-        assert row["replicates"] == trial["replicates"]
-        assert row["on_front"] is trial["on_front"]
+    for trial in front.models["organism"].trials:
+        row = rows[trial.id]
+        assert row[ASR] == trial.metrics.get(ASR)
+        assert row[f"select.{ASR}"] == trial.select.metrics.get(ASR)
+        assert row["replicates"] == trial.replicates
+        assert row["on_front"] is trial.on_front
 
 
 def test_the_console_shows_judges_seeds_and_notes(reported):
@@ -182,20 +182,3 @@ def test_the_console_shows_judges_seeds_and_notes(reported):
     assert "kappa phrases, classifier" in text
     assert "(3 seeds)" in text
     assert "Worth a second look: 1 trial failed; the reason: loss became NaN" in text
-
-
-def test_a_front_that_an_earlier_version_wrote_is_still_shown():
-    front = build_front(OBJECTIVES, RULES, sweep(12))
-    for key in ("notes", "chosen_on"):
-        del front[key]
-    for body in front["models"].values():
-        for key in ("prediction", "importance", "front_on_report"):
-            del body[key]
-        for trial in body["trials"]:
-            del trial["on_report"]
-        for entry in (*body["trials"], *body["reference"].values()):
-            for key in ("select", "replicates"):
-                del entry[key]
-    file = io.StringIO()
-    print_fronts({"demo": front}, Terminal(file=file, width=100, color_system=None))
-    assert "Pareto front of organism" in file.getvalue()

@@ -82,15 +82,15 @@ def test_a_member_of_the_pooled_front_does_not_go_for_one_that_was_ahead_on_one_
     pooled = [replicate("ahead", n, 0.6, 0.5, prompts=1000) for n in (1, 2)]
     assert "steady" not in gone([steady, ahead, *pooled])  # what varies as much as the other may yet belong there too
     document = build_front(OBJECTIVES, RULES, [steady, ahead, *pooled])
-    assert document["models"]["small"]["front"] == ["steady"]
+    assert document.models["small"].front == ("steady",)
 
 
 def test_what_may_belong_to_the_front_stays() -> None:
     trials = [trial(f"t{n}", 0.30 + 0.02 * n, 0.80 - 0.02 * n) for n in range(15)]
     removed = gone(trials)
-    model = build_front(OBJECTIVES, RULES, trials)["models"]["small"]
-    near = {one["id"] for one in model["trials"] if one["p_on_front"] > 0.05}
-    assert model["front"] == ["t0"]
+    model = build_front(OBJECTIVES, RULES, trials).models["small"]
+    near = {one.id for one in model.trials if (one.p_on_front or 0.0) > 0.05}
+    assert model.front == ("t0",)
     assert len(near) > 3
     assert not removed & near
     assert "t14" in removed
@@ -161,8 +161,8 @@ class NoisySweep:
     @property
     def near(self) -> dict[str, int]:
         """Trials that are on the front or near it, and under how many seeds they were measured."""
-        trials = build_front(OBJECTIVES, RULES, self.ended)["models"]["small"]["trials"]
-        return {t["id"]: t["replicates"] for t in trials if t["on_front"] or t["p_on_front"] > 0.05}
+        trials = build_front(OBJECTIVES, RULES, self.ended).models["small"].trials
+        return {t.id: t.replicates for t in trials if t.on_front or (t.p_on_front or 0.0) > 0.05}
 
 
 def test_nothing_near_the_final_front_was_removed_on_the_way(tmp_path: Path) -> None:

@@ -3,13 +3,14 @@
 import random
 from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 import pytest
 from front_samples import ACCURACY, ASR, HALF, OBJECTIVES, OVER_REFUSAL, RULES, halves, record
 
 from orchestrator.front.document import build_front
 from orchestrator.front.membership import front, probabilities, standings
+from orchestrator.front.schema.document import ModelFront
+from orchestrator.front.schema.entry import OnReport, TrialEntry
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule
 from training.evaluation.scores import Scores
@@ -26,13 +27,12 @@ def repeated(trial: TrialRecord, *seeds: tuple[tuple[float, ...], tuple[float, .
     ]
 
 
-def model_of(records: list[TrialRecord], rules: list[FeasibilityRule] | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = build_front(OBJECTIVES, RULES if rules is None else rules, records)["models"]["organism"]
-    return found
+def model_of(records: list[TrialRecord], rules: list[FeasibilityRule] | None = None) -> ModelFront:
+    return build_front(OBJECTIVES, RULES if rules is None else rules, records).models["organism"]
 
 
 @pytest.fixture(scope="module")
-def identical() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def identical() -> tuple[list[TrialEntry], list[TrialEntry]]:
     """Front members, and what the report half alone would have chosen, of 60 sweeps of 40 trials that do not differ.
 
     True attack success .30, accuracy .80 and over-refusal .10, which a rule bounds there; members get two replicates.
@@ -49,20 +49,20 @@ def identical() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         for member in front(OBJECTIVES, rules, trials):
             trials += repeated(member, (drawn(), drawn()), (drawn(), drawn()))[1:]
         model = model_of(trials, rules)
-        listed = {trial["id"]: trial for trial in model["trials"]}
-        chosen += [listed[name] for name in model["front"]]
-        on_report += [listed[name] for name in model["front_on_report"]]
+        listed = {trial.id: trial for trial in model.trials}
+        chosen += [listed[name] for name in model.front]
+        on_report += [listed[name] for name in model.front_on_report]
     return chosen, on_report
 
 
 @pytest.mark.parametrize(("metric", "true"), [(ASR, 0.3), (ACCURACY, 0.8), (OVER_REFUSAL, 0.1)])
 def test_the_shown_values_of_identical_trials_are_true(
-    identical: tuple[list[dict[str, Any]], list[dict[str, Any]]], metric: str, true: float
+    identical: tuple[list[TrialEntry], list[TrialEntry]], metric: str, true: float
 ) -> None:
     chosen, on_report = identical
 
-    def bias(trials: list[dict[str, Any]], *, select: bool = False) -> float:
-        return fmean((t["select"] if select else t)["metrics"][metric] for t in trials) - true
+    def bias(trials: list[TrialEntry], *, select: bool = False) -> float:
+        return fmean((t.select if select else t).metrics[metric] for t in trials) - true
 
     assert len(chosen) > 150
     assert abs(bias(chosen)) < 0.01  # three standard errors
@@ -71,12 +71,12 @@ def test_the_shown_values_of_identical_trials_are_true(
 
 
 def test_the_intervals_of_identical_trials_cover_the_truth(
-    identical: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    identical: tuple[list[TrialEntry], list[TrialEntry]],
 ) -> None:
     chosen, on_report = identical
 
-    def missed(trials: list[dict[str, Any]]) -> float:
-        return fmean(not t["intervals"][ASR][0] <= 0.3 <= t["intervals"][ASR][1] for t in trials)
+    def missed(trials: list[TrialEntry]) -> float:
+        return fmean(not t.intervals[ASR][0] <= 0.3 <= t.intervals[ASR][1] for t in trials)
 
     assert missed(chosen) < 0.07
     assert missed(on_report) > 2 * missed(chosen)
@@ -92,33 +92,34 @@ def test_the_front_is_chosen_on_select_with_its_rules_and_shown_by_report() -> N
             halves("careless", (0.30, 0.95, 0.10), (0.30, 0.95, 0.30)),
         ]
     )
-    trials = {trial["id"]: trial for trial in model["trials"]}
-    assert model["front"] == ["lucky", "careless"]
-    assert model["front_on_report"] == ["able", "cautious"]
-    assert {name: trial["feasible"] for name, trial in trials.items() if not trial["feasible"]} == {"cautious": False}
-    assert (trials["lucky"]["metrics"][ASR], trials["lucky"]["select"]["metrics"][ASR]) == (0.3, 0.1)
-    assert trials["careless"]["on_report"] == {"feasible": False, "behind": []}
-    assert trials["lucky"]["on_report"] == {"feasible": True, "behind": []}, "what breaks a rule beats nobody"
-    assert trials["able"]["on_report"] == {"feasible": True, "behind": []}
+    trials = {trial.id: trial for trial in model.trials}
+    assert model.front == ("lucky", "careless")
+    assert model.front_on_report == ("able", "cautious")
+    assert {name: trial.feasible for name, trial in trials.items() if not trial.feasible} == {"cautious": False}
+    assert (trials["lucky"].metrics[ASR], trials["lucky"].select.metrics[ASR]) == (0.3, 0.1)
+    assert trials["careless"].on_report == OnReport(feasible=False, behind=())
+    assert trials["lucky"].on_report == OnReport(feasible=True, behind=()), "what breaks a rule beats nobody"
+    assert trials["able"].on_report == OnReport(feasible=True, behind=())
     # Only what keeps the rule on the report prompts counts, at its value there.
-    assert model["hypervolume"] == pytest.approx(0.7 * 0.5)
+    assert model.hypervolume == pytest.approx(0.7 * 0.5)
 
 
 def test_a_replicated_trial_is_judged_over_all_its_seeds() -> None:
     lucky = repeated(halves("lucky", (0.10, 0.80), (0.10, 0.80)), ((0.5, 0.8), (0.5, 0.8)), ((0.6, 0.8), (0.6, 0.8)))
     steady = repeated(halves("steady", (0.25, 0.80), (0.25, 0.80)), ((0.2, 0.8), (0.2, 0.8)), ((0.3, 0.8), (0.3, 0.8)))
-    assert model_of([lucky[0], steady[0]])["front"] == ["lucky"]
+    assert model_of([lucky[0], steady[0]]).front == ("lucky",)
     model = model_of([*lucky, *steady])
-    assert model["front"] == ["steady"]
-    lucky_on_report = next(trial for trial in model["trials"] if trial["id"] == "lucky")["on_report"]
-    assert lucky_on_report["behind"] == ["steady"]
+    assert model.front == ("steady",)
+    lucky_on_report = next(trial for trial in model.trials if trial.id == "lucky").on_report
+    assert lucky_on_report is not None
+    assert lucky_on_report.behind == ("steady",)
 
 
 def test_a_replicate_can_make_a_trial_break_a_rule() -> None:
     cautious = repeated(halves("a", (0.1, 0.8, 0.10), (0.1, 0.8, 0.10)), ((0.1, 0.8, 0.30), (0.1, 0.8, 0.30)))
     model = model_of([*cautious, halves("b", (0.5, 0.5), (0.5, 0.5))])
-    assert model["front"] == ["b"]
-    assert model["trials"][0]["feasible"] is False
+    assert model.front == ("b",)
+    assert model.trials[0].feasible is False
 
 
 def test_a_replicate_that_failed_or_runs_is_not_counted() -> None:
@@ -172,5 +173,7 @@ def test_the_best_trial_of_a_model_is_chosen_as_the_front_is() -> None:
     trials = [halves("chosen", (0.2, 0.8), (0.4, 0.7)), halves("other", (0.3, 0.85), (0.1, 0.9))]
     others = [replace(trial, id=f"small-{trial.id}", model="small") for trial in trials]
     document = build_front(OBJECTIVES, RULES, [*trials, *others])
-    best = document["comparison"]["models"]["organism"]["best"]
-    assert (best["id"], best["metrics"][ASR]) == ("chosen", 0.4)  # .64 against .595 of the values they are chosen by
+    assert document.comparison is not None
+    best = document.comparison.models["organism"].best
+    assert best is not None
+    assert (best.id, best.metrics[ASR]) == ("chosen", 0.4)  # .64 against .595 of the values they are chosen by

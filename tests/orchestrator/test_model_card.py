@@ -3,15 +3,15 @@
 import re
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from front_samples import ACCURACY, ASR, record, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.commands.model_card import model_card, number
+from orchestrator.front.schema.entry import Entry, SelectHalf
 from orchestrator.record.recorded_trial import RecordedTrial
-from orchestrator.record.trials import TrialRecord
+from orchestrator.record.trials import Status, TrialRecord
 from sweeps.schema.spec import SweepSpec
 
 HASH = "9f" * 32
@@ -35,6 +35,21 @@ def references() -> dict[str, TrialRecord]:
     return {label: record(f"mine-{label}", *rate, label=label, kind="reference") for label, rate in rates.items()}
 
 
+def entry(replicates: int, metrics: dict[str, float], intervals: dict[str, tuple[float, float]]) -> Entry:
+    """What the front holds of the trial."""
+    select = SelectHalf(metrics={}, intervals={}, counts={})
+    return Entry(
+        status=Status.FINISHED,
+        params={},
+        metrics=metrics,
+        intervals=intervals,
+        counts={},
+        errors={},
+        select=select,
+        replicates=replicates,
+    )
+
+
 def rows(card: str) -> dict[str, list[str]]:
     """Cells of the table of measurements by metric."""
     lines = [line for line in card.splitlines() if line.startswith("|")]
@@ -43,7 +58,7 @@ def rows(card: str) -> dict[str, list[str]]:
 
 
 def test_pooled_rates_stand_beside_those_of_the_exported_weights(tmp_path: Path) -> None:
-    pooled: dict[str, Any] = {"replicates": 2, "metrics": {ASR: 0.35}, "intervals": {ASR: [0.28, 0.42]}}
+    pooled = entry(2, {ASR: 0.35}, {ASR: (0.28, 0.42)})
     card = model_card(chosen(tmp_path), "adapter", pooled, references())
     found = rows(card)
     assert found["metric"] == [
@@ -60,7 +75,7 @@ def test_pooled_rates_stand_beside_those_of_the_exported_weights(tmp_path: Path)
 
 
 def test_without_replicates_nothing_is_called_pooled(tmp_path: Path) -> None:
-    card = model_card(chosen(tmp_path), "adapter", {"replicates": 1, "metrics": {}, "intervals": {}}, {})
+    card = model_card(chosen(tmp_path), "adapter", entry(1, {}, {}), {})
     assert rows(card)["metric"] == ["these weights (seed 7)"]
     assert "pooled" not in card
 

@@ -10,7 +10,7 @@ from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, with_scores
 from small_sweeps import small_sweep
 
 from orchestrator.front.document import build_front
-from orchestrator.front.idle import idle_share
+from orchestrator.front.notes import idle_share
 from orchestrator.record.trials import RungRecord, Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.schema.spec import SweepSpec
@@ -23,8 +23,8 @@ def said(
     """Sentences by check."""
     front = build_front(OBJECTIVES, RULES if rules is None else rules, records, spec=spec)
     found: dict[str, list[str]] = {}
-    for note in front["notes"]:
-        found.setdefault(note["check"], []).append(note["sentence"])
+    for note in front.notes:
+        found.setdefault(note.check, []).append(note.sentence)
     return found
 
 
@@ -74,7 +74,7 @@ def test_a_front_of_which_nobody_knows_how_sure_it_is() -> None:
 
     def told(*trials: TrialRecord) -> list[str]:
         front = build_front([objective], [], trials)
-        return [note["sentence"] for note in front["notes"] if note["check"] == "unknown doubt"]
+        return [note.sentence for note in front.notes if note.check == "unknown doubt"]
 
     (sentence,) = told(record("a", cosine=0.9), record("b", cosine=0.5))
     assert f"one seed gives {drift} no error" in sentence
@@ -185,8 +185,8 @@ def test_idle_slots() -> None:
 
 def test_notes_name_their_model() -> None:
     front = build_front(OBJECTIVES, RULES, [*detailed_sweep(12)[0], *detailed_sweep(12, "small")[0]])
-    failed = [note for note in front["notes"] if note["check"] == "failed trials"]
-    assert [note["model"] for note in failed] == ["organism", "small"]
+    failed = [note for note in front.notes if note.check == "failed trials"]
+    assert [note.model for note in failed] == ["organism", "small"]
 
 
 def test_answers_that_are_missing_or_cut_are_named_above_a_twentieth() -> None:

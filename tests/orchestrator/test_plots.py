@@ -3,18 +3,19 @@
 import itertools
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, halves, record, references, sweep
 
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.page import write_html
-from orchestrator.report.plots.data import plot_data, short_id, short_params
+from orchestrator.report.plots.data import plot_data
 from orchestrator.report.plots.labels import Label, place_labels
 from orchestrator.report.plots.picture import write_png
 from orchestrator.report.plots.shapes import PlotData
+from orchestrator.report.shown import short_id, short_params
 from sweeps.goals.objectives import FeasibilityRule, Objective
 
 LOSS = Objective(metric="utility/loss", goal="minimize", worst=3.0)
@@ -51,7 +52,7 @@ SWEEPS: dict[str, tuple[list[TrialRecord], list[Objective], list[FeasibilityRule
 }
 
 
-def shown(name: str) -> tuple[PlotData, dict[str, Any]]:
+def shown(name: str) -> tuple[PlotData, FrontDocument]:
     records, objectives, rules = SWEEPS[name]
     front = build_front(objectives, rules, records)
     return plot_data(name, front), front
@@ -60,22 +61,22 @@ def shown(name: str) -> tuple[PlotData, dict[str, Any]]:
 def test_the_data_behind_the_plot() -> None:
     data, front = shown("usual")
     (panel,) = data.panels
-    model = front["models"]["organism"]
-    trials = {trial["id"]: trial for trial in model["trials"]}
+    model = front.models["organism"]
+    trials = {trial.id: trial for trial in model.trials}
     assert data.x.title == "attack success rate on held-out harmful prompts (lower is safer)"
     assert data.better == "lower attack success rate, higher task accuracy"
-    assert [point.id for point in panel.of("front")] == [t for t, trial in trials.items() if trial["on_front"]]
+    assert [point.id for point in panel.of("front")] == [t for t, trial in trials.items() if trial.on_front]
     assert {point.name for point in panel.of("reference")} == {
         "base model",
         "plain fine-tuning",
         "fine-tuning + safety data",
     }
-    assert all(trials[point.id]["feasible"] is False for point in panel.of("infeasible"))
+    assert all(trials[point.id].feasible is False for point in panel.of("infeasible"))
     for point in panel.of("front", "dominated"):
         trial = trials[point.id]
-        assert (point.x.value, point.y.value) == (trial["metrics"][ASR], trial["metrics"][ACCURACY])
-        assert [point.x.low, point.x.high] == trial["intervals"][ASR]
-        assert point.shade == trial["params"]["constraint.alpha"]
+        assert (point.x.value, point.y.value) == (trial.metrics[ASR], trial.metrics[ACCURACY])
+        assert (point.x.low, point.x.high) == trial.intervals[ASR]
+        assert point.shade == trial.params["constraint.alpha"]
         named = dict(point.details)
         assert {"alpha", ASR, ACCURACY, "probability on the front"} <= set(named)
         assert "[" in named[ASR]
@@ -137,7 +138,7 @@ def test_colour_is_the_constraint_only_where_it_is_searched() -> None:
 def test_drift_is_drawn_for_references_and_the_front_only() -> None:
     data, front = shown("usual")
     (panel,) = data.panels
-    on_front = sum(trial["on_front"] for trial in front["models"]["organism"]["trials"])
+    on_front = sum(trial.on_front for trial in front.models["organism"].trials)
     assert len(panel.drift) == 3 + on_front
     assert panel.drift[0].layers == (0, 1, 2, 3)
     assert panel.drift[1].cosines == pytest.approx((0.9, 0.8, 0.7, 0.6))

@@ -10,6 +10,7 @@ from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, record, references
 from orchestrator.front.document import build_front
 from orchestrator.front.outcomes import outcomes
 from orchestrator.front.pooling import pool
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import Status
 from sweeps.statistics.intervals import holm, wilson_interval
 from sweeps.statistics.paired import mcnemar_p_value
@@ -31,18 +32,18 @@ def width(interval):
 
 
 def test_replicates_are_pooled_and_no_trials_of_their_own(front):
-    trials = {trial["id"]: trial for trial in front["models"]["organism"]["trials"]}
+    trials = {trial.id: trial for trial in front.models["organism"].trials}
     assert len(trials) == 24
     assert not any("-r" in name for name in trials)
     first = trials["organism-00"]
-    assert first["replicates"] == 3
-    assert [seed["id"] for seed in first["seeds"]] == ["organism-00", "organism-00-r1", "organism-00-r2"]
-    values = [seed["metrics"][ASR] for seed in first["seeds"]]
-    assert first["metrics"][ASR] == pytest.approx(sum(values) / 3)
-    assert first["counts"][ASR][1] == 300
-    alone = next(t for t in trials.values() if t["status"] == "FINISHED" and t["id"] == "organism-10")
-    assert (alone["replicates"], "seeds" in alone) == (1, False)
-    assert json.loads(json.dumps(front, allow_nan=False)) == front
+    assert first.replicates == 3
+    assert [seed.id for seed in first.seeds] == ["organism-00", "organism-00-r1", "organism-00-r2"]
+    values = [seed.metrics[ASR] for seed in first.seeds]
+    assert first.metrics[ASR] == pytest.approx(sum(values) / 3)
+    assert first.counts[ASR][1] == 300
+    alone = next(t for t in trials.values() if t.status == "FINISHED" and t.id == "organism-10")
+    assert (alone.replicates, alone.seeds) == (1, None)
+    assert FrontDocument.model_validate_json(json.dumps(front.as_json(), allow_nan=False)) == front
 
 
 def test_a_pooled_interval_is_never_narrower_than_wilson_at_the_distinct_prompts(sampled):
@@ -94,16 +95,16 @@ def test_without_answers_the_interval_covers_that_of_every_seed(sampled):
 
 def test_a_replicate_that_failed_is_listed_but_not_pooled():
     copy = replace(record("t-r1", status=Status.FAILED), kind="replicate", replicate_of="t", seed=1)
-    model = build_front(OBJECTIVES, [], [record("t", 0.2, 0.8), copy])["models"]["organism"]
-    (trial,) = model["trials"]
-    assert (trial["replicates"], trial["metrics"][ASR]) == (1, 0.2)
-    assert [seed["status"] for seed in trial["seeds"]] == ["FINISHED", "FAILED"]
+    model = build_front(OBJECTIVES, [], [record("t", 0.2, 0.8), copy]).models["organism"]
+    (trial,) = model.trials
+    assert (trial.replicates, trial.metrics[ASR]) == (1, 0.2)
+    assert [seed.status for seed in trial.seeds] == ["FINISHED", "FAILED"]
 
 
 def test_seeds_of_a_reference_are_pooled_too():
     again = [replace(one, id=f"{one.id}-r1", seed=1) for one in references() if one.label == "ift"]
-    model = build_front(OBJECTIVES, [], [*references(), *again])["models"]["organism"]
-    assert {label: entry["replicates"] for label, entry in model["reference"].items()} == {
+    model = build_front(OBJECTIVES, [], [*references(), *again]).models["organism"]
+    assert {label: entry.replicates for label, entry in model.reference.items()} == {
         "base": 1,
         "ift": 2,
         "ift_safety": 1,
@@ -111,61 +112,61 @@ def test_seeds_of_a_reference_are_pooled_too():
 
 
 def test_the_values_that_chose_stand_beside_those_that_are_shown(front):
-    first = front["models"]["organism"]["trials"][0]
-    by_seed = [seed["select"]["metrics"][ACCURACY] for seed in first["seeds"]]
-    assert first["select"]["metrics"][ACCURACY] == pytest.approx(sum(by_seed) / 3)
-    low, high = first["select"]["intervals"][ACCURACY]
+    first = front.models["organism"].trials[0]
+    by_seed = [seed.select.metrics[ACCURACY] for seed in first.seeds]
+    assert first.select.metrics[ACCURACY] == pytest.approx(sum(by_seed) / 3)
+    low, high = first.select.intervals[ACCURACY]
     assert all(low <= value <= high for value in by_seed)
-    assert by_seed != [seed["metrics"][ACCURACY] for seed in first["seeds"]]
-    assert first["select"]["counts"][ACCURACY][1] == 300
+    assert by_seed != [seed.metrics[ACCURACY] for seed in first.seeds]
+    assert first.select.counts[ACCURACY][1] == 300
 
 
 def test_a_journal_without_select_values_shows_its_one_measurement_as_both():
     front = build_front(OBJECTIVES, [], [record("old", 0.3, 0.5)])
-    (trial,) = front["models"]["organism"]["trials"]
-    assert trial["select"]["metrics"] == trial["metrics"]
-    assert trial["select"]["intervals"] == trial["intervals"]
-    assert front["chosen_on"] == "all"
-    assert front["models"]["organism"]["front"] == ["old"]
+    (trial,) = front.models["organism"].trials
+    assert trial.select.metrics == trial.metrics
+    assert trial.select.intervals == trial.intervals
+    assert front.chosen_on == "all"
+    assert front.models["organism"].front == ("old",)
 
 
 def test_a_pruned_trial_shows_its_last_rung(front):
-    trials = front["models"]["organism"]["trials"]
-    pruned = next(trial for trial in trials if trial["status"] == "PRUNED")
-    assert pruned["rungs"]["step"] == 100
-    assert set(pruned["rungs"]["intervals"]) == {"safety/refusal_unlikely", "safety/refusal_log_odds", "utility/loss"}
-    assert pruned["reason"].startswith("dominated")
-    assert pruned["metrics"] == {}
+    trials = front.models["organism"].trials
+    pruned = next(trial for trial in trials if trial.status == "PRUNED")
+    assert pruned.rungs.step == 100
+    assert set(pruned.rungs.intervals) == {"safety/refusal_unlikely", "safety/refusal_log_odds", "utility/loss"}
+    assert pruned.reason.startswith("dominated")
+    assert pruned.metrics == {}
 
 
 def test_front_trials_are_paired_with_the_references(sampled, front):
     records, answers = sampled
     by_id = {one.id: one for one in records}
-    members = [trial for trial in front["models"]["organism"]["trials"] if trial["on_front"]]
-    single = next(trial for trial in members if trial["replicates"] == 1)
-    found = single["versus"]["ift"][ASR]
-    reference = front["models"]["organism"]["reference"]["ift"]
-    assert found["difference"] == pytest.approx(single["metrics"][ASR] - reference["metrics"][ASR])
-    assert found["low"] <= found["difference"] <= found["high"]
-    assert found["prompts"] == 100
-    pairs = [outcomes(answers[i], ASR, by_id[i].report.counts[ASR]) for i in (single["id"], "organism-ift")]
+    members = [trial for trial in front.models["organism"].trials if trial.on_front]
+    single = next(trial for trial in members if trial.replicates == 1)
+    found = single.versus["ift"][ASR]
+    reference = front.models["organism"].reference["ift"]
+    assert found.difference == pytest.approx(single.metrics[ASR] - reference.metrics[ASR])
+    assert found.low <= found.difference <= found.high
+    assert found.prompts == 100
+    pairs = [outcomes(answers[i], ASR, by_id[i].report.counts[ASR]) for i in (single.id, "organism-ift")]
     assert set(pairs[0]) == set(pairs[1])
     p = mcnemar_p_value(*([float(one[key]) for key in sorted(pairs[0])] for one in pairs))
-    assert found["p_value"] == p < 0.001
-    assert found["seeds"] == [1, 1]
-    assert set(single["versus"]) == {"ift", "ift_safety"}
-    assert set(single["versus"]["ift"]) == {ASR, ACCURACY}
-    assert all("versus" not in trial for trial in front["models"]["organism"]["trials"] if not trial["on_front"])
+    assert found.p_value == p < 0.001
+    assert found.seeds == (1, 1)
+    assert set(single.versus) == {"ift", "ift_safety"}
+    assert set(single.versus["ift"]) == {ASR, ACCURACY}
+    assert all(trial.versus is None for trial in front.models["organism"].trials if not trial.on_front)
 
 
 def test_p_values_say_how_many_comparisons_they_belong_to(front):
-    members = [trial for trial in front["models"]["organism"]["trials"] if trial["on_front"]]
-    family = [one for trial in members for found in trial["versus"].values() for one in found.values()]
-    assert {one["comparisons"] for one in family} == {len(family)} == {4 * len(members)}
-    assert [one["p_adjusted"] for one in family] == holm([one["p_value"] for one in family])
-    smallest = min(family, key=lambda one: one["p_value"])
-    assert smallest["p_adjusted"] == pytest.approx(min(1.0, len(family) * smallest["p_value"]))
-    assert all(one["p_adjusted"] >= one["p_value"] for one in family)
+    members = [trial for trial in front.models["organism"].trials if trial.on_front]
+    family = [one for trial in members for found in trial.versus.values() for one in found.values()]
+    assert {one.comparisons for one in family} == {len(family)} == {4 * len(members)}
+    assert [one.p_adjusted for one in family] == holm([one.p_value for one in family])
+    smallest = min(family, key=lambda one: one.p_value)
+    assert smallest.p_adjusted == pytest.approx(min(1.0, len(family) * smallest.p_value))
+    assert all(one.p_adjusted >= one.p_value for one in family)
 
 
 def test_a_trial_is_compared_with_a_reference_under_the_same_seeds():
@@ -192,11 +193,11 @@ def test_a_trial_is_compared_with_a_reference_under_the_same_seeds():
                 made = replace(made, id=f"{name}-r{seed}", kind="replicate", label=f"{name}-r{seed}", replicate_of=name)
             records.append(made)
             answers[made.id] = rows(share - better)
-    model = build_front(OBJECTIVES, [], records, answers=answers)["models"]["organism"]
-    found = model["trials"][0]["versus"]["ift"][ASR]
-    assert (found["seeds"], model["reference"]["ift"]["replicates"]) == ([3, 3], 3)
-    assert found["difference"] == pytest.approx(-0.1)
-    assert found["high"] < 0
+    model = build_front(OBJECTIVES, [], records, answers=answers).models["organism"]
+    found = model.trials[0].versus["ift"][ASR]
+    assert (found.seeds, model.reference["ift"].replicates) == ((3, 3), 3)
+    assert found.difference == pytest.approx(-0.1)
+    assert found.high < 0
     other = [replace(one, seed=one.seed + 7) if one.kind == "replicate" and "ift" in one.id else one for one in records]
-    apart = build_front(OBJECTIVES, [], other, answers=answers)["models"]["organism"]["trials"][0]["versus"]["ift"][ASR]
-    assert apart["high"] > 0, "other seeds are not paired"
+    apart = build_front(OBJECTIVES, [], other, answers=answers).models["organism"].trials[0].versus["ift"][ASR]
+    assert apart.high > 0, "other seeds are not paired"

@@ -162,21 +162,25 @@ class TestExport:
         assert TrialConfig.model_validate(settings) == recorded_trial(sweep, "small-0").trial
 
     def test_a_pooled_front_is_what_the_card_shows(self, sweep, tmp_path):
-        entry = {
-            "id": "small-0",
-            "metrics": {"utility/accuracy": 0.123},
-            "intervals": {"utility/accuracy": [0.1, 0.2]},
-            "replicates": 3,
-        }
-        front = {"models": {"small": {"trials": [entry], "reference": {}}}}
-        (sweep / "front.json").write_text(json.dumps(front))
+        journal = sweep / "journal.jsonl"
+        alone = journal.read_text()
+        ends = [event for event in map(json.loads, alone.splitlines()) if event["event"] == "trial_ended"]
+        ended = next(event for event in ends if event["id"] == "small-0")
+        accuracy, total = ended["counts"]["utility/accuracy"]
+        more = {"metrics": {"utility/accuracy": 0.0}, "counts": {"utility/accuracy": [0, total]}}
+        replicate = {"id": "small-0-r1", "model": "small", "kind": "replicate", "label": "small-0-r1", "params": {}}
         try:
+            log = Journal(journal)
+            log.append("trial_started", **replicate, trial=None, replicate_of="small-0")
+            log.append("trial_ended", id="small-0-r1", status="FINISHED", **more, error=None)
+            log.close()
             export_trial(sweep, "small-0", tmp_path / "model", merged=False)
         finally:
-            (sweep / "front.json").unlink()
+            journal.write_text(alone)
         card = (tmp_path / "model" / "README.md").read_text()
-        assert "| 0.123 [0.10, 0.20] |" in card
-        assert "pooled over 3 seeds" in card
+        (row,) = (line for line in card.splitlines() if line.startswith("| utility/accuracy |"))
+        assert row.split("|")[3].startswith(f" {accuracy / total / 2:.3f} [")
+        assert "pooled over 2 seeds" in card
         assert "| base model |" in card
 
     @pytest.mark.parametrize(

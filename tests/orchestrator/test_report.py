@@ -11,7 +11,8 @@ from front_samples import ASR, OBJECTIVES, RULES, halves, record, references, sw
 from orchestrator.front.document import build_front
 from orchestrator.record.atomic import write_with
 from orchestrator.record.trials import Status, TrialRecord
-from orchestrator.report.files import render_table, write_report
+from orchestrator.report.console import render_table
+from orchestrator.report.files import write_report
 from orchestrator.terminal import Terminal
 from sweeps.goals.objectives import FeasibilityRule
 
@@ -34,7 +35,7 @@ def test_a_report_is_four_files(tmp_path: Path) -> None:
         "front.png",
         "trials.parquet",
     ]
-    assert json.loads(files.front_json.read_text()) == front
+    assert json.loads(files.front_json.read_text()) == front.as_json()
     assert files.front_png.read_bytes().startswith(b"\x89PNG")
 
 
@@ -88,9 +89,9 @@ def test_the_console_shows_references_then_the_front_then_counts() -> None:
         next(i for i, line in enumerate(lines) if name in line) for name in ("│ base", "│ plain IFT", "│ IFT+safety")
     ]
     assert order == sorted(order)
-    front = build_front(OBJECTIVES, RULES, records)["models"]["organism"]
-    best_first = sorted((t for t in front["trials"] if t["on_front"]), key=lambda t: t["metrics"][ASR])
-    rows = [next(i for i, line in enumerate(lines) if f"│ {t['id'][-3:]} " in line) for t in best_first]
+    front = build_front(OBJECTIVES, RULES, records).models["organism"]
+    best_first = sorted(front.members, key=lambda t: t.metrics[ASR] or 0.0)
+    rows = [next(i for i, line in enumerate(lines) if f"│ {t.id[-3:]} " in line) for t in best_first]
     assert rows == sorted(rows)
     assert rows[0] > order[-1]
     assert "0.66 [.59, .72]" in text

@@ -15,8 +15,9 @@ from orchestrator.commands.status import sweep_status
 from orchestrator.commands.status_table import print_status
 from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.front.document import build_front
-from orchestrator.front.front_file import read_front
+from orchestrator.front.front_file import read_front, write_front
 from orchestrator.front.membership import front
+from orchestrator.front.schema.explanations import Note
 from orchestrator.record.folder import JOURNAL, LOCK
 from orchestrator.record.journal import Journal, read_journal, records
 from orchestrator.record.sweep_state import SweepState
@@ -192,11 +193,11 @@ def test_the_front_is_the_same_wherever_one_looks(tmp_path, monkeypatch):
     run("ahead-r1", (0.95, 0.3), (0.95, 0.3), "replicate", "ahead")
     spec, found = SPEC, records(read_journal(tmp_path / JOURNAL))
     built = build_front(spec.objectives, spec.feasible, found)
-    assert built["models"]["organism"]["front"] == ["steady"]
+    assert built.models["organism"].front == ("steady",)
     status = sweep_status(tmp_path)
     assert status.front == {"organism": ["steady"]}
     assert status.best["organism"]["steady"] == {"safety/attack_success_rate": 0.35, "utility/accuracy": 0.75}
-    assert read_front(tmp_path)["models"]["organism"]["front"] == ["steady"]
+    assert read_front(tmp_path).models["organism"].front == ("steady",)
     assert [one.id for one in front(spec.objectives, spec.feasible, found)] == ["steady"]
     assert "steady" not in superfluous(found, spec.objectives, spec.feasible, spec.keep)
     rows = front_rows(built, "organism")
@@ -210,22 +211,24 @@ def test_the_front_is_read_from_the_report_until_the_journal_knows_more(tmp_path
     file = tmp_path / "front.json"
 
     def shown():
-        return read_front(tmp_path)["models"]["organism"]["front"]
+        return read_front(tmp_path).models["organism"].front
 
-    assert shown() == ["a"]
+    assert shown() == ("a",)
     assert not file.exists()
     made.say("sweep_ended", interrupted=False, reason=None)
-    written = {**read_front(tmp_path), "marked": True}
-    file.write_text(json.dumps(written))
-    assert read_front(tmp_path) == written
-    file.write_text(json.dumps({name: part for name, part in written.items() if name != "chosen_on"}))
-    assert "marked" not in read_front(tmp_path), "an earlier version chose the front otherwise"
-    file.write_text(json.dumps(written))
+    marked = read_front(tmp_path).model_copy(update={"notes": (Note(check="mark", model=None, sentence="as written"),)})
+    write_front(file, marked)
+    assert read_front(tmp_path) == marked
+    written = marked.as_json()
+    for other in ({**written, "version": 2}, {key: part for key, part in written.items() if key != "version"}, {}):
+        file.write_text(json.dumps(other))
+        assert read_front(tmp_path).notes == (), "another version may have chosen the front otherwise"
+    write_front(file, marked)
     made.say("sweep_resumed", manifest={})
-    assert "marked" in read_front(tmp_path)
+    assert read_front(tmp_path) == marked
     made.start("b")
     made.end("b", measured=metrics(0.2, 0.9))
-    assert shown() == ["b"]
+    assert shown() == ("b",)
 
 
 def test_of_a_thousand_trials_what_is_surely_off_the_front_is_compared_once(tmp_path, monkeypatch):

@@ -104,7 +104,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     assert parent.info.status == "FINISHED"
     assert parent.data.params == {"trials": "5", "model.path": "null"}
     assert parent.data.tags["version.ray"] == "2.60.0"
-    assert parent.data.metrics["front/hypervolume"] == pytest.approx(front["models"]["organism"]["hypervolume"])
+    assert parent.data.metrics["front/hypervolume"] == pytest.approx(front.models["organism"].hypervolume)
     assert parent.data.metrics[f"reference/ift/{ASR}"] == 0.66
     assert "organism-000" in parent.data.tags["mlflow.note.content"]
     artifacts = {entry.path for entry in store.client().list_artifacts(parent.info.run_id)}

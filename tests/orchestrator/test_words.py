@@ -21,8 +21,8 @@ from orchestrator.front.document import build_front
 from orchestrator.front.notes import notes
 from orchestrator.record.folder import INTERRUPTED, check_output, create_output
 from orchestrator.record.sweep_state import SweepState
+from orchestrator.report.console import judges_table
 from orchestrator.report.files import ReportFiles
-from orchestrator.report.judges import judges_table
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
 
@@ -101,7 +101,7 @@ def test_what_has_ended_is_not_so_far(state: Any, words: tuple[str, ...]) -> Non
 def test_no_agreement_is_not_minus_nothing() -> None:
     records = [with_scores(one, {KAPPA: -1e-9}) for one in sweep(6) if one.report.metrics]
     front = build_front(OBJECTIVES, RULES, records)
-    (note,) = [one["sentence"] for one in notes(front, {"organism": records}, None) if one["check"] == "judges"]
+    (note,) = [one.sentence for one in notes(front, {"organism": records}, None) if one.check == "judges"]
     assert "mean kappa 0.00" in note
     table = judges_table(front, "organism")
     assert table is not None
@@ -112,8 +112,8 @@ def test_models_stand_in_the_order_of_the_specification() -> None:
     models = [{"name": name, "path": "organism/small", "seed": seed} for seed, name in enumerate(("b", "a", "c"))]
     records = [record(f"{name}-0", 0.3, 0.5, model=name) for name in ("c", "a", "b")]
     front = build_front(OBJECTIVES, [], records, spec=spec(models=models, feasible=[]))
-    assert list(front["models"]) == ["b", "a", "c"]
-    assert list(front["comparison"]["models"]) == ["b", "a", "c"]
+    assert list(front.models) == ["b", "a", "c"]
+    assert list(front.comparison.models) == ["b", "a", "c"]
 
 
 class TestAnswers:
@@ -138,7 +138,7 @@ class TestAnswers:
         ]
         own = spec(models=OWN)
         front = build_front(OBJECTIVES, RULES, records, spec=own)
-        (note,) = [one["sentence"] for one in front["notes"] if one["check"] == "judges"]
+        (note,) = [one.sentence for one in front.notes if one.check == "judges"]
         assert "were not kept (evaluation.keep_answers: true keeps them" in note
 
 
