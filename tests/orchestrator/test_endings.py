@@ -221,7 +221,7 @@ def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> 
     folder = tmp_path / "sweeps/out"
     lines_until(process, "small-base FINISHED")
     started = psutil.Process(process.pid).children(recursive=True)
-    (victim,) = [child for child in started if killed in (child.name(), child.cmdline()[0].split()[0])]
+    (victim,) = [one for one in started if one.name() == killed or " ".join(one.cmdline()).startswith(killed)]
     begin = time.monotonic()
     victim.kill()
     output, _ = process.communicate(timeout=180)
