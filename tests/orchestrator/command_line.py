@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ def procon(*arguments: object, folder: Path | None = None, **environment: str) -
     """What the command prints and the code it exits with, typed in ``folder``; a bug is raised."""
     words, code = ["procon", *map(str, arguments)], 0
     output, errors = io.StringIO(), io.StringIO()
-    before = dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)
         for name, value in {"COLUMNS": "160", **environment}.items():
@@ -28,7 +26,4 @@ def procon(*arguments: object, folder: Path | None = None, **environment: str) -
                 app.main()
             except SystemExit as ended:
                 code = int(ended.code or 0)
-            finally:  # Ray and DeepSpeed are told by variables, which must not stay with the tests that follow
-                os.environ.clear()
-                os.environ.update(before)
     return subprocess.CompletedProcess(words, code, output.getvalue(), errors.getvalue())

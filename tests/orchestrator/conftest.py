@@ -1,5 +1,6 @@
 """Sweeps run as a user runs them: by the command, in a process of its own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ import sys
 import ray
 from orchestrator.slots.cluster import connect
 connect(None, "tests", gpus=False)
-print(ray.get_runtime_context().gcs_address, flush=True)
+print("address", ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 """A local Ray, as ``procon run`` starts one, that waits for others to join."""
@@ -37,9 +38,14 @@ def cluster() -> Iterator[Cluster]:
     )
     try:
         assert process.stdout is not None
-        yield Cluster(process, process.stdout.readline().strip())
+        said = next((line for line in process.stdout if line.startswith("address ")), "")
+        assert said, "no Ray could be started"
+        yield Cluster(process, said.split()[1])
     finally:
-        process.communicate(timeout=60)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +82,7 @@ def start_sweep(empty_store: Path) -> Iterator[Callable[..., Run]]:
             text=True,
             cwd=folder,
             start_new_session=True,
-            env={**os.environ, "COLUMNS": "200"},
+            env={**os.environ, "COLUMNS": "200", "RAY_AUTH_MODE": "disabled"},
         )
         run = Run(process, out)
         runs.append(run)

@@ -141,8 +141,9 @@ def finished(folder: Path, status: str = "FINISHED") -> Session:
     ids=["no GPU", "no cluster"],
 )
 def test_what_the_cluster_refuses_leaves_nothing_behind(
-    tmp_path: Path, changes: dict[str, Any], arguments: tuple[str, ...], words: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], arguments: tuple[str, ...], words: str
 ) -> None:
+    monkeypatch.setattr("orchestrator.slots.cluster.DRIVER_ENVIRONMENT", {})  # it would stay with the tests that follow
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_sweep(**changes)))
     refused = procon("run", "spec.yaml", "--out", "sweeps/out", *arguments, folder=tmp_path)
     assert (refused.returncode, words in refused.stderr) == (2, True), refused.stderr

@@ -58,6 +58,7 @@ def test_as_many_actors_are_kept_as_trials_run_at_once(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AIR_NEW_OUTPUT", "0")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # as the Ray that is joined
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # Ray's workers cannot import this file
     ray.init(address=cluster.address, logging_level="ERROR")
     try:
