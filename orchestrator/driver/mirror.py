@@ -48,7 +48,7 @@ class Mirror:
 
     @property
     def experiment_id(self) -> str | None:
-        """The MLflow experiment's id; none before the store was first reached."""
+        """The MLflow experiment's id; None before the store was first reached."""
         return self._tracker.experiment_id
 
     @property
@@ -57,7 +57,7 @@ class Mirror:
         return self._tracker.waiting
 
     def trouble(self) -> str | None:
-        """Why events wait, while MLflow does not take them; none while all is well."""
+        """Why events wait, while MLflow does not take them; None while all is well."""
         reason = self._tracker.trouble
         return reason and f"MLflow does not take events ({reason}); {self.waiting} wait, and the sweep goes on"
 

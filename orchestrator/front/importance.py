@@ -52,7 +52,7 @@ def importance(
     Args:
         objectives: what the front trades off.
         trials: searched trials of one model; only FINISHED ones with every objective count.
-        ranges: what was searched, by dotted path; none guesses scales from the values.
+        ranges: what was searched, by dotted path; None guesses scales from the values.
 
     Returns:
         its ``targets`` are empty with fewer than ``LEAST_TRIALS`` trials.

@@ -44,7 +44,7 @@ def notes(front: FrontDocument, records: Mapping[str, Sequence[TrialRecord]], sp
     Args:
         front: the sweep's front; notes that it holds already are passed over.
         records: all records by model.
-        spec: what was asked for; none leaves out the checks that need it.
+        spec: what was asked for; None leaves out the checks that need it.
 
     Returns:
         what matters most comes first.

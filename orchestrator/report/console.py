@@ -124,7 +124,7 @@ def _values(metrics: Mapping[str, float | None] | None, wanted: list[str]) -> st
 
 
 def judges_table(front: FrontDocument, model: str) -> "Table | None":
-    """One row per reference and front trial; none where a single judge spoke."""
+    """One row per reference and front trial; None where a single judge spoke."""
     from rich.table import Table
 
     entries = named_entries(front, model)

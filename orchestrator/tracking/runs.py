@@ -178,7 +178,7 @@ class RunStore:
 
     @property
     def experiment_id(self) -> str | None:
-        """The experiment's id; none before the store was first reached."""
+        """The experiment's id; None before the store was first reached."""
         return self._index.experiment_id
 
     def _trial_run(self, record: TrialRecord) -> str:

@@ -40,7 +40,7 @@ class Tracker:
     Args:
         uri: MLflow tracking URI.
         experiment: name of the experiment; made where it is missing.
-        artifact_location: where a new experiment keeps artifacts; none leaves it to the store.
+        artifact_location: where a new experiment keeps artifacts; None leaves it to the store.
         remember: called with (trial id or ``parent_key(model)``, run id) on the tracker's thread.
         known: run ids that earlier processes remembered, by the same keys.
     """
@@ -141,7 +141,7 @@ class Tracker:
 
     @property
     def experiment_id(self) -> str | None:
-        """The MLflow experiment's id; none before the store was first reached."""
+        """The MLflow experiment's id; None before the store was first reached."""
         return self._store.experiment_id
 
     @property
@@ -151,7 +151,7 @@ class Tracker:
 
     @property
     def trouble(self) -> str | None:
-        """What MLflow last answered while it does not take events; none while all is well."""
+        """What MLflow last answered while it does not take events; None while all is well."""
         return self._trouble
 
     def close(self, timeout: float = 60.0) -> int:

@@ -38,7 +38,7 @@ class Point:
     x: Measured
     y: Measured
     shade: float | None
-    """Value behind the colour; none is drawn grey."""
+    """Value behind the colour; None is drawn grey."""
     details: tuple[tuple[str, str], ...]
     """(name, value) of everything worth knowing, most important first."""
     doubt: str = ""
