@@ -19,7 +19,7 @@ from orchestrator.front.schema.published import json_schema
 from orchestrator.record.trials import Status
 from training.evaluation.scores import Scores
 
-PUBLISHED = Path(__file__).parents[2] / "docs" / "front.schema.json"
+PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status
 from sweeps.cost.cost import Frame
 
-DRIVER = Path(__file__).parents[2] / "orchestrator/driver"
+DRIVER = Path(__file__).parents[3] / "orchestrator/driver"
 
 
 def at(time: float, event: str, **fields: Any) -> Event:

@@ -29,7 +29,7 @@ from orchestrator.record.trials import Status
 from orchestrator.terminal import Terminal
 from sweeps.schema.spec import SweepSpec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PRETENDED = f"""
 import sys
 from functools import partial

@@ -165,8 +165,8 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
 @pytest.mark.parametrize("moment", ["half a file is written", "latest has not moved"])
 def test_a_process_killed_while_saving_leaves_the_checkpoint_before(tmp_path, moment):
     argument = {"changes": at(LORA, 2), "where": {"directory": str(tmp_path), "every": 2}}
-    script = Path(__file__).with_name("resumption.py")
-    root = Path(__file__).parents[2]
+    script = Path(__file__).parents[1] / "resumption.py"
+    root = Path(__file__).parents[3]
     killed = subprocess.run(
         [sys.executable, str(script), moment, json.dumps(argument)], cwd=root, env=_environment(root), check=False
     )

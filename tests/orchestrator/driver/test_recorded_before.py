@@ -19,7 +19,7 @@ from orchestrator.record.folder import JOURNAL
 from orchestrator.record.journal import read_state
 from orchestrator.record.trials import Status
 
-RECORDED = Path(__file__).parent / "recorded/c2f20a1"
+RECORDED = Path(__file__).parents[1] / "recorded/c2f20a1"
 
 
 @pytest.fixture
