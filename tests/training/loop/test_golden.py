@@ -2,7 +2,7 @@
 
 A difference means that training computes something else than before. Where that is intended, write them anew with
 
-    python -m pytest tests/training/test_golden.py --write-golden
+    python -m pytest tests/training/loop/test_golden.py --write-golden
 
 and say in the commit why they moved.
 """
