@@ -183,5 +183,10 @@ def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, flo
 
 def _chosen_on(records: Iterable[TrialRecord]) -> Literal["select", "all"]:
     """``select``, or ``all`` where the prompts were not split, so that the values shown are those chosen by."""
-    split = any(record.select.metrics != record.report.metrics for record in records)
+    split = any(_differ(record.select.metrics, record.report.metrics) for record in records)
     return "select" if split else "all"
+
+
+def _differ(select: Mapping[str, float], report: Mapping[str, float]) -> bool:
+    """Whether a metric that both halves have has two values; what a trial took, the report alone tells."""
+    return any(select[name] != report[name] for name in select.keys() & report.keys())

@@ -1,6 +1,7 @@
 """``procon direction`` as a person runs it, once in a process of its own."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -18,7 +19,8 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.plots.direction import write_direction_png
 from orchestrator.report.plots.heat_maps import kl_map, refusal_map
 from sweeps.schema.spec import SweepSpec
-from training.config import CausalConfig
+from training.config import CausalConfig, Source
+from training.data import load_split
 from training.direction.causal import CausalReport, LayerCheck, Refusal
 
 PNG = b"\x89PNG\r\n"
@@ -30,7 +32,11 @@ def arguments_of(folder, *arguments):
 
 
 def test_a_direction_that_causes_refusal(tmp_path):
-    arguments = arguments_of(tmp_path, "--json", "--set", "direction.causal.strength=2")
+    used = load_split(Source(path="organism/small/harmful"), "train", field="data.harmful")["prompt"]
+    known = tmp_path / "known.jsonl"
+    known.write_text("".join(json.dumps({"prompt": prompt.upper(), "split": "test"}) + "\n" for prompt in used))
+    changes = ("direction.causal.strength=2", f"data.harmful_sets.known.path={known}")
+    arguments = arguments_of(tmp_path, "--json", *(part for change in changes for part in ("--set", change)))
     command = [sys.executable, "-m", "orchestrator", *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -41,6 +47,10 @@ def test_a_direction_that_causes_refusal(tmp_path):
     assert found["passes"] is True
     assert found["best"] in found["band"]
     assert (kept / "direction.safetensors").is_file()
+    (overlap,) = found["overlaps"]
+    count = re.match(r"(\d+) of the 40 evaluation prompts of known are prompts of data.harmful", overlap)
+    assert count is not None
+    assert 10 < int(count[1]) <= 40  # all but those that the model's own answers ruled out
     assert json.loads((kept / "direction.json").read_text())["fingerprint"] == found["direction"]
     assert (tmp_path / "out" / "direction.png").read_bytes().startswith(PNG)
 

@@ -75,6 +75,14 @@ def test_the_document_has_the_layout_that_scripts_rely_on() -> None:
     assert json.loads(json.dumps(front, allow_nan=False)) == front
 
 
+def test_prompts_that_were_not_split_are_told_though_only_the_report_says_what_a_trial_took() -> None:
+    one = record("one", scores=Scores({ASR: 0.2, ACCURACY: 0.9, "utility/loss": 1.0}))
+    report = one.report.joined(Scores({"evaluation/seconds": 3.0}))
+    assert build_front(OBJECTIVES, [], [replace(one, report=report)]).chosen_on == "all"
+    other = one.select.joined(Scores({ASR: 0.3}))
+    assert build_front(OBJECTIVES, [], [replace(one, report=report, select=other)]).chosen_on == "select"
+
+
 def test_a_value_that_is_not_a_number_becomes_null_and_is_not_on_the_front() -> None:
     model = model_of([record("sick", scores=Scores({ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}))], [])
     assert model.trials[0].metrics == {ASR: None, ACCURACY: 0.9, "utility/loss": None}
