@@ -48,7 +48,7 @@ def build_front(
         feasible_rules: bounds a trial must keep to be on the front.
         records: searched trials, replicates and references of all models, in the order in which they shall be listed.
         answers: rows by trial id, from which replicates are pooled and front trials are paired with the references;
-            none leaves the pairing out and pools by a wider interval.
+            None leaves the pairing out and pools by a wider interval.
         spec: tells what was searched; None leaves out the notes that need it.
 
     Returns:

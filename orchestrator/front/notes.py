@@ -191,7 +191,7 @@ def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
     The number of slots is the most trials that ran at once; pauses of the whole sweep are left out.
 
     Returns:
-        none where fewer than two trials ran at once at any time, since one slot is never idle by this measure.
+        None where fewer than two trials ran at once at any time, since one slot is never idle by this measure.
     """
     spans = sorted((r.started, r.finished) for r in records if r.finished is not None and r.finished > r.started)
     if not spans:

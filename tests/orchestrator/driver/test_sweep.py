@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from jsonschema import Draft202012Validator
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from model_folders import write_model
@@ -18,6 +19,7 @@ from orchestrator.record.trials import Status, TrialRecord
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 REFERENCES = {"base", "ift", "ift_safety"}
+PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
 
 
 def ended(count: int) -> Callable[[list[dict[str, Any]]], bool]:
@@ -69,6 +71,7 @@ def test_training_is_reported_on_the_way(two_ranks: TwoRanks) -> None:
 
 
 def test_the_front_is_what_the_contract_says(two_ranks: TwoRanks) -> None:
+    Draft202012Validator(json.loads(PUBLISHED.read_text())).validate(two_ranks.front)
     model = two_ranks.front["models"]["small"]
     assert set(model["reference"]) == REFERENCES
     assert model["hypervolume"] > 0
