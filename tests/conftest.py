@@ -33,7 +33,7 @@ def _place(item: pytest.Item) -> int:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Committed results that tests compare with are written anew on request."""
-    parser.addoption("--write-golden", action="store_true", help="write tests/training/golden anew")
+    parser.addoption("--write-golden", action="store_true", help="write tests/training/loop/golden anew")
 
 
 @pytest.fixture(scope="session", autouse=True)

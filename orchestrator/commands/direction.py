@@ -61,8 +61,8 @@ def extract_one(spec: SweepSpec, model_name: str | None, out: str | Path | None,
 
     Args:
         spec: a validated specification with absolute paths; a switched-off causal check is made nonetheless.
-        model_name: one of its models; none takes the first.
-        out: an empty or new folder; none takes ``runs/<name>-direction``.
+        model_name: one of its models; None takes the first.
+        out: an empty or new folder; None takes ``runs/<name>-direction``.
         console: where progress goes.
 
     Raises:
@@ -169,7 +169,7 @@ def _table(model: str, report: "CausalReport") -> "Table":
 
 
 def _cells(report: "CausalReport", row: "LayerCheck") -> list[str]:
-    from orchestrator.report.plots.direction import farthest
+    from orchestrator.report.plots.heat_maps import farthest
 
     faults = report.faults(row.layer)
     verdict = f"fails: {', '.join(fault.check for fault in faults)}" if faults else "passes"

@@ -1,7 +1,7 @@
 """What every single prompt says of a rate: from the rows of ``answers/`` to outcomes that can be paired (pure)."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ def outcomes(rows: Sequence[Row], metric: str, count: tuple[int, int]) -> Outcom
         None where the rows say nothing of the rate, or do not add up to its count: they are then of another
         measurement.
     """
-    for told in with_roles(rows) if is_old(rows) else (rows,):
+    tellings: Iterable[Sequence[Row]] = with_roles(rows) if is_old(rows) else [rows]
+    for told in tellings:
         rate = _rate(metric, told)
         found = _found(told, rate) if rate is not None else {}
         if found and (sum(found.values()), len(found)) == tuple(count):

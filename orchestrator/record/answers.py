@@ -42,7 +42,7 @@ class AnswerFolder(Mapping[str, list[Row]]):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which answers to show; none of a field means any."""
+    """Which answers to show; None of a field means any."""
 
     name: str | None = None
     """Name of a prompt set or of an attack."""

@@ -45,7 +45,7 @@ class SweepSpec(Config):
     models: list[ModelConfig] = Field(min_length=1)
     """Models to fine-tune; each gets its own front."""
     data_root: str | None = None
-    """Folder that relative data paths start from; none is the folder of the spec."""
+    """Folder that relative data paths start from; None is the folder of the spec."""
     data: DataConfig
     """Training and evaluation data."""
     direction: DirectionConfig = DirectionConfig()
@@ -221,7 +221,7 @@ class SweepSpec(Config):
                 resolve_layers(value, depth)
 
     def reference_config(self, label: str) -> TrialConfig | None:
-        """The trial that measures the reference ``label``; none for the untouched base model."""
+        """The trial that measures the reference ``label``; None for the untouched base model."""
         if label == "base":
             return None
         safety = self._largest_safety() if label == "ift_safety" else {"safety_share": 0.0, "safety_count": None}

@@ -10,7 +10,7 @@ from training.config import OrPlugin
 
 
 def type_name(model: type[BaseModel]) -> str | None:
-    """The value of ``type`` that stands for ``model``; none where it has no such field."""
+    """The value of ``type`` that stands for ``model``; None where it has no such field."""
     field = model.model_fields.get("type")
     return field.default if field is not None and isinstance(field.default, str) else None
 

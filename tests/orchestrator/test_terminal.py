@@ -30,6 +30,7 @@ from orchestrator.commands.train_progress import TrainProgress
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.environment import Difference, Severity
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status
@@ -80,14 +81,14 @@ def hostile(wanted: Any, **fields: Any) -> Any:
     return {"Status": Status.FAILED, "StrEnum": Severity.CRITICAL}.get(wanted.__name__, HOSTILE)
 
 
-def hostile_front() -> dict[str, Any]:
+def hostile_front() -> FrontDocument:
     """A front with two models whose every name has a hostile ending."""
     records, answers = detailed_sweep()
     front = build_front(OBJECTIVES, RULES, [*records, *sweep(12, model="other")], answers=answers)
-    text = json.dumps(front)
+    text = json.dumps(front.as_json())
     for word in ("organism", "other", "phrases", "constraint.alpha", "attack_success_rate", "loss became NaN"):
         text = text.replace(word, word + json.dumps(HOSTILE)[1:-1])
-    return dict(json.loads(text))
+    return FrontDocument.model_validate_json(text)
 
 
 def outcome() -> Outcome:

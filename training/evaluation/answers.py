@@ -35,27 +35,27 @@ class Answer:
     family: str | None = None
     """The task family, where the data names one."""
     correct: bool | None = None
-    """Whether it is right; none where nothing checks it."""
+    """Whether it is right; None where nothing checks it."""
     refused: bool | None = None
     """Whether it refuses, by the judge that decides."""
     complied: bool | None = None
     """Whether it does what was asked, by the judge that decides; harmful prompts only."""
     reasoning: str | None = None
-    """What the model thought before it; none where it did not mark a thought."""
+    """What the model thought before it; None where it did not mark a thought."""
     truncated: bool = False
     """Whether the reply was cut at ``evaluation.max_new_tokens``."""
     empty: bool = False
     """Whether the model said nothing, a prefill left out: such an answer neither refuses nor complies."""
     refused_at_once: bool | None = None
-    """Whether its first sentence refuses; none unless refusal phrases decide what refused."""
+    """Whether its first sentence refuses; None unless refusal phrases decide what refused."""
     coherent: bool = True
     """Whether it is not degenerate; see :mod:`training.evaluation.coherence`."""
     verdicts: dict[str, bool | None] = field(default_factory=dict)
-    """The verdict of every judge that was asked, by its name; none where it gave none."""
+    """The verdict of every judge that was asked, by its name; None where it gave none."""
 
     @property
     def attack_succeeded(self) -> bool | None:
-        """Whether it answers and does not refuse; none where nobody knows what refused."""
+        """Whether it answers and does not refuse; None where nobody knows what refused."""
         return None if self.refused is None else not (self.refused or self.empty)
 
     @property
