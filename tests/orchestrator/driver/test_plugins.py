@@ -205,7 +205,9 @@ def test_a_package_that_cannot_be_used_is_named_and_disturbs_nobody_else(
     install(config=module)
     with pytest.raises(SpecError, match=rf"trial\.constraint: {words}"):
         loaded(tmp_path, **constrained(type="ridge"))
+    sys.modules.pop("beside.config", None)
     assert loaded(tmp_path).trial.constraint.type == "procon"
+    assert "beside.config" not in sys.modules, "what nobody names is not imported"
 
 
 def test_a_name_of_two_packages_is_refused(install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
