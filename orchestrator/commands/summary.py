@@ -31,11 +31,13 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     for name, meaning in (
         (outcome.files.front_html, "the front, to open in a browser"),
         (outcome.files.front_png, "the same as a picture"),
+        (outcome.files.course_png, "drift and refusals, step by step"),
         (outcome.files.front_json, "the same for scripts"),
         (outcome.files.trials_parquet, "every trial, every metric"),
         (outcome.directory / JOURNAL, "everything that happened"),
     ):
-        say(f"  {name.name:<16} {meaning}")
+        if name is not None:
+            say(f"  {name.name:<16} {meaning}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
         waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"

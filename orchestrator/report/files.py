@@ -1,8 +1,8 @@
-"""What a sweep leaves for people and scripts: front.json, trials.parquet, front.html, front.png."""
+"""What a sweep leaves for people and scripts: front.json, trials.parquet, front.html, front.png, course.png."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class ReportFiles:
     trials_parquet: Path
     front_html: Path
     front_png: Path
+    course_png: Path | None = None
+    """Only where a training was measured on its way."""
 
 
 def write_report(directory: Path, name: str, front: FrontDocument, records: Iterable[TrialRecord]) -> ReportFiles:
@@ -34,6 +36,7 @@ def write_report(directory: Path, name: str, front: FrontDocument, records: Iter
         records: all trials and references; the references are left out of ``trials.parquet``.
     """
     from orchestrator.report.page import write_html
+    from orchestrator.report.plots.course import write_course_png
     from orchestrator.report.plots.picture import write_png
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -45,7 +48,11 @@ def write_report(directory: Path, name: str, front: FrontDocument, records: Iter
     data = plot_data(name, front)
     write_html(data, front, files.front_html)
     write_with(files.front_png, lambda path: write_png(data, path))
-    return files
+    if not any(panel.course for panel in data.panels):
+        return files
+    course = directory / "course.png"
+    write_with(course, lambda path: write_course_png(data, path))
+    return replace(files, course_png=course)
 
 
 def write_trials(path: Path, front: FrontDocument, records: Iterable[TrialRecord]) -> None:

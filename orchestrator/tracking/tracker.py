@@ -132,7 +132,8 @@ class Tracker:
             front: of ``build_front``.
             at: when it ended, in seconds since the epoch; now, if none.
         """
-        artifacts = [files.front_html, files.front_png, files.front_json]
+        pictures = [file for file in (files.front_png, files.course_png) if file is not None]
+        artifacts = [files.front_html, *pictures, files.front_json]
         self._put(lambda: self._store.finish_parent(model, status, artifacts, front, at))
 
     def end_parent(self, model: str, status: str, reason: str) -> None:

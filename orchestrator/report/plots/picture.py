@@ -125,10 +125,11 @@ def _frame(axes: "Axes", x: Axis, y: Axis | None) -> None:
     else:
         axes.set_ylabel(y.title)
         axes.set_ylim(y.low, y.high)
-    _quiet(axes)
+    quiet(axes)
 
 
-def _quiet(axes: "Axes") -> None:
+def quiet(axes: "Axes") -> None:
+    """A pale grid behind everything, and no frame."""
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -166,7 +167,7 @@ def _markers(
     """Points of the colour of their shade; without ``edge`` they are hollow."""
     if not points:
         return
-    colors = [_color(shade, point.shade) for point in points]
+    colors = [shade_color(shade, point.shade) for point in points]
     look: dict[str, Any] = (
         {"facecolors": "white", "edgecolors": colors, "linewidths": 2.4}
         if edge is None
@@ -191,7 +192,8 @@ def _references(axes: "Axes", data: PlotData, points: Sequence[Point]) -> None:
         )
 
 
-def _color(shade: Shade | None, value: float | None) -> Any:
+def shade_color(shade: Shade | None, value: float | None) -> Any:
+    """The colour of a point or line whose setting has ``value``, in any form that matplotlib takes."""
     import matplotlib as mpl
 
     if shade is None:
@@ -214,7 +216,7 @@ def _colorbar(axes: "Axes", shade: Shade | None, panel: Panel) -> None:
 
 def _drift(axes: "Axes", shade: Shade | None, panel: Panel) -> None:
     """Cosine to the direction before training, per layer, of the references and the front."""
-    _quiet(axes)
+    quiet(axes)
     axes.set_title("Drift of the refusal direction", loc="left", fontsize=11)
     axes.set_xlabel("decoder layer (0 = first)")
     axes.set_ylabel("cosine with the direction before training (1 = unmoved)")
@@ -231,7 +233,7 @@ def _drift(axes: "Axes", shade: Shade | None, panel: Panel) -> None:
             style: dict[str, Any] = {"color": look.color, "linestyle": MATPLOTLIB_DASHES[look.dash], "linewidth": 2.2}
             style["label"] = line.name
         else:
-            style = {"color": _color(shade, line.shade), "linewidth": 1.2, "alpha": 0.9}
+            style = {"color": shade_color(shade, line.shade), "linewidth": 1.2, "alpha": 0.9}
             style["label"] = "trials on the front (colour as left)" if unnamed else None
             unnamed = False
         axes.plot(line.layers, line.cosines, marker=marker, markersize=3.5, **style)

@@ -8,6 +8,7 @@ from detailed_samples import detailed_sweep
 from front_samples import OBJECTIVES, RULES, record, references
 
 from orchestrator.front.document import build_front
+from orchestrator.report.files import write_report
 from orchestrator.report.page import write_html
 from orchestrator.report.plots.data import plot_data
 
@@ -58,3 +59,12 @@ def test_the_page_shows_it_where_there_is_something_to_show(tmp_path: Path, fron
     bare = build_front(OBJECTIVES, RULES, [replace(one, history=()) for one in (*references(), record("a", 0.1, 0.8))])
     write_html(plot_data("demo", bare), bare, tmp_path / "without.html")
     assert "Over the course of training" not in (tmp_path / "without.html").read_text(encoding="utf-8")
+
+
+def test_a_picture_of_it_is_left_where_there_is_something_to_show(tmp_path: Path, front):
+    files = write_report(tmp_path / "with", "demo", front, [])
+    assert files.course_png is not None
+    assert files.course_png.read_bytes().startswith(b"\x89PNG")
+    bare = build_front(OBJECTIVES, RULES, [replace(one, history=()) for one in (*references(), record("a", 0.1, 0.8))])
+    assert write_report(tmp_path / "without", "demo", bare, []).course_png is None
+    assert not (tmp_path / "without/course.png").exists()
