@@ -4,7 +4,8 @@
     python benchmarks/orchestration.py --parts many journal
 
 Parts: ``warm`` (a small demo on one warm slot, then the same trials with one ``TorchTrainer.fit()`` each), ``many``
-(trials of slots that train nothing, MLflow on SQLite), ``journal`` (10,000 trials). Prints a table and writes
+(trials of slots that train nothing, MLflow on SQLite), ``journal`` (10,000 trials), ``startup`` (``procon --help``
+and the import of the specification, in seconds of a core). Prints a table and writes
 benchmarks/results/orchestrator.json.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import contextlib
 import io
 import json
+import resource
 import statistics
 import subprocess
 import sys
@@ -145,16 +147,15 @@ def many_trials(work: Path, count: int) -> dict[str, float]:
 def _mirrored(work: Path, count: int) -> float:
     """Milliseconds MLflow needs for a trial: a journal given to a fresh SQLite store as fast as it takes it."""
     from orchestrator.driver.mirror import Mirror
-    from orchestrator.record.journal import Journal, read_journal
+    from orchestrator.driver.session import Session
+    from orchestrator.record.journal import read_journal
     from sweeps.schema.load import load_spec
 
     events = read_journal(work / "many/out/journal.jsonl")
     chosen = {event["id"] for event in events if event["event"] == "trial_started"}
     chosen = set(sorted(chosen)[:count])
-    journal = Journal(work / "mirror.jsonl")
-    manifest = {"versions": {}, "git": None}
-    uri = f"sqlite:///{work}/mirror.db"
-    mirror = Mirror(load_spec("demo"), uri, str(work / "artifacts"), journal, manifest, {})
+    session = Session.new(load_spec("demo"), work / "mirror/out").open()
+    mirror = Mirror(session)
     _delivered(mirror)  # the store's tables are made once
     begin = time.perf_counter()
     for event in events:
@@ -162,7 +163,7 @@ def _mirrored(work: Path, count: int) -> float:
             mirror.on_event(event)
     _delivered(mirror)
     milliseconds = (time.perf_counter() - begin) / len(chosen) * 1e3
-    journal.close()
+    session.close()
     print(f"mlflow: {milliseconds:.0f} ms a trial")
     return milliseconds
 
@@ -205,9 +206,35 @@ def _made_up(count: int, trial: dict[str, Any], metrics: dict[str, float]) -> It
         yield {"event": "trial_ended", **own, **ended, "select_metrics": metrics, "select_counts": {}}
 
 
+def startup() -> dict[str, float]:
+    """Seconds of a core for ``procon --help`` and for the import of the specification, and over a bare Typer's."""
+    bare = _core_seconds("-c", "import typer, rich.console")
+    asked = _core_seconds("-m", "orchestrator", "--help")
+    loaded = _core_seconds("-c", "import sweeps.schema.load")
+    print(f"startup: --help {asked:.2f} s ({asked / bare:.1f} times a bare Typer), specification {loaded:.2f} s")
+    return {
+        "help_core_seconds": asked,
+        "help_over_bare_typer": asked / bare,
+        "specification_core_seconds": loaded,
+        "specification_over_bare_typer": loaded / bare,
+    }
+
+
+def _core_seconds(*arguments: str) -> float:
+    """The least of five runs of Python, which tells more than their mean where others use the machine too."""
+    found = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=("warm", "many", "journal"), default=["warm", "many", "journal"])
+    parts = ("warm", "many", "journal", "startup")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=list(parts))
     parser.add_argument("--trials", type=int, default=1000, help="trials of the part many")
     options = parser.parse_args()
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -219,6 +246,8 @@ def main() -> None:
             found |= many_trials(work, options.trials)
         if "journal" in options.parts:
             found |= long_journal(work)
+        if "startup" in options.parts:
+            found |= startup()
     RESULTS.write_text(json.dumps(found, indent=2) + "\n")
     from rich.table import Table
 

@@ -11,9 +11,29 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+LONGEST = ("sweeps", "test_endings.py", "ranks", "test_matching.py", "test_checkpoint.py", "test_architectures.py")
+"""Groups and files that take longest: they come first, so that nobody waits for one of them in the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The tests of a file run in one process, but for those of a group (``xdist_group``), which share what is slow to
+    start: a Ray that sweeps join, or the ranks of a training."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(item.config.rootpath))))
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    (marker,) = item.iter_markers("xdist_group")
+    name = Path(marker.args[0]).name
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Committed results that tests compare with are written anew on request."""
-    parser.addoption("--write-golden", action="store_true", help="write tests/training/golden anew")
+    parser.addoption("--write-golden", action="store_true", help="write tests/training/loop/golden anew")
 
 
 @pytest.fixture(scope="session", autouse=True)

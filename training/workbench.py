@@ -201,7 +201,7 @@ class Workbench:
         """Fine-tune and measure; the base model is afterwards what it was.
 
         Args:
-            trial: how; none measures the untouched base model.
+            trial: how; None measures the untouched base model.
             report: see :data:`training.loop.train.Report`.
             save: directory that the trained adapter, or under full tuning the model, is written to.
             checkpoint: directory of this trial's checkpoints, which it goes on from where there are any: after the

@@ -96,7 +96,7 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
     from orchestrator.terminal import Terminal
 
     if as_json:
-        told = {"directory": str(outcome.directory), "stopped": outcome.stopped, "front": outcome.front}
+        told = {"directory": str(outcome.directory), "stopped": outcome.stopped, "front": outcome.front.as_json()}
         print(json.dumps(told, indent=2))
     else:
         print_outcome(outcome, Terminal())
@@ -121,9 +121,21 @@ def stop(
         raise typer.Exit(1)
 
 
+def _print_schema(wanted: bool) -> None:
+    if wanted:
+        from orchestrator.front.schema.published import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
+        raise typer.Exit
+
+
 def front(
     directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
     as_json: Json = False,
+    schema: Annotated[
+        bool,
+        typer.Option("--schema", is_eager=True, callback=_print_schema, help="Print the JSON schema of front.json."),
+    ] = False,
 ) -> None:
     """Show the Pareto front of each sweep, so far where it has not ended."""
     from orchestrator.commands.summary import print_fronts
@@ -132,7 +144,7 @@ def front(
 
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_json:
-        print(json.dumps(fronts, indent=2))
+        print(json.dumps({directory: found.as_json() for directory, found in fronts.items()}, indent=2))
     else:
         print_fronts(fronts, Terminal())
 

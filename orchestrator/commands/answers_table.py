@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.front.outcomes import VERDICT
 from orchestrator.terminal import Terminal
+from training.evaluation.columns import DIRECT, VERDICT
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -55,8 +55,8 @@ def _heading(row: Row) -> "Text":
     """Set, prompt and every verdict of one answer."""
     from rich.text import Text
 
-    attack = row.get("attack") or "direct"
-    where = [str(row["set"]), *([attack] if attack != "direct" else []), *([row["family"]] if row["family"] else [])]
+    attack = row.get("attack") or DIRECT
+    where = [str(row["set"]), *([attack] if attack != DIRECT else []), *([row["family"]] if row["family"] else [])]
     heading = Text.assemble((" / ".join(where), "bold"), f"  {row['prompt_id']}")
     if row.get("split"):
         heading.append(f"  {row['split']}", "dim")

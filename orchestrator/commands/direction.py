@@ -34,6 +34,8 @@ class DirectionOutcome:
     extraction: "Extraction"
     seconds: float
     """Of extraction and check, the loading of the model left out."""
+    overlaps: tuple[str, ...] = ()
+    """Which evaluation prompts the direction was made from, in a sentence a set."""
 
     @property
     def report(self) -> "CausalReport":
@@ -52,6 +54,7 @@ class DirectionOutcome:
             "harmless_prompts": direction.harmless_prompts,
             "dropped_harmful": direction.dropped_harmful,
             "dropped_harmless": direction.dropped_harmless,
+            "overlaps": list(self.overlaps),
             **self.report.as_json(),
         }
 
@@ -61,8 +64,8 @@ def extract_one(spec: SweepSpec, model_name: str | None, out: str | Path | None,
 
     Args:
         spec: a validated specification with absolute paths; a switched-off causal check is made nonetheless.
-        model_name: one of its models; none takes the first.
-        out: an empty or new folder; none takes ``runs/<name>-direction``.
+        model_name: one of its models; None takes the first.
+        out: an empty or new folder; None takes ``runs/<name>-direction``.
         console: where progress goes.
 
     Raises:
@@ -73,20 +76,22 @@ def extract_one(spec: SweepSpec, model_name: str | None, out: str | Path | None,
     model = chosen_model(spec, model_name)
     check_specification(spec, console.say)
     directory = create_output(out, f"{spec.name}-direction")
-    extraction, seconds = _extracted(spec, model, directory, console.say)
-    outcome = DirectionOutcome(directory, model.name, extraction, seconds)
+    extraction, seconds, overlaps = _extracted(spec, model, directory, console.say)
+    outcome = DirectionOutcome(directory, model.name, extraction, seconds, overlaps)
     write_direction_png(outcome.report, model.name, directory / PICTURE)
     return outcome
 
 
 def _extracted(
     spec: SweepSpec, model: ModelConfig, directory: Path, say: Callable[[str], None]
-) -> "tuple[Extraction, float]":
+) -> "tuple[Extraction, float, tuple[str, ...]]":
     import torch
 
     from training.data.chat_settings import ChatSettings
     from training.direction.extraction import load_or_extract
     from training.distributed.process import device_of_process
+    from training.evaluation.overlap import direction_overlaps
+    from training.evaluation.sets import EvaluationSets
     from training.models.loading import load_model, load_tokenizer, model_fingerprint
 
     told: set[str] = set()
@@ -106,16 +111,19 @@ def _extracted(
     say(f"loading {model.name} from {path}")
     loaded = load_model(path, spec.trial.precision).to(device)
     begin = time.time()
+    tokenizer = load_tokenizer(path, ChatSettings.of(model, date.today()))
     extraction = load_or_extract(
         loaded,
-        load_tokenizer(path, ChatSettings.of(model, date.today())),
+        tokenizer,
         spec.data,
         spec.direction.model_copy(update={"causal": spec.direction.causal or CausalConfig()}),
         directory / "directions" / model.name,
         model_fingerprint=model_fingerprint(loaded),
         say=say,
     )
-    return extraction, time.time() - begin
+    seconds = time.time() - begin
+    asked = EvaluationSets.load(spec.data, spec.evaluation, tokenizer).prompts
+    return extraction, seconds, tuple(direction_overlaps(extraction.prompts.used, asked))
 
 
 def print_direction(outcome: DirectionOutcome, console: Terminal) -> None:
@@ -132,6 +140,8 @@ def print_direction(outcome: DirectionOutcome, console: Terminal) -> None:
             f"({check.harmful:.0%} with it, {check.random_ablated:.0%} without a random one), {check.added:.0%} of the "
             f"harmless ones with it added ({check.harmless:.0%} without, {check.random_added:.0%} with a random one)"
         )
+    for sentence in outcome.overlaps:
+        say(sentence)
     say(f"{outcome.model}: {report.sentence}")
     say(f"{outcome.seconds:.1f} s; direction, report and picture are in {outcome.directory}")
 
@@ -169,7 +179,7 @@ def _table(model: str, report: "CausalReport") -> "Table":
 
 
 def _cells(report: "CausalReport", row: "LayerCheck") -> list[str]:
-    from orchestrator.report.plots.direction import farthest
+    from orchestrator.report.plots.heat_maps import farthest
 
     faults = report.faults(row.layer)
     verdict = f"fails: {', '.join(fault.check for fault in faults)}" if faults else "passes"

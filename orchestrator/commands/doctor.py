@@ -38,7 +38,7 @@ class Check:
     text: str
     """What was found, in a sentence."""
     fix: str | None = None
-    """What to do about it; none where all is well."""
+    """What to do about it; None where all is well."""
 
 
 def examine(runs: Path = Path("runs")) -> list[Check]:

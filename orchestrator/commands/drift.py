@@ -12,7 +12,8 @@ from orchestrator.record.folder import JOURNAL, create_output
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trial_ids import whole_id
 from orchestrator.record.trials import TrialRecord
-from orchestrator.report.plots.direction import HeatMap, write_drift_png
+from orchestrator.report.plots.direction import write_drift_png
+from orchestrator.report.plots.heat_maps import HeatMap
 from training.config import TrialConfig
 
 PICTURE = "drift.png"
@@ -57,8 +58,8 @@ def draw_drift(directory: Path, ids: Sequence[str], out: str | Path | None) -> D
 
     Args:
         directory: of a sweep, which may still be running.
-        ids: of trials; none takes the references that are trained.
-        out: an empty or new folder; none writes ``drift.png`` into ``directory``.
+        ids: of trials; an empty list takes the references that are trained.
+        out: an empty or new folder; None writes ``drift.png`` into ``directory``.
 
     Raises:
         OutputError: there is no sweep, no such trial, or no trial with drift.
@@ -77,7 +78,7 @@ def draw_drift(directory: Path, ids: Sequence[str], out: str | Path | None) -> D
 
 
 def drift_of(record: TrialRecord, untouched: Mapping[str, float]) -> Drift | None:
-    """The drift of one trial at its rungs and its end; none where none was measured.
+    """The drift of one trial at its rungs and its end; None where none was measured.
 
     Args:
         record: of a trial that trains.

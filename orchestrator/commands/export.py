@@ -7,10 +7,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.commands.model_card import model_card
 from orchestrator.errors import OutputError
+from orchestrator.front.front_file import read_front
+from orchestrator.front.schema.entry import Entry
 from orchestrator.record.atomic import write_text
 from orchestrator.record.folder import CHECKPOINTS, JOURNAL
 from orchestrator.record.journal import read_journal, records
@@ -107,15 +109,12 @@ def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path
     export(trained, load_tokenizer(path), to, form=form, precision=trial.precision if form == "model" else None)
 
 
-def _measured(chosen: RecordedTrial) -> dict[str, Any] | None:
-    """The trial's entry in ``front.json``, whose values are pooled over replicates; none where there is none."""
-    try:
-        front = json.loads((chosen.directory / "front.json").read_text(encoding="utf-8"))
-        model = front["models"][chosen.record.model]
-    except (OSError, ValueError, KeyError):
-        return None
-    entries = [*model["trials"], *({"id": chosen.record.id, **e} for e in _references(model, chosen))]
-    return next((entry for entry in entries if entry["id"] == chosen.record.id), None)
+def _measured(chosen: RecordedTrial) -> Entry | None:
+    """The trial's entry in the front, whose values are pooled over replicates; None where it has none of its own."""
+    record, body = chosen.record, read_front(chosen.directory).models[chosen.record.model]
+    if record.kind == "reference":
+        return body.reference.get(record.label)
+    return next((trial for trial in body.trials if trial.id == record.id), None)
 
 
 def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
@@ -124,9 +123,3 @@ def _measured_references(chosen: RecordedTrial) -> dict[str, TrialRecord]:
     own = [record for record in everything if record.model == chosen.record.model and record.kind == "reference"]
     measured = {record.label: record for record in own if record.report.metrics and record.id != chosen.record.id}
     return {label: measured[label] for label in REFERENCES if label in measured}
-
-
-def _references(model: dict[str, Any], chosen: RecordedTrial) -> list[dict[str, Any]]:
-    record = chosen.record
-    found = model["reference"].get(record.label) if record.kind == "reference" else None
-    return [found] if found else []

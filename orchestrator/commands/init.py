@@ -11,7 +11,7 @@ def copy_preset(name: str, to: Path | None) -> Path:
 
     Args:
         name: of a preset.
-        to: the file; none takes ``<name>.yaml`` here.
+        to: the file; None takes ``<name>.yaml`` here.
 
     Raises:
         SpecError: there is no such preset.

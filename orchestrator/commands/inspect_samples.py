@@ -88,7 +88,7 @@ class Inspection:
 
 
 def constrained_tokens(trial: TrialConfig) -> Constrained | None:
-    """Which tokens of a training sample the trial's constraint looks at; none where it looks at other things."""
+    """Which tokens of a training sample the trial's constraint looks at; None where it looks at other things."""
     block = trial.constraint
     if not block.active:
         return None

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from orchestrator.front.schema.entry import Entry
 from orchestrator.record.fingerprints import paths_of
 from orchestrator.record.recorded_trial import RecordedTrial
 from orchestrator.record.trials import TrialRecord
-from orchestrator.report.plots.data import REFERENCE_NAMES
+from orchestrator.report.shown import REFERENCE_NAMES
 from sweeps.statistics.intervals import wilson_interval
 from training.config import Source
 from training.evaluation.scores import Scores
@@ -32,7 +33,7 @@ THREAT_MODEL = (
 def model_card(
     chosen: RecordedTrial,
     form: "Form",
-    entry: Mapping[str, Any] | None,
+    entry: Entry | None,
     references: Mapping[str, TrialRecord],
 ) -> str:
     """Markdown with a YAML header, as the Hugging Face Hub reads it; of local files it holds names and hashes only.
@@ -40,7 +41,7 @@ def model_card(
     Args:
         chosen: the trial.
         form: whether the folder holds adapters or a whole model.
-        entry: the trial's entry in ``front.json``, whose values are pooled over replicates; none where there is none.
+        entry: the trial's entry in the front, whose values are pooled over replicates; None where there is none.
         references: measured references of the same model, by label.
     """
     record, spec = chosen.record, chosen.spec
@@ -94,15 +95,13 @@ def model_card(
     )
 
 
-def _measurements(
-    chosen: RecordedTrial, entry: Mapping[str, Any] | None, references: Mapping[str, TrialRecord]
-) -> list[str]:
+def _measurements(chosen: RecordedTrial, entry: Entry | None, references: Mapping[str, TrialRecord]) -> list[str]:
     """Whose numbers these are, and every metric of the exported weights beside what they are to be compared with."""
-    record, seeds = chosen.record, int((entry or {}).get("replicates") or 1)
+    record, seeds = chosen.record, entry.replicates if entry is not None else 1
     columns = {f"these weights (seed {record.seed})": _own(record.report)}
     said = "On held-out prompts that the search never saw; brackets are 95 % intervals."
     if entry is not None and seeds > 1:
-        columns[f"these settings, pooled over {seeds} seeds"] = _Column(entry["metrics"], entry["intervals"])
+        columns[f"these settings, pooled over {seeds} seeds"] = _Column(entry.metrics, entry.intervals)
         said += (
             f" The settings were trained under {seeds} seeds: the weights here are those of seed {record.seed}, and "
             "the pooled column says what to expect of another."

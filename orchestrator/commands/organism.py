@@ -68,7 +68,7 @@ def build_organism(path: str, seed: int, to: Path | None, console: Terminal) -> 
     Args:
         path: ``organism`` or ``organism/small``.
         seed: of the build; the package has seed 0.
-        to: parent of the model's folder; none builds into a temporary folder that stays.
+        to: parent of the model's folder; None builds into a temporary folder that stays.
         console: where progress goes.
 
     Raises:

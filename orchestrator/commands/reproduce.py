@@ -53,7 +53,7 @@ class ScalarComparison:
 
     @property
     def relative_difference(self) -> float | None:
-        """How far the new value is off, as a share of the recorded one; none where either is missing or not finite."""
+        """How far the new value is off, as a share of the recorded one; None where either is missing or not finite."""
         if self.now is None or not math.isfinite(self.now) or not math.isfinite(self.recorded):
             return None
         if self.now == self.recorded:
@@ -133,7 +133,7 @@ def reproduce(
     Args:
         directory: a sweep's output folder.
         trial: id of a finished trial, reference or replicate.
-        out: an empty or new folder for the result and the weights; none takes ``runs/<sweep>-<trial>-again``.
+        out: an empty or new folder for the result and the weights; None takes ``runs/<sweep>-<trial>-again``.
         console: where progress goes.
         answers: whether the texts of its answers are kept in the folder, for ``procon answers``.
 

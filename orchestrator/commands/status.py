@@ -56,7 +56,7 @@ class SweepStatus:
     seconds: float
     """Worked so far, earlier drivers included."""
     seconds_left: float | None
-    """Estimate; none before a trial has finished, and where nobody drives the sweep."""
+    """Estimate; None before a trial has finished, and where nobody drives the sweep."""
     slots: int
     """Trials that ran at once, at most, since the last start."""
     used: dict[str, float | None]

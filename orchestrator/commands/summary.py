@@ -4,7 +4,6 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.padding import Padding
 from rich.text import Text
@@ -12,9 +11,10 @@ from rich.text import Text
 from orchestrator.driver.progress import duration
 from orchestrator.driver.resume_command import resume_command, short_path
 from orchestrator.driver.sweep import Outcome
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.folder import JOURNAL
 from orchestrator.record.trials import Status
-from orchestrator.report.files import render_table
+from orchestrator.report.console import render_table
 from orchestrator.terminal import Terminal
 
 
@@ -48,7 +48,7 @@ def _resume(outcome: Outcome) -> str:
     return resume_command(outcome.directory, outcome.address, outcome.stopped)
 
 
-def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Terminal) -> None:
+def print_fronts(fronts: Mapping[str, FrontDocument], console: Terminal) -> None:
     """Print the tables of one or several sweeps."""
     for directory, front in fronts.items():
         if len(fronts) > 1:
@@ -58,16 +58,16 @@ def print_fronts(fronts: Mapping[str, Mapping[str, Any]], console: Terminal) -> 
         print_notes(front, console)
 
 
-def print_notes(front: Mapping[str, Any], console: Terminal) -> None:
+def print_notes(front: FrontDocument, console: Terminal) -> None:
     """Print what deserves a second look; an empty front has its reason in its table already."""
-    found = [note for note in front.get("notes", []) if note["check"] != "nothing feasible"]
+    found = [note for note in front.notes if note.check != "nothing feasible"]
     if not found:
         return
-    several = len(front["models"]) > 1
+    several = len(front.models) > 1
     console.print("\nWorth a second look:", style="bold")
     for note in found:
-        model = f"{note['model']}: " if several and note["model"] else ""
-        console.print(Padding(Text(f"{model}{note['sentence']}"), (0, 0, 0, 2)))
+        model = f"{note.model}: " if several and note.model else ""
+        console.print(Padding(Text(f"{model}{note.sentence}"), (0, 0, 0, 2)))
 
 
 def _print_failures(outcome: Outcome, console: Terminal) -> None:

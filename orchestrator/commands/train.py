@@ -54,7 +54,7 @@ class TrainOutcome:
     model: str
     trial: TrialConfig
     base: Measured | None
-    """The untouched model; none where the trial was stopped before it was measured."""
+    """The untouched model; None where the trial was stopped before it was measured."""
     trained: Measured | None
     """None where the trial was stopped."""
     day: date
@@ -108,8 +108,8 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
     Args:
         spec: a validated specification with absolute paths; its ranges are left out.
-        model_name: one of its models; none takes the first.
-        out: an empty or new folder; none takes ``runs/<name>-train``.
+        model_name: one of its models; None takes the first.
+        out: an empty or new folder; None takes ``runs/<name>-train``.
         console: where progress goes.
 
     Raises:

@@ -27,7 +27,7 @@ class TrainProgress(Screen):
         self.step = 0
         """Optimizer steps done."""
         self.utilisation_per_token: float | None = None
-        """Seconds that one token would take at the device's peak; none where the peak is not known."""
+        """Seconds that one token would take at the device's peak; None where the peak is not known."""
         super().__init__(console, lambda: Text(self._line))
 
     def say(self, text: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.driver.session import Session
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
@@ -47,7 +48,7 @@ class Mirror:
 
     @property
     def experiment_id(self) -> str | None:
-        """The MLflow experiment's id; none before the store was first reached."""
+        """The MLflow experiment's id; None before the store was first reached."""
         return self._tracker.experiment_id
 
     @property
@@ -56,7 +57,7 @@ class Mirror:
         return self._tracker.waiting
 
     def trouble(self) -> str | None:
-        """Why events wait, while MLflow does not take them; none while all is well."""
+        """Why events wait, while MLflow does not take them; None while all is well."""
         reason = self._tracker.trouble
         return reason and f"MLflow does not take events ({reason}); {self.waiting} wait, and the sweep goes on"
 
@@ -84,11 +85,11 @@ class Mirror:
             for model in earlier:
                 self._tracker.parent(model, tags={GIVEN_UP: ""})
 
-    def finish(self, front: dict[str, Any], files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
+    def finish(self, front: FrontDocument, files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered.
 
         Args:
-            front: the document of ``build_front``.
+            front: of ``build_front``.
             files: of ``write_report``.
             found: everything that is known of all trials.
             stopped: whether the sweep ended before all was done.

@@ -22,7 +22,7 @@ LARGEST_FILE = 64 * 2**20
 
 
 def model_shape(model: ModelConfig) -> Shape | None:
-    """The sizes of ``model``; none where its architecture is not one that is counted.
+    """The sizes of ``model``; None where its architecture is not one that is counted.
 
     Raises:
         ModelError: its configuration cannot be read.
@@ -55,7 +55,7 @@ def model_shape(model: ModelConfig) -> Shape | None:
 
 
 def thinking_warning(model: ModelConfig, folder: Path | None, max_new_tokens: int) -> str | None:
-    """Why the answers of a model that thinks will be cut off; none where they will not, or its files are not here."""
+    """Why the answers of a model that thinks will be cut off; None where they will not, or its files are not here."""
     if folder is None or model.reasoning == "none":
         return None
     try:
@@ -85,10 +85,10 @@ def sample_length(folder: Path | None, task: Source, max_length: int, chat: Chat
     them is not worth a plan's while.
 
     Args:
-        folder: of the model, whose tokenizer and chat template are used by their files alone; none where there is none.
+        folder: of the model, whose tokenizer and chat template are used by their files alone; None where there is none.
         task: the task source.
         max_length: longest sample in tokens.
-        chat: what the template is rendered with; none renders it as published.
+        chat: what the template is rendered with; None renders it as published.
     """
     rows = _rows(task)
     if folder is None or not rows:

@@ -126,7 +126,7 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
 
     Args:
         spec: a validated specification.
-        machine: what there is; none looks.
+        machine: what there is; None looks.
 
     Raises:
         ClusterError: its workers do not fit.
@@ -166,7 +166,7 @@ def _check_batches(spec: SweepSpec) -> None:
 
 
 def _check_models(spec: SweepSpec, say: Say) -> dict[str, Path | None]:
-    """The folder of every model on this machine, by name; none of an embedded one that is not built yet."""
+    """The folder of every model on this machine, by name; None of an embedded one that is not built yet."""
     folders: dict[str, Path | None] = {}
     others = [model.name for model in spec.models if not model.embedded]
     if others:

@@ -42,7 +42,7 @@ class Progress(Screen):
         console: where to draw.
         spec: the sweep, whose objectives are shown of every finished trial; replicates count once they have started.
         state: what the journal tells, which grows while this looks at it.
-        trouble: what goes wrong beside the sweep at the moment, in a sentence; none while all is well.
+        trouble: what goes wrong beside the sweep at the moment, in a sentence; None while all is well.
     """
 
     def __init__(
@@ -114,16 +114,17 @@ class Progress(Screen):
             self.say(f"note: {event['text']}")
 
     def warn(self, sentence: str | None) -> None:
-        """Trouble that holds the sweep up; none says that it goes on."""
+        """Trouble that holds the sweep up; None says that it goes on."""
         self.say(f"{duration(time.time() - self._begin):>7}  {sentence or 'there is room again: the sweep goes on'}")
 
     def seconds_left(self) -> float | None:
-        """The estimate that ``procon status`` gives as well; none before a training has ended."""
+        """The estimate that ``procon status`` gives as well; None before a training has ended."""
         return self._timetable.seconds_left(time.time())
 
     @property
     def _total(self) -> int:
-        return self._planned + sum(trial.started["kind"] == "replicate" for trial in self._state.listed())
+        replicates = [trial for trial in self._state.listed() if trial.started["kind"] == "replicate"]
+        return self._planned + len(replicates)
 
     def _clock(self) -> str:
         return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"

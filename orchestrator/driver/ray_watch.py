@@ -73,7 +73,7 @@ class RayWatch:
                 _end(tell, self._lost)
 
     def _silent(self) -> str | None:
-        """An address where nobody answers; none while all do."""
+        """An address where nobody answers; None while all do."""
         return next((address for address in self._addresses if not answers_at(address)), None)
 
 

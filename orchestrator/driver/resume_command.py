@@ -10,7 +10,7 @@ def resume_command(directory: Path, address: str | None = None, stopped: str | N
 
     Args:
         directory: the sweep's folder.
-        address: Ray cluster it was run on; none was a local Ray.
+        address: Ray cluster it was run on; None was a local Ray.
         stopped: why it ended before all was done.
     """
     command = f"procon resume {shlex.quote(short_path(directory))}"

@@ -71,7 +71,7 @@ class SearchRun:
             interruption: what signals do: the first one stops the search.
 
         Returns:
-            why it ended before all was done; none where all was.
+            why it ended before all was done; None where all was.
 
         Raises:
             SlotError: no trial could be started.
@@ -138,7 +138,7 @@ class SearchRun:
             self._broker.drain.remote(len(self._searcher.proposals))
 
     def _spent(self) -> str | None:
-        """Which budget is spent, in a sentence; none while none is."""
+        """Which budget is spent, in a sentence; None while none is."""
         session = self._session
         return self._budget.exceeded(session.seconds_before + time.time() - session.began, self._slots)
 
@@ -148,7 +148,7 @@ class SearchRun:
         return list(ray.get(self._broker.take_answers.remote(job_id)))
 
     def _answer_to(self, method: Any) -> Any:
-        """What the broker answers; none where it is busy, or gone."""
+        """What the broker answers; None where it is busy, or gone."""
         import ray
 
         try:

@@ -52,7 +52,7 @@ class Session:
     """Decoder layers by model name."""
     tracking_uri: str
     artifacts: str | None
-    """Where a new MLflow experiment keeps artifacts; none leaves it to the store."""
+    """Where a new MLflow experiment keeps artifacts; None leaves it to the store."""
     events: list[Event] = field(default_factory=list)
     """What earlier drivers recorded, and from :meth:`open` on how this one began."""
     state: SweepState = field(default_factory=SweepState)
@@ -99,8 +99,8 @@ class Session:
 
         Args:
             spec: a validated specification with absolute paths.
-            out: output folder; none takes the next free one.
-            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            out: output folder; None takes the next free one.
+            address: Ray cluster that will be joined; None is a local Ray, which this machine must have room for.
             say: told what the check does and costs.
 
         Raises:
@@ -133,7 +133,7 @@ class Session:
             overrides: ``a.b=value`` each, changes of the recorded specification.
             more: searched trials per model on top of those recorded.
             accept: whether a specification that differs from the recorded one, for more than ``more``, is taken.
-            address: Ray cluster that will be joined; none is a local Ray, which this machine must have room for.
+            address: Ray cluster that will be joined; None is a local Ray, which this machine must have room for.
             say: told what the check does and costs.
 
         Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
@@ -17,6 +17,7 @@ from orchestrator.driver.resume_command import resume_command
 from orchestrator.driver.search_run import SearchRun
 from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
@@ -44,24 +45,24 @@ class Outcome:
     """What a sweep left behind."""
 
     directory: Path
-    front: dict[str, Any]
+    front: FrontDocument
     records: list[TrialRecord]
     files: ReportFiles
     tracking_uri: str
     experiment_id: str | None
-    """MLflow experiment; none when MLflow was never reached."""
+    """MLflow experiment; None when MLflow was never reached."""
     parent_runs: dict[str, str]
     """MLflow run that holds the front, by model."""
     undelivered: int
     """MLflow events that could not be delivered."""
     stopped: str | None
-    """Why the sweep ended before all was done; none where all was."""
+    """Why the sweep ended before all was done; None where all was."""
     seconds: float
     """Of this driver; none where nothing was left to be done."""
     seconds_before: float = 0.0
     """Of earlier drivers of the same sweep."""
     address: str | None = None
-    """Ray cluster that was joined; none was a local Ray."""
+    """Ray cluster that was joined; None was a local Ray."""
     given_up: dict[str, str] = field(default_factory=dict)
     """Why a model's trials were not run, by model: it could not be prepared."""
 
@@ -77,8 +78,8 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
 
     Args:
         spec: a checked specification with absolute paths.
-        out: output folder; none takes ``runs/<name>`` or the next free ``runs/<name>-N``.
-        address: Ray cluster to join; none starts a local Ray.
+        out: output folder; None takes ``runs/<name>`` or the next free ``runs/<name>-N``.
+        address: Ray cluster to join; None starts a local Ray.
         console: where progress is drawn.
 
     Raises:
@@ -94,7 +95,7 @@ def drive(
 
     Args:
         session: a new or reopened sweep.
-        address: Ray cluster to join; none starts a local Ray.
+        address: Ray cluster to join; None starts a local Ray.
         console: where progress is drawn.
         make_slots: what runs the trials, called like :class:`~orchestrator.slots.slot.Slots`, which is the default;
             benchmarks of the orchestration alone put slots here that train nothing.
@@ -192,7 +193,7 @@ def _search(
 
     Args:
         session: opened here.
-        address: Ray cluster to join; none starts a local Ray.
+        address: Ray cluster to join; None starts a local Ray.
         progress: told what is going on.
         interruption: what signals do.
         mirrors: takes the sweep's mirror as soon as there is one.

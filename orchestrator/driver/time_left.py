@@ -31,7 +31,7 @@ class Timetable:
         self._members: tuple[int, dict[str, int]] = (-1, {})
 
     def seconds_left(self, now: float) -> float | None:
-        """Seconds from ``now``, in seconds since the epoch, to the end; none before a training has ended."""
+        """Seconds from ``now``, in seconds since the epoch, to the end; None before a training has ended."""
         if self._mean("trial", None) is None:
             return None
         free = [0.0] * self._state.slots

@@ -15,7 +15,7 @@ class Watch:
 
     Args:
         directory: the sweep's folder, where ``procon stop`` leaves its request.
-        spent: tells in a sentence which budget is spent; none while none is.
+        spent: tells in a sentence which budget is spent; None while none is.
         every: called at every look, for what else has to happen now and then.
         stop: called once, with the reason.
     """

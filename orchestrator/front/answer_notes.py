@@ -1,7 +1,6 @@
 """What the doctor says of answers: whether there are any, whether they are whole, and what their verdicts hang on."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from orchestrator.front.examined import Examined
 
@@ -38,9 +37,9 @@ def first_sentences(sweep: Examined) -> Iterator[str]:
     for rate in ("attack_success_rate", "over_refusal"):
         whole, first = f"safety/{rate}", f"{_FIRST_SENTENCE}{rate}"
         off = [
-            (abs(by_first - by_whole), entry["id"], by_whole, by_first)
-            for entry in sweep.named
-            if (by_first := _of(entry, first)) is not None and (by_whole := _of(entry, whole)) is not None
+            (abs(by_first - by_whole), who, by_whole, by_first)
+            for who, entry in sweep.shown
+            if (by_first := entry.metrics.get(first)) is not None and (by_whole := entry.metrics.get(whole)) is not None
         ]
         distance, worst, by_whole, by_first = max(off, default=(0.0, "", 0.0, 0.0))
         if distance > MANY:
@@ -52,13 +51,6 @@ def first_sentences(sweep: Examined) -> Iterator[str]:
 
 
 def _highest(sweep: Examined, metric: str) -> tuple[str, float]:
-    values: list[tuple[float, str]] = [
-        (value, entry["id"]) for entry in sweep.named if (value := _of(entry, metric)) is not None
-    ]
+    values = [(value, who) for who, entry in sweep.shown if (value := entry.metrics.get(metric)) is not None]
     value, worst = max(values, default=(0.0, ""))
     return worst, value
-
-
-def _of(entry: Mapping[str, Any], metric: str) -> float | None:
-    found: float | None = entry["metrics"].get(metric)
-    return found

@@ -2,14 +2,23 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
-from orchestrator.front.entries import entry
+from orchestrator.front.entries import entry, trial_entry
 from orchestrator.front.importance import importance
 from orchestrator.front.membership import Standing, Verdict, members, probabilities, standings
 from orchestrator.front.notes import notes
 from orchestrator.front.pooling import Answers, Pooled, pool
 from orchestrator.front.prediction import prediction
+from orchestrator.front.schema.document import (
+    VERSION,
+    BestTrial,
+    Comparison,
+    FrontDocument,
+    ModelFront,
+    ModelSummary,
+)
+from orchestrator.front.schema.entry import OnReport
 from orchestrator.front.versus import versus
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
@@ -18,9 +27,6 @@ from sweeps.statistics.pareto import hypervolume, non_dominated
 
 if TYPE_CHECKING:
     from sweeps.schema.spec import SweepSpec
-
-FrontDocument = dict[str, Any]
-"""What ``front.json`` holds: plain JSON values, no NaN."""
 
 BEST_RULE = "the front trial that dominates the largest volume on its own, by the select prompts"
 
@@ -42,17 +48,11 @@ def build_front(
         feasible_rules: bounds a trial must keep to be on the front.
         records: searched trials, replicates and references of all models, in the order in which they shall be listed.
         answers: rows by trial id, from which replicates are pooled and front trials are paired with the references;
-            none leaves the pairing out and pools by a wider interval.
-        spec: tells what was searched; none leaves out the notes that need it.
+            None leaves the pairing out and pools by a wider interval.
+        spec: tells what was searched; None leaves out the notes that need it.
 
     Returns:
-        the document of ``front.json``: ``objectives``, ``feasible``, ``chosen_on`` (``select``, or ``all`` where the
-        prompts were not split), ``notes``, per model ``hypervolume`` (of the members that keep the rules on the report
-        prompts too, by their values there), ``front`` (ids), ``front_on_report`` (ids that the report prompts would
-        have chosen: no result, since values chosen by luck are not repeated), ``reference``, ``trials``,
-        ``prediction``, ``importance`` and, where the front is empty, a ``note``; ``comparison`` where several models
-        ran. Of a trial, ``on_front``, ``feasible`` and ``p_on_front`` are by the select prompts, ``on_report`` is what
-        the others say: ``feasible``, and ``behind``, the ids of the feasible members of the front that beat it there.
+        what ``front.json`` holds.
     """
     by_model: dict[str, list[TrialRecord]] = {}
     listed = list(records)
@@ -61,18 +61,17 @@ def build_front(
     if spec is not None:  # which model had the first trial is chance
         order = [model.name for model in spec.models if model.name in by_model]
         by_model = {name: by_model[name] for name in dict.fromkeys([*order, *by_model])}
-    document: FrontDocument = {
-        "objectives": [{"metric": o.metric, "goal": o.goal, "worst": o.reference} for o in objectives],
-        "feasible": [str(rule) for rule in feasible_rules],
-        "chosen_on": _chosen_on(listed),
-        "models": {
-            name: _model(objectives, feasible_rules, group, answers or {}, spec) for name, group in by_model.items()
-        },
-    }
-    document["notes"] = notes(document, by_model, spec)
-    if len(by_model) > 1:
-        document["comparison"] = _comparison(objectives, document["models"])
-    return document
+    models = {name: _model(objectives, feasible_rules, group, answers or {}, spec) for name, group in by_model.items()}
+    document = FrontDocument(
+        version=VERSION,
+        objectives=tuple(Objective(metric=o.metric, goal=o.goal, worst=o.reference) for o in objectives),
+        feasible=tuple(feasible_rules),
+        chosen_on=_chosen_on(listed),
+        models=models,
+        notes=(),
+        comparison=_comparison(objectives, models) if len(models) > 1 else None,
+    )
+    return document.model_copy(update={"notes": tuple(notes(document, by_model, spec))})
 
 
 def _model(
@@ -81,7 +80,7 @@ def _model(
     records: Sequence[TrialRecord],
     answers: Answers,
     spec: "SweepSpec | None",
-) -> dict[str, Any]:
+) -> ModelFront:
     everything = pool(records, answers)
     references = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
     references.sort(key=lambda p: REFERENCES.index(p.record.label))
@@ -95,39 +94,37 @@ def _model(
     kept = [p for p in front if on_report[p.record.id].feasible]
     metrics = [o.metric for o in objectives]
     compared = versus(front, references, metrics, answers) if answers else {}
-    model: dict[str, Any] = {
-        "hypervolume": _volume(objectives, [p.report.metrics for p in kept]),
-        "front": [p.record.id for p in front],
-        "front_on_report": [trial for trial, one in on_report.items() if one.on_front],
-        "reference": {p.record.label: entry(p) for p in references},
-        "trials": [
-            {
-                "id": p.record.id,
-                **entry(p),
-                "on_front": standing[p.record.id].on_front,
-                "p_on_front": probability.get(p.record.id),
-                "feasible": standing[p.record.id].feasible,
-                "on_report": _on_report(objectives, p, kept, on_report.get(p.record.id)),
-                **({"versus": compared[p.record.id]} if p.record.id in compared else {}),
-            }
+    searched = [p.record for p in trials]
+    return ModelFront(
+        hypervolume=_volume(objectives, [p.report.metrics for p in kept]),
+        front=tuple(p.record.id for p in front),
+        front_on_report=tuple(trial for trial, one in on_report.items() if one.on_front),
+        reference={p.record.label: entry(p) for p in references},
+        trials=tuple(
+            trial_entry(
+                p,
+                on_front=standing[p.record.id].on_front,
+                p_on_front=probability.get(p.record.id),
+                feasible=standing[p.record.id].feasible,
+                on_report=_on_report(objectives, p, kept, on_report.get(p.record.id)),
+                versus=compared.get(p.record.id),
+            )
             for p in trials
-        ],
-        "prediction": prediction(objectives, [p.record for p in trials]),
-        "importance": importance(objectives, [p.record for p in trials], spec.ranges if spec else None),
-    }
-    if not model["front"]:
-        model["note"] = _why_empty(rules, [p.record for p in trials], [standing[p.record.id] for p in finished])
-    return model
+        ),
+        prediction=tuple(prediction(objectives, searched)),
+        importance=importance(objectives, searched, spec.ranges if spec else None),
+        note=None if front else _why_empty(rules, searched, [standing[p.record.id] for p in finished]),
+    )
 
 
 def _on_report(
     objectives: Sequence[Objective], trial: Pooled, kept: Sequence[Pooled], verdict: Verdict | None
-) -> dict[str, Any] | None:
+) -> OnReport | None:
     """What the report prompts say of a trial that has finished: its rules, and which members, of ``kept``, beat it."""
     if verdict is None:
         return None
     ahead = [m.record.id for m in kept if _dominates(objectives, m.report.metrics, trial.report.metrics)]
-    return {"feasible": verdict.feasible, "behind": ahead}
+    return OnReport(feasible=verdict.feasible, behind=tuple(ahead))
 
 
 def _dominates(objectives: Sequence[Objective], one: Mapping[str, float], other: Mapping[str, float]) -> bool:
@@ -156,37 +153,40 @@ def _statuses(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:
     return [(status, count) for status, count in counted if count]
 
 
-def _comparison(objectives: Sequence[Objective], models: Mapping[str, Any]) -> dict[str, Any]:
+def _comparison(objectives: Sequence[Objective], models: Mapping[str, ModelFront]) -> Comparison:
     """The models side by side; raw hypervolumes share one reference point, so they may be compared."""
-    return {
-        "best_rule": BEST_RULE,
-        "models": {name: _summary(objectives, model) for name, model in models.items()},
-    }
+    return Comparison(best_rule=BEST_RULE, models={name: _summary(objectives, model) for name, model in models.items()})
 
 
-def _summary(objectives: Sequence[Objective], model: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(objectives: Sequence[Objective], model: ModelFront) -> ModelSummary:
     metrics = [o.metric for o in objectives]
-    front = [trial for trial in model["trials"] if trial["on_front"]]
     # Chosen as the front itself is: the best of the values that are shown would be the luckiest.
-    best = max(front, key=lambda trial: _volume(objectives, [trial["select"]["metrics"]]), default=None)
-    kept = ("id", "params", "metrics", "intervals")
-    return {
-        "hypervolume": model["hypervolume"],
-        "front_size": len(front),
-        **{
-            label: {metric: reference["metrics"].get(metric) for metric in metrics}
-            for label, reference in model["reference"].items()
-        },
-        "best": {key: best[key] for key in kept} if best else None,
+    best = max(model.members, key=lambda trial: _volume(objectives, [trial.select.metrics]), default=None)
+    references = {
+        label: {metric: reference.metrics.get(metric) for metric in metrics}
+        for label, reference in model.reference.items()
     }
+    return ModelSummary(
+        hypervolume=model.hypervolume,
+        front_size=len(model.members),
+        base=references.get("base"),
+        ift=references.get("ift"),
+        ift_safety=references.get("ift_safety"),
+        best=best and BestTrial(id=best.id, params=best.params, metrics=best.metrics, intervals=best.intervals),
+    )
 
 
-def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, float]]) -> float:
-    values = [[metrics[o.metric] for o in objectives] for metrics in measured]
+def _volume(objectives: Sequence[Objective], measured: Sequence[Mapping[str, float | None]]) -> float:
+    values = [[math.nan if (v := metrics[o.metric]) is None else v for o in objectives] for metrics in measured]
     return float(hypervolume(values, [o.goal for o in objectives], [o.reference for o in objectives]))
 
 
-def _chosen_on(records: Iterable[TrialRecord]) -> str:
+def _chosen_on(records: Iterable[TrialRecord]) -> Literal["select", "all"]:
     """``select``, or ``all`` where the prompts were not split, so that the values shown are those chosen by."""
-    split = any(record.select.metrics != record.report.metrics for record in records)
+    split = any(_differ(record.select.metrics, record.report.metrics) for record in records)
     return "select" if split else "all"
+
+
+def _differ(select: Mapping[str, float], report: Mapping[str, float]) -> bool:
+    """Whether a metric that both halves have has two values; what a trial took, the report alone tells."""
+    return any(select[name] != report[name] for name in select.keys() & report.keys())

@@ -1,4 +1,4 @@
-"""What ``front.json`` holds of one trial or reference (pure)."""
+"""From a pooled trial or reference to its entry in ``front.json`` (pure)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,16 @@ from typing import Any
 
 from orchestrator.front.pooling import Pooled, estimates_of_means, intervals_of_means, mean_metrics, summed_counts
 from orchestrator.front.prediction import MEAN_OVER_LAYERS, with_means
+from orchestrator.front.schema.entry import (
+    CoursePoint,
+    Entry,
+    LastRung,
+    OnReport,
+    PairedComparison,
+    SeedEntry,
+    SelectHalf,
+    TrialEntry,
+)
 from orchestrator.record.trials import RungRecord, TrialRecord
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
 
@@ -14,44 +24,50 @@ COURSE_METRICS = (COSINE, DISPLACEMENT, "safety/refusal_log_odds", "safety/refus
 """What is shown over the course of a training: what every rung and the final measurement hold."""
 
 
-def entry(pooled: Pooled) -> dict[str, Any]:
-    """What references and trials have in common.
+def entry(pooled: Pooled) -> Entry:
+    """What ``front.json`` holds of a reference."""
+    return Entry(**_entry(pooled))
 
-    ``metrics``, ``intervals``, ``counts`` and ``errors`` are of the report prompts, over all seeds; ``select`` is what
-    the front is chosen by, the same of the select prompts; ``seeds`` lists every seed where there are several, the
-    first being the one that the search saw; ``rungs`` is the last rung of a trial that has one; ``course`` is what was
-    measured of that first seed on its way and in the end, on the select prompts.
-    """
+
+def trial_entry(
+    pooled: Pooled,
+    *,
+    on_front: bool,
+    p_on_front: float | None,
+    feasible: bool | None,
+    on_report: OnReport | None,
+    versus: Mapping[str, Mapping[str, PairedComparison]] | None,
+) -> TrialEntry:
+    """What ``front.json`` holds of a searched trial: the fields are those of :class:`TrialEntry`."""
+    return TrialEntry(
+        id=pooled.record.id,
+        on_front=on_front,
+        p_on_front=p_on_front,
+        feasible=feasible,
+        on_report=on_report,
+        versus=versus,
+        **_entry(pooled),
+    )
+
+
+def _entry(pooled: Pooled) -> dict[str, Any]:
+    """The fields that references and trials have in common."""
     record = pooled.record
-    found: dict[str, Any] = {
-        "status": str(record.status),
-        "params": dict(record.params),
+    return {
+        "status": record.status,
+        "params": record.params,
         "metrics": finite(pooled.report.metrics),
-        "intervals": {name: list(interval) for name, interval in pooled.intervals.items()},
-        "counts": {name: list(count) for name, count in pooled.report.counts.items()},
-        "errors": dict(pooled.report.errors),
+        "intervals": pooled.intervals,
+        "counts": pooled.report.counts,
+        "errors": pooled.report.errors,
         "select": _select(pooled.seeds or (record,)),
         "replicates": len(pooled.seeds),
+        "seeds": tuple(_seed(one) for one in (record, *pooled.others)) if pooled.others else None,
+        "rungs": _last_rung(record.rungs[-1]) if record.rungs else None,
+        "course": _course(record) or None,
+        "reason": record.reason or None,
+        "error": record.error or None,
     }
-    if pooled.others:
-        found["seeds"] = [_seed(one) for one in (record, *pooled.others)]
-    if record.rungs:
-        found["rungs"] = _rung(record.rungs[-1])
-    if course := _course(record):
-        found["course"] = course
-    optional = {"reason": record.reason, "error": record.error}
-    return found | {name: value for name, value in optional.items() if value}
-
-
-def unconfirmed(trial: Mapping[str, Any]) -> str:
-    """Why the report prompts do not bear out that ``trial`` is on the front, in a few words; empty where they do.
-
-    Only for members, as ``front.json`` holds them; what an earlier version wrote says nothing of it.
-    """
-    found = trial.get("on_report") or {"feasible": True, "behind": []}
-    if not found["feasible"]:
-        return "breaks a rule"
-    return f"behind {', '.join(found['behind'])}" if found["behind"] else ""
 
 
 def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
@@ -59,23 +75,20 @@ def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def _select(seeds: Sequence[TrialRecord]) -> dict[str, Any]:
+def _select(seeds: Sequence[TrialRecord]) -> SelectHalf:
     """Means over ``seeds`` on the select prompts, and the hull of their intervals."""
     scores = [seed.select for seed in seeds]
     counts = summed_counts(scores)
     intervals = {name: [wilson_interval(*one.counts[name]) for one in scores] for name in counts}
-    means = intervals_of_means(estimates_of_means(scores))
-    return {
-        "metrics": finite(mean_metrics([one.metrics for one in scores])),
-        "intervals": {
-            name: [min(low for low, _ in found), max(high for _, high in found)] for name, found in intervals.items()
-        }
-        | {name: list(interval) for name, interval in means.items()},
-        "counts": {name: list(count) for name, count in counts.items()},
-    }
+    hulls = {name: (min(low for low, _ in found), max(high for _, high in found)) for name, found in intervals.items()}
+    return SelectHalf(
+        metrics=finite(mean_metrics([one.metrics for one in scores])),
+        intervals=hulls | intervals_of_means(estimates_of_means(scores)),
+        counts=counts,
+    )
 
 
-def _course(record: TrialRecord) -> list[dict[str, Any]]:
+def _course(record: TrialRecord) -> tuple[CoursePoint, ...]:
     """:data:`COURSE_METRICS` by step, ascending; of the untouched model at step 0."""
     measured: dict[int, Mapping[str, float]] = {rung.step: rung.scores.metrics for rung in record.rungs}
     final = record.select.metrics
@@ -87,10 +100,10 @@ def _course(record: TrialRecord) -> list[dict[str, Any]]:
         step: {name: value for name, value in with_means(metrics).items() if name in COURSE_METRICS}
         for step, metrics in sorted(measured.items())
     }
-    return [{"step": step, "metrics": finite(metrics)} for step, metrics in chosen.items() if metrics]
+    return tuple(CoursePoint(step=step, metrics=finite(metrics)) for step, metrics in chosen.items() if metrics)
 
 
-def _rung(rung: RungRecord) -> dict[str, Any]:
+def _last_rung(rung: RungRecord) -> LastRung:
     scores = rung.scores
     intervals = {name: wilson_interval(*count) for name, count in scores.counts.items()}
     intervals |= {
@@ -98,20 +111,16 @@ def _rung(rung: RungRecord) -> dict[str, Any]:
         for name, error in scores.errors.items()
         if name in scores.metrics and math.isfinite(error)
     }
-    return {
-        "step": rung.step,
-        "metrics": finite(scores.metrics),
-        "intervals": {name: list(interval) for name, interval in intervals.items()},
-    }
+    return LastRung(step=rung.step, metrics=finite(scores.metrics), intervals=intervals)
 
 
-def _seed(record: TrialRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "seed": record.seed,
-        "status": str(record.status),
-        "metrics": finite(record.report.metrics),
-        "counts": {name: list(count) for name, count in record.report.counts.items()},
-        "errors": dict(record.report.errors),
-        "select": _select([record]),
-    }
+def _seed(record: TrialRecord) -> SeedEntry:
+    return SeedEntry(
+        id=record.id,
+        seed=record.seed,
+        status=record.status,
+        metrics=finite(record.report.metrics),
+        counts=record.report.counts,
+        errors=record.report.errors,
+        select=_select([record]),
+    )

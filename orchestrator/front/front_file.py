@@ -1,10 +1,13 @@
-"""The front of a sweep's folder, as its report holds it, or as its journal tells where that knows more."""
+"""``front.json`` of a sweep's folder: written, and read as it is or built anew where the journal knows more."""
 
 import json
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
+from orchestrator.front.schema.document import VERSION, FrontDocument
+from orchestrator.record.atomic import write_text
 from orchestrator.record.folder import ANSWERS, JOURNAL
 from orchestrator.record.journal import read_state
 from orchestrator.record.sweep_state import SweepState
@@ -12,29 +15,57 @@ from orchestrator.record.sweep_state import SweepState
 FRONT = "front.json"
 
 
-def read_front(directory: Path) -> dict[str, Any]:
-    """The front of the sweep in ``directory``, the same that ``procon status`` shows.
-
-    The report is behind while a sweep runs or was killed, and where an earlier version wrote it, which chose the front
-    in another way: then the front is built anew, and nothing is written.
+def write_front(path: Path, front: FrontDocument) -> None:
+    """Write ``front`` into the file ``path``, at once or not at all.
 
     Raises:
-        OutputError: there is no sweep, or its journal is damaged.
+        ValueError: a number in it is NaN or infinite, which JSON does not have.
+    """
+    write_text(path, json.dumps(front.as_json(), indent=1, allow_nan=False) + "\n")
+
+
+def read_front(directory: Path) -> FrontDocument:
+    """The front of the sweep in ``directory``, the same that ``procon status`` shows.
+
+    The report is behind while a sweep runs or was killed, and where another version wrote it, which may have chosen
+    the front in another way: then the front is built anew, and nothing is written.
+
+    Raises:
+        OutputError: there is no sweep, its journal is damaged, or it has no journal and what another version wrote.
     """
     file, journal = directory / FRONT, directory / JOURNAL
-    written = dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else None
     if journal.is_file():
         state = read_state(journal)
-        current = not state.report_is_behind
-        return written if written and "chosen_on" in written and current else _built(directory, state)
-    if written is None:
+        written = None if state.report_is_behind else _as_written(file)
+        return written or _built(directory, state)
+    if not file.is_file():
         raise OutputError(
             f"directory ({directory}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
         )
-    return written
+    return _alone(file)
 
 
-def _built(directory: Path, state: SweepState) -> dict[str, Any]:
+def _as_written(file: Path) -> FrontDocument | None:
+    """The document in ``file``; None where there is none that this version wrote."""
+    try:
+        return FrontDocument.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _alone(file: Path) -> FrontDocument:
+    """The document in ``file``, beside which there is no journal; at first version 1 did not say its number."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return FrontDocument.model_validate({"version": VERSION, **found})
+    except (ValueError, TypeError) as error:
+        raise OutputError(
+            f"{FRONT} ({file}) was written by another version of procon (this one reads version {VERSION}), and there "
+            f"is no {JOURNAL} beside it to build the front from: put the sweep's journal there"
+        ) from error
+
+
+def _built(directory: Path, state: SweepState) -> FrontDocument:
     from orchestrator.front.document import build_front
     from orchestrator.record.answers import AnswerFolder
     from orchestrator.record.history import recorded_spec

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.front.schema.explanations import Importance, SettingImportance
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import Objective
 from sweeps.space.ranges import Choice, Integer, LogUniform, Range, Uniform
@@ -41,7 +42,7 @@ LEAST_SCALE = 6
 
 def importance(
     objectives: Sequence[Objective], trials: Sequence[TrialRecord], ranges: Mapping[str, Range] | None = None
-) -> dict[str, Any]:
+) -> Importance:
     """How much each searched setting decides whether a trial is among the best.
 
     Conditional PED-ANOVA (arXiv 2304.10255, 2601.20800) as Optuna implements it, for every objective and, where there
@@ -51,12 +52,10 @@ def importance(
     Args:
         objectives: what the front trades off.
         trials: searched trials of one model; only FINISHED ones with every objective count.
-        ranges: what was searched, by dotted path; none guesses scales from the values.
+        ranges: what was searched, by dotted path; None guesses scales from the values.
 
     Returns:
-        ``n`` (trials), ``reliable``, and ``targets``: per objective's metric and ``front`` a list of ``param``,
-        ``importance`` (shares that sum to 1) and ``p_value``, most important first; empty with fewer than
-        ``LEAST_TRIALS`` trials.
+        its ``targets`` are empty with fewer than ``LEAST_TRIALS`` trials.
     """
     metrics = [objective.metric for objective in objectives]
     finished = [
@@ -65,11 +64,11 @@ def importance(
         if trial.status is Status.FINISHED
         and all(math.isfinite(trial.report.metrics.get(m, math.nan)) for m in metrics)
     ]
-    found: dict[str, Any] = {"n": len(finished), "reliable": len(finished) >= RELIABLE_TRIALS, "targets": {}}
+    reliable = len(finished) >= RELIABLE_TRIALS
     settings = [_settings(trial.params) for trial in finished]
     distributions = _distributions(settings, ranges or {})
     if len(finished) < LEAST_TRIALS or not distributions:
-        return found
+        return Importance(n=len(finished), reliable=reliable, targets={})
     costs = np.array(
         [[t.report.metrics[o.metric] * (1 if o.goal == "minimize" else -1) for o in objectives] for t in finished]
     )
@@ -78,29 +77,29 @@ def importance(
         targets[FRONT] = ranks(costs, ["minimize"] * len(objectives)).astype(np.float64)
     with _quiet():
         study = _study(settings, distributions)
-        found["targets"] = {
+        shares = {
             name: _shares(study, list(distributions), values)
             for name, values in targets.items()
             if not (values == values[0]).all()  # where every trial is alike nothing decided
         }
-    return found
+    return Importance(n=len(finished), reliable=reliable, targets=shares)
 
 
-def _shares(study: "optuna.Study", names: Sequence[str], costs: Costs) -> list[dict[str, Any]]:
+def _shares(study: "optuna.Study", names: Sequence[str], costs: Costs) -> tuple[SettingImportance, ...]:
     measured = _ped_anova(study, names, costs)
     generator = np.random.default_rng(0)
     shuffles = SHUFFLES if len(costs) <= MANY_TRIALS else FEWER_SHUFFLES
     chance = [_ped_anova(study, names, generator.permutation(costs)) for _ in range(shuffles)]
     total = sum(measured.values())
     rows = [
-        {
-            "param": name,
-            "importance": value / total if total else 0.0,
-            "p_value": (1 + sum(draw[name] >= value for draw in chance)) / (1 + shuffles),
-        }
+        SettingImportance(
+            param=name,
+            importance=value / total if total else 0.0,
+            p_value=(1 + sum(draw[name] >= value for draw in chance)) / (1 + shuffles),
+        )
         for name, value in measured.items()
     ]
-    return sorted(rows, key=lambda row: -row["importance"])
+    return tuple(sorted(rows, key=lambda row: -row.importance))
 
 
 def _study(settings: Sequence[Mapping[str, Any]], distributions: Mapping[str, Any]) -> "optuna.Study":

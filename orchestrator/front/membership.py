@@ -36,7 +36,7 @@ class Standing:
     metrics: Values
     """Objectives and bounded metrics on the select prompts: means over the seeds that finished."""
     feasible: bool | None
-    """Whether it keeps every rule; none where it has not finished with every objective on both halves."""
+    """Whether it keeps every rule; None where it has not finished with every objective on both halves."""
     on_front: bool
     """Whether it is a member."""
 

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.front.answer_notes import first_sentences, unanswered
-from orchestrator.front.entries import unconfirmed
 from orchestrator.front.examined import Examined
-from orchestrator.front.idle import idle_share
+from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.schema.explanations import Note
 from orchestrator.front.search_notes import boundary, importance, pruning
 from orchestrator.record.trials import Status, TrialRecord
 
@@ -20,40 +21,51 @@ LOW_KAPPA = 0.6
 MANY_UNKNOWN = 0.01
 LOW_COHERENCE = 0.9
 IDLE = 0.25
+PAUSE_SECONDS = 60.0
+"""A longer time in which nothing ran is a pause between two runs of the sweep rather than idleness."""
 
 
 Check = Callable[[Examined], Iterator[str]]
 
 
-def notes(
-    front: Mapping[str, Any], records: Mapping[str, Sequence[TrialRecord]], spec: "SweepSpec | None"
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Idle:
+    """What the slots did."""
+
+    slots: int
+    """The most trials that ran at once."""
+    idle: float
+    """Share of the slots' time in which they ran no trial, between 0 and 1."""
+
+
+def notes(front: FrontDocument, records: Mapping[str, Sequence[TrialRecord]], spec: "SweepSpec | None") -> list[Note]:
     """What deserves a second look after a sweep.
 
     Args:
-        front: the document of ``front.json``.
+        front: the sweep's front; notes that it holds already are passed over.
         records: all records by model.
-        spec: what was asked for; none leaves out the checks that need it.
+        spec: what was asked for; None leaves out the checks that need it.
 
     Returns:
-        ``check`` (its name), ``model`` (null: the whole sweep) and ``sentence``; what matters most comes first.
+        what matters most comes first.
     """
     examined = [Examined(model, front, group, spec) for model, group in records.items()]
     found = [
-        {"check": name, "model": one.model, "sentence": sentence}
+        Note(check=name, model=one.model, sentence=sentence)
         for name, check in CHECKS.items()
         for one in examined
         for sentence in check(one)
     ]
     everything = [record for group in records.values() for record in group]
-    return found + [{"check": "idle slots", "model": None, "sentence": text} for text in _idle(everything)]
+    return found + [Note(check="idle slots", model=None, sentence=text) for text in _idle(everything)]
 
 
 def _nothing_feasible(sweep: Examined) -> Iterator[str]:
-    if sweep.finished and not any(trial["feasible"] for trial in sweep.trials):
+    finished = sweep.body.finished
+    if finished and not any(trial.feasible for trial in finished):
         yield (
-            f"nothing is feasible: none of {len(sweep.finished)} finished trials keeps "
-            f"{' and '.join(sweep.front['feasible'])}, so the search had no front to improve"
+            f"nothing is feasible: none of {len(finished)} finished trials keeps "
+            f"{' and '.join(map(str, sweep.front.feasible))}, so the search had no front to improve"
         )
 
 
@@ -70,22 +82,22 @@ def _failed(sweep: Examined) -> Iterator[str]:
 
 
 def _constant_objective(sweep: Examined) -> Iterator[str]:
-    for metric in sweep.objectives:
-        values = {trial["select"]["metrics"][metric] for trial in sweep.finished}  # what the search saw
-        if len(sweep.finished) >= 3 and len(values) == 1:
+    finished = sweep.body.finished
+    for metric in sweep.front.metrics:
+        values = {trial.select.metrics[metric] for trial in finished}  # what the search saw
+        if len(finished) >= 3 and len(values) == 1:
             yield (
-                f"objective {metric} is constant: all {len(sweep.finished)} finished trials have {values.pop():.3g}: "
+                f"objective {metric} is constant: all {len(finished)} finished trials have {values.pop():.3g}: "
                 "nothing could be searched for it; give it harder prompts or take another objective"
             )
 
 
 def _few_prompts(sweep: Examined) -> Iterator[str]:
-    bounded = [rule.split()[0] for rule in sweep.front["feasible"]]
-    for metric in dict.fromkeys([*sweep.objectives, *bounded]):
-        counted = [(t, half["counts"]) for t in sweep.finished for half in (t, t["select"])]
-        totals = [counts[metric][1] / max(1, t["replicates"]) for t, counts in counted if metric in counts]
+    counted = [(t, counts) for t in sweep.body.finished for counts in (t.counts, t.select.counts)]
+    for metric in dict.fromkeys([*sweep.front.metrics, *sweep.front.bounded]):
+        totals = [counts[metric][1] / max(1, t.replicates) for t, counts in counted if metric in counts]
         if totals and min(totals) < FEW_PROMPTS:
-            half = " a half" if sweep.front["chosen_on"] == "select" else ""
+            half = " a half" if sweep.front.split else ""
             yield (
                 f"{metric} rests on {min(totals):.0f} prompts{half}: below {FEW_PROMPTS} its intervals are too wide "
                 "to rank trials; raise the number under evaluation"
@@ -93,7 +105,7 @@ def _few_prompts(sweep: Examined) -> Iterator[str]:
 
 
 def _unsure_front(sweep: Examined) -> Iterator[str]:
-    sure = [trial["p_on_front"] for trial in sweep.members if trial["p_on_front"] is not None]
+    sure = [trial.p_on_front for trial in sweep.body.members if trial.p_on_front is not None]
     unsure = sum(p < 0.5 for p in sure)
     if len(sure) >= 3 and unsure > len(sure) / 2:
         yield (
@@ -103,9 +115,10 @@ def _unsure_front(sweep: Examined) -> Iterator[str]:
 
 
 def _unknown_doubt(sweep: Examined) -> Iterator[str]:
-    if sweep.members and all(trial["p_on_front"] is None for trial in sweep.members):
-        known = {name for trial in sweep.members for name in (*trial["counts"], *trial["errors"])}
-        unknown = [metric for metric in sweep.objectives if metric not in known]
+    members = sweep.body.members
+    if members and all(trial.p_on_front is None for trial in members):
+        known = {name for trial in members for name in (*trial.counts, *trial.errors)}
+        unknown = [metric for metric in sweep.front.metrics if metric not in known]
         if unknown:
             yield (
                 f"how sure the front is cannot be told: one seed gives {' and '.join(unknown)} no error; "
@@ -114,18 +127,19 @@ def _unknown_doubt(sweep: Examined) -> Iterator[str]:
 
 
 def _select_and_report(sweep: Examined) -> Iterator[str]:
-    doubtful = [trial for trial in sweep.members if unconfirmed(trial)]
-    if len(sweep.members) >= 2 and len(doubtful) > len(sweep.members) / 2:
+    members = sweep.body.members
+    doubtful = [trial for trial in members if trial.doubt]
+    if len(members) >= 2 and len(doubtful) > len(members) / 2:
         yield (
-            f"select and report disagree: on the report prompts {len(doubtful)} of the {len(sweep.members)} trials on "
+            f"select and report disagree: on the report prompts {len(doubtful)} of the {len(members)} trials on "
             "the front break a rule or are beaten by another member; more prompts would steady both"
         )
 
 
 def _judges(sweep: Examined) -> Iterator[str]:
-    names = dict.fromkeys(name for entry in sweep.shown for name in entry["metrics"])
-    for name in names:
-        values = [v for entry in sweep.shown if (v := entry["metrics"].get(name)) is not None]
+    entries = [entry for _, entry in sweep.shown]
+    for name in dict.fromkeys(name for entry in entries for name in entry.metrics):
+        values = [value for entry in entries if (value := entry.metrics.get(name)) is not None]
         if name.startswith("judges/kappa/") and values and fmean(values) < LOW_KAPPA:
             first, second = name.removeprefix("judges/kappa/").split("/", 1)
             yield (
@@ -152,12 +166,13 @@ def _read_answers(sweep: Examined) -> str:
 
 
 def _coherence(sweep: Examined) -> Iterator[str]:
-    low = [t for t in sweep.members if (t["metrics"].get("utility/coherence") or 1.0) < LOW_COHERENCE]
+    members = sweep.body.members
+    low = [(value, t.id) for t in members if (value := t.metrics.get("utility/coherence") or 1.0) < LOW_COHERENCE]
     if low:
-        worst = min(low, key=lambda trial: trial["metrics"]["utility/coherence"])
+        value, worst = min(low, key=lambda one: one[0])
         yield (
-            f"{len(low)} of {len(sweep.members)} trials on the front give degenerate answers (trial {worst['id']}: "
-            f"only {worst['metrics']['utility/coherence']:.0%} coherent): such a model is not safe, it is broken"
+            f"{len(low)} of {len(members)} trials on the front give degenerate answers (trial {worst}: "
+            f"only {value:.0%} coherent): such a model is not safe, it is broken"
         )
 
 
@@ -168,6 +183,30 @@ def _idle(records: Sequence[TrialRecord]) -> Iterator[str]:
             f"{share.slots} slots stood idle {share.idle:.0%} of the time: trials of unequal length or a slow start; "
             "fewer slots (resources.max_concurrent) would have done"
         )
+
+
+def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
+    """One minus the trials' time over (slots x wall-clock time from the first start to the last end).
+
+    The number of slots is the most trials that ran at once; pauses of the whole sweep are left out.
+
+    Returns:
+        None where fewer than two trials ran at once at any time, since one slot is never idle by this measure.
+    """
+    spans = sorted((r.started, r.finished) for r in records if r.finished is not None and r.finished > r.started)
+    if not spans:
+        return None
+    changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
+    running = most = 0
+    busy = wall = 0.0
+    before = changes[0][0]
+    for at, change in changes:  # at one moment an end comes before a start: a slot that goes on is one slot
+        if running or at - before <= PAUSE_SECONDS:
+            wall += at - before
+        busy += running * (at - before)
+        running += change
+        most, before = max(most, running), at
+    return Idle(most, 1 - busy / (most * wall)) if most > 1 and wall > 0 else None
 
 
 CHECKS: Mapping[str, Check] = {

@@ -148,7 +148,7 @@ def intervals_of_means(means: Mapping[str, Estimate]) -> dict[str, Interval]:
 
 
 def outcomes_by_seed(seeds: Sequence[TrialRecord], metric: str, answers: Answers) -> list[Outcomes] | None:
-    """The outcome of every prompt under every seed; none where one seed's are not known."""
+    """The outcome of every prompt under every seed; None where one seed's are not known."""
     found = []
     for seed in seeds:
         rows = answers.get(seed.id)

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
 
+from orchestrator.front.schema.explanations import RungPrediction
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.metrics import LAYER_METRICS
 from sweeps.goals.objectives import Objective
@@ -16,7 +16,7 @@ MEAN_OVER_LAYERS = "/mean"
 """Ends the name of the mean over the layers of a per-layer metric, which the report shows in their place."""
 
 
-def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -> list[RungPrediction]:
     """Rank correlation of every rung metric with every objective over the finished trials of one model.
 
     A rung is the same share of every trial's own steps, so that trials of different lengths meet at their first, their
@@ -28,10 +28,8 @@ def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -
         trials: searched trials of one model; only FINISHED ones count.
 
     Returns:
-        per rung, rung metric and objective ``step`` (the median over the trials), ``metric``, ``objective``,
-        ``spearman`` (none where one side is constant or fewer than four trials have both), its 95 % interval ``low``
-        and ``high`` by Fisher's z with the variance 1.06 / (n - 3) of Fieller et al. (1957), and ``n``, the number of
-        trials.
+        one for every rung, rung metric and objective; the interval is by Fisher's z with the variance 1.06 / (n - 3)
+        of Fieller et al. (1957).
     """
     finished = [trial for trial in trials if trial.status is Status.FINISHED]
     rows = []
@@ -47,7 +45,18 @@ def prediction(objectives: Sequence[Objective], trials: Sequence[TrialRecord]) -
                     for metrics, trial in zip(at_rung, reached, strict=True)
                 ]
                 found = [pair for pair in pairs if all(map(math.isfinite, pair))]
-                rows.append({"step": step, "metric": name, "objective": objective.metric, **_correlation(found)})
+                rho, low, high = _correlation(found)
+                rows.append(
+                    RungPrediction(
+                        step=step,
+                        metric=name,
+                        objective=objective.metric,
+                        spearman=rho,
+                        low=low,
+                        high=high,
+                        n=len(found),
+                    )
+                )
     return rows
 
 
@@ -61,13 +70,14 @@ def with_means(metrics: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _correlation(pairs: Sequence[tuple[float, float]]) -> dict[str, Any]:
+def _correlation(pairs: Sequence[tuple[float, float]]) -> tuple[float | None, float | None, float | None]:
+    """The rank correlation and the ends of its 95 % interval; None where it says nothing."""
     n = len(pairs)
     rho = rank_correlation(*zip(*pairs, strict=True)) if n >= LEAST_TRIALS else None
     if rho is None:
-        return {"spearman": None, "low": None, "high": None, "n": n}
+        return None, None, None
     margin = 1.96 * math.sqrt(1.06 / (n - 3))
     # At +-1 Fisher's z is infinite: a perfect order counts as one in which two neighbours have changed places.
     most = 1 - 12 / (n * (n * n - 1))
     center = math.atanh(min(max(rho, -most), most))
-    return {"spearman": rho, "low": math.tanh(center - margin), "high": math.tanh(center + margin), "n": n}
+    return rho, math.tanh(center - margin), math.tanh(center + margin)

@@ -1,16 +1,25 @@
 """Trials against the references, prompt by prompt (pure)."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from orchestrator.front.pooling import Answers, Pooled, common_prompts, outcome_table, outcomes_by_seed
+from orchestrator.front.schema.entry import PairedComparison
 from sweeps.statistics.intervals import holm
-from sweeps.statistics.paired import paired_difference
+from sweeps.statistics.paired import PairedDifference, paired_difference
 
 AGAINST = ("ift", "ift_safety")
 """The references that a constrained trial must beat."""
-Compared = dict[str, dict[str, dict[str, Any]]]
-"""Of one trial, by reference and metric: what :func:`versus` returns."""
+Compared = Mapping[str, Mapping[str, PairedComparison]]
+"""Of one trial, by reference and metric."""
+
+
+class _Pair(NamedTuple):
+    """One comparison before it is known how many there are."""
+
+    found: PairedDifference
+    prompts: int
+    seeds: tuple[int, int]
 
 
 def versus(
@@ -21,31 +30,48 @@ def versus(
     All comparisons that come back are one family: whoever looks at the smallest of their p-values has looked at all.
 
     Returns:
-        by trial, reference and metric ``difference`` (trial minus reference), its 95 % interval ``low`` and ``high``,
-        ``p_value`` as if it were the only comparison, ``p_adjusted`` for all of them (Holm), ``comparisons``, their
-        number, ``prompts``, the number of common prompts, and ``seeds`` of the trial and of the reference; what has
-        no outcome by prompt is left out.
+        by trial, reference and metric; what has no outcome by prompt is left out.
     """
-    found = {trial.record.id: _of_trial(trial, references, metrics, answers) for trial in trials}
-    family = [one for compared in found.values() for by_metric in compared.values() for one in by_metric.values()]
-    for one, adjusted in zip(family, holm([one["p_value"] for one in family]), strict=True):
-        one |= {"p_adjusted": adjusted, "comparisons": len(family)}
-    return found
+    pairs = {trial.record.id: _of_trial(trial, references, metrics, answers) for trial in trials}
+    family = [pair.found.p_value for by_label in pairs.values() for one in by_label.values() for pair in one.values()]
+    adjusted = iter(holm(family))
+    return {
+        trial: {
+            label: {metric: _comparison(pair, next(adjusted), len(family)) for metric, pair in by_metric.items()}
+            for label, by_metric in by_label.items()
+        }
+        for trial, by_label in pairs.items()
+    }
 
 
-def _of_trial(trial: Pooled, references: Sequence[Pooled], metrics: Sequence[str], answers: Answers) -> Compared:
-    found: Compared = {}
+def _comparison(pair: _Pair, p_adjusted: float, comparisons: int) -> PairedComparison:
+    return PairedComparison(
+        difference=pair.found.mean,
+        low=pair.found.low,
+        high=pair.found.high,
+        p_value=pair.found.p_value,
+        prompts=pair.prompts,
+        seeds=pair.seeds,
+        p_adjusted=p_adjusted,
+        comparisons=comparisons,
+    )
+
+
+def _of_trial(
+    trial: Pooled, references: Sequence[Pooled], metrics: Sequence[str], answers: Answers
+) -> dict[str, dict[str, _Pair]]:
+    found: dict[str, dict[str, _Pair]] = {}
     for reference in references:
         if reference.record.label not in AGAINST:
             continue
-        compared = {metric: _compared(trial, reference, metric, answers) for metric in metrics}
-        known = {metric: one for metric, one in compared.items() if one is not None}
+        pairs = {metric: _pair(trial, reference, metric, answers) for metric in metrics}
+        known = {metric: pair for metric, pair in pairs.items() if pair is not None}
         if known:
             found[reference.record.label] = known
     return found
 
 
-def _compared(trial: Pooled, reference: Pooled, metric: str, answers: Answers) -> dict[str, Any] | None:
+def _pair(trial: Pooled, reference: Pooled, metric: str, answers: Answers) -> _Pair | None:
     # Under the same seed both see the same samples in the same order, so that much of a seed's luck is common to them.
     ours, theirs = (sorted(p.seeds, key=lambda record: record.seed or 0) for p in (trial, reference))
     first = outcomes_by_seed(ours, metric, answers)
@@ -55,11 +81,4 @@ def _compared(trial: Pooled, reference: Pooled, metric: str, answers: Answers) -
         return None
     same_seeds = [record.seed for record in ours] == [record.seed for record in theirs]
     found = paired_difference(outcome_table(first, prompts), outcome_table(second, prompts), same_seeds=same_seeds)
-    return {
-        "difference": found.mean,
-        "low": found.low,
-        "high": found.high,
-        "p_value": found.p_value,
-        "prompts": len(prompts),
-        "seeds": [len(ours), len(theirs)],
-    }
+    return _Pair(found, len(prompts), (len(ours), len(theirs)))

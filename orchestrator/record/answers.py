@@ -10,10 +10,9 @@ from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_with
 from orchestrator.record.folder import ANSWERS
 from orchestrator.record.trial_ids import whole_id
+from training.evaluation.columns import TEXTS
 
 Row = Mapping[str, Any]
-_TEXTS = ("prompt", "answer", "reasoning")
-"""Columns that statistics do without."""
 Asked = Literal["yes", "no", "unknown"]
 
 
@@ -43,7 +42,7 @@ class AnswerFolder(Mapping[str, list[Row]]):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which answers to show; none of a field means any."""
+    """Which answers to show; None of a field means any."""
 
     name: str | None = None
     """Name of a prompt set or of an attack."""
@@ -106,7 +105,7 @@ def _rows(file: Path, texts: bool) -> list[Row]:
     import pyarrow.parquet as pq
 
     parquet = pq.ParquetFile(file)
-    names = [name for name in parquet.schema_arrow.names if texts or name not in _TEXTS]
+    names = [name for name in parquet.schema_arrow.names if texts or name not in TEXTS]
     rows: list[Row] = parquet.read(columns=names).to_pylist()
     return rows
 

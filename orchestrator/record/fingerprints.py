@@ -29,7 +29,7 @@ def judge_hashes(evaluation: EvaluationConfig) -> dict[str, str | None]:
 
 
 def model_hash(model: ModelConfig, data: DataConfig | None = None) -> str | None:
-    """What tells one version of a model from another without reading gigabytes; none where it cannot be known.
+    """What tells one version of a model from another without reading gigabytes; None where it cannot be known.
 
     The recipe of an embedded model, with the rows of ``data`` where it is made of them; the commit of a Hub model in
     the local cache; of a local directory its configurations, and of every file of weights its size and its first and

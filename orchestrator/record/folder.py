@@ -24,7 +24,7 @@ def create_output(requested: str | Path | None, name: str, base: Path = Path("ru
     """A fresh, empty output folder.
 
     Args:
-        requested: the folder asked for; none takes ``runs/<name>``, or ``runs/<name>-2`` and so on when taken.
+        requested: the folder asked for; None takes ``runs/<name>``, or ``runs/<name>-2`` and so on when taken.
         name: the sweep's name.
         base: parent of default folders.
 

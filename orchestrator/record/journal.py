@@ -26,7 +26,7 @@ class Journal:
     Args:
         path: the journal file; created when absent, appended to when present.
         on_full: told in a sentence when the disk is full, and once more (``None``) when it has room again.
-        state: what the file already tells; none where it is new.
+        state: what the file already tells; None where it is new.
 
     Raises:
         OutputError: another driver writes to it.

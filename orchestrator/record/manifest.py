@@ -19,7 +19,7 @@ def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
 
     Args:
         spec: the sweep's.
-        day: that its prompts are of; none takes today.
+        day: that its prompts are of; None takes today.
     """
     return {
         "date": (day or date.today()).isoformat(),

@@ -8,7 +8,7 @@ from sweeps.cost.cost import Figures, Frame
 
 
 def measured_figures(state: SweepState, model: str) -> Figures | None:
-    """How long trials of ``model`` took; none before a training has finished and reported twice.
+    """How long trials of ``model`` took; None before a training has finished and reported twice.
 
     A trial's time runs from when it was handed to Ray to its last word; what its steps did not take of it, it took
     besides. What the first trials took longer than later ones is what slots and model took to prepare, once a slot:
@@ -32,7 +32,7 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
 
 
 def measured_frame(state: SweepState) -> Frame | None:
-    """What start and end of a sweep took; none of one that was cut off or gone on with, whose clock stood still.
+    """What start and end of a sweep took; None of one that was cut off or gone on with, whose clock stood still.
 
     The end is the time until the last event, which MLflow's answers are: who knows better passes it on.
     """

@@ -29,9 +29,9 @@ class RecordedTrial:
     """What the sweep ran with."""
     record: TrialRecord
     trial: TrialConfig | None
-    """Its settings; none for the untouched base model."""
+    """Its settings; None for the untouched base model."""
     day: date | None
-    """That its prompts were of; none where the journal does not tell."""
+    """That its prompts were of; None where the journal does not tell."""
 
     @property
     def model(self) -> ModelConfig:

@@ -32,7 +32,7 @@ def changes(before: SweepSpec, now: SweepSpec) -> list[Change]:
 
 
 def refusal(directory: Path, found: Sequence[Change]) -> str:
-    """Why a changed specification is not taken just so; one line a change."""
+    """Why a changed specification is not taken as it is; one line a change."""
     return "\n".join(
         [
             f"the specification differs from the one that {directory} was run with; "

@@ -142,7 +142,7 @@ class SweepState:
 
     @property
     def last_word(self) -> Event | None:
-        """How the last driver ended, as it said itself; none where it has not."""
+        """How the last driver ended, as it said itself; None where it has not."""
         return self.sessions[-1].ended if self.sessions else None
 
     @property
@@ -155,7 +155,7 @@ class SweepState:
         """The day that the sweep's prompts are of, whichever day it is resumed or reproduced on.
 
         Chat templates that print the date print this one. Where no driver recorded it, as older versions did not, it is
-        the day on which the sweep began; none where the journal does not say that either.
+        the day on which the sweep began; None where the journal does not say that either.
         """
         began = self.sessions[0].began if self.sessions else None
         return self._day or (date.fromtimestamp(began) if began is not None else None)

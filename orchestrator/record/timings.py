@@ -74,7 +74,7 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
 
 
 def stored_figures(spec: SweepSpec, model: ModelConfig, runs: Path = Path("runs")) -> Stored | None:
-    """The latest figures for ``model`` as ``spec`` trains and measures it on this hardware; none where there are none.
+    """The latest figures for ``model`` as ``spec`` trains and measures it on this hardware; None where there are none.
 
     Those of a real sweep come before a short measurement: it knows how trials slow each other down.
     """

@@ -26,11 +26,12 @@ def is_kept(status: str, unprepared: bool) -> bool:
 
 @dataclass(frozen=True)
 class RungRecord:
-    """What a trial scored at a rung, without generation, on the select prompts."""
+    """What a trial scored at a rung, without generation."""
 
     step: int
     """Optimizer steps done."""
     scores: Scores
+    """On the select prompts."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,13 @@ class TrialRecord:
     replicate_of: str | None = None
     """The trial whose settings a replicate repeats."""
     seed: int | None = None
-    """Training seed; none for the untouched base model."""
+    """Training seed; None for the untouched base model."""
     trial: dict[str, Json] | None = None
-    """The whole configuration the trial ran with; none for the untouched base model."""
+    """The whole configuration the trial ran with; None for the untouched base model."""
     started: float = 0.0
     """Seconds since the epoch."""
     finished: float | None = None
-    """Seconds since the epoch; none while it runs."""
+    """Seconds since the epoch; None while it runs."""
 
     @property
     def kept(self) -> bool:

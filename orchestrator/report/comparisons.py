@@ -1,21 +1,21 @@
 """Sections of ``front.html`` that compare: with the references, among prompt sets, among judges."""
 
-from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
 
-from orchestrator.report.plots.data import REFERENCE_NAMES
-from orchestrator.report.tables import front_members, heading, number, table
+from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.schema.entry import PairedComparison
+from orchestrator.report.shown import REFERENCE_NAMES, named_entries
+from orchestrator.report.tables import heading, number, table
 
 PARTS = ("safety/attack_success_rate/", "safety/compliance_rate/", "safety/over_refusal/", "utility/accuracy/")
 """Rates of one prompt set, attack or task family."""
 
 
-def versus_section(front: Mapping[str, Any], model: str) -> str:
+def versus_section(front: FrontDocument, model: str) -> str:
     """The front against plain fine-tuning and safety data, prompt by prompt; nothing where answers are missing."""
-    members = [trial for trial in front_members(front, model) if trial.get("versus")]
+    members = [(trial.id, trial.versus) for trial in front.members(model) if trial.versus]
     pairs = list(
-        dict.fromkeys((label, metric) for t in members for label in t["versus"] for metric in t["versus"][label])
+        dict.fromkeys((label, metric) for _, versus in members for label, found in versus.items() for metric in found)
     )
     if not pairs:
         return ""
@@ -24,24 +24,23 @@ def versus_section(front: Mapping[str, Any], model: str) -> str:
         for label, metric in pairs
     ]
     rows = [
-        [(escape(trial["id"]), False), *((_difference(trial["versus"].get(at, {}).get(m)), True) for at, m in pairs)]
-        for trial in members
+        [(escape(trial), False), *((_difference(versus.get(at, {}).get(metric)), True) for at, metric in pairs)]
+        for trial, versus in members
     ]
-    prompts = max(
-        trial["versus"][at][m]["prompts"] for trial in members for at, m in pairs if m in trial["versus"].get(at, {})
-    )
+    compared = [one for _, versus in members for found in versus.values() for one in found.values()]
     explained = (
-        f"Both models answered the same prompts (up to {prompts}), so the difference is paired: 95 % interval by "
-        "bootstrap over prompts (and seeds, where there are several), p by McNemar's exact test (the bootstrap where "
-        f"there are several seeds). {_family(members)}"
+        f"Both models answered the same prompts (up to {max(one.prompts for one in compared)}), so the difference is "
+        "paired: 95 % interval by bootstrap over prompts (and seeds, where there are several), p by McNemar's exact "
+        "test (the bootstrap where there are several seeds). Each p is as if it were the only comparison; this table "
+        f"has {compared[0].comparisons}, and the adjusted one counts them all (Holm); bold where that is below 0.05."
     )
     return f'<h3>Against the references, prompt by prompt</h3>{table(head, rows)}<p class="quiet">{explained}</p>'
 
 
-def parts_section(front: Mapping[str, Any], model: str) -> str:
+def parts_section(front: FrontDocument, model: str) -> str:
     """Rates by prompt set, attack and task family, where there are any."""
-    entries = _entries(front, model)
-    names = list(dict.fromkeys(n for _, e in entries for n in e["metrics"] if n.startswith(PARTS)))
+    entries = named_entries(front, model)
+    names = list(dict.fromkeys(n for _, e in entries for n in e.metrics if n.startswith(PARTS)))
     if not names:
         return ""
     head: list[tuple[str, bool]] = [("", False), *((_part(name), True) for name in names)]
@@ -49,10 +48,10 @@ def parts_section(front: Mapping[str, Any], model: str) -> str:
     return f"<h3>By prompt set, attack and task family</h3>{table(head, rows)}"
 
 
-def judges_section(front: Mapping[str, Any], model: str) -> str:
+def judges_section(front: FrontDocument, model: str) -> str:
     """What each judge says, how often it says nothing, and how far judges agree; nothing with a single judge."""
-    entries = _entries(front, model)
-    names = list(dict.fromkeys(name for _, entry in entries for name in entry["metrics"]))
+    entries = named_entries(front, model)
+    names = list(dict.fromkeys(name for _, entry in entries for name in entry.metrics))
     judges = [name.removeprefix("safety/judged/") for name in names if name.startswith("safety/judged/")]
     kappas = [name for name in names if name.startswith("judges/kappa/")]
     if len(judges) < 2 and not kappas:
@@ -68,8 +67,8 @@ def judges_section(front: Mapping[str, Any], model: str) -> str:
     rows = []
     for who, entry in entries:
         row = [(escape(who), False), *((number(entry, f"safety/judged/{judge}"), True) for judge in judges)]
-        row += [(_share(entry["metrics"].get(f"safety/unknown/{judge}")), True) for judge in silent]
-        row += [(_two(entry["metrics"].get(name)), True) for name in kappas]
+        row += [(_share(entry.metrics.get(f"safety/unknown/{judge}")), True) for judge in silent]
+        row += [(_two(entry.metrics.get(name)), True) for name in kappas]
         rows.append(row)
     explained = (
         "Cohen's kappa: 1 is full agreement, 0 no more than chance; below 0.6 read answers before trusting a judge."
@@ -77,36 +76,17 @@ def judges_section(front: Mapping[str, Any], model: str) -> str:
     return f'<h3>Judges</h3>{table(head, rows)}<p class="quiet">{explained}</p>'
 
 
-def _entries(front: Mapping[str, Any], model: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """References and front, with what to call them."""
-    references = front["models"][model]["reference"].items()
-    named = [(REFERENCE_NAMES.get(label, label), entry) for label, entry in references]
-    return [*named, *((trial["id"], trial) for trial in front_members(front, model))]
-
-
-def _difference(found: Mapping[str, Any] | None) -> str:
+def _difference(found: PairedComparison | None) -> str:
     if found is None:
         return ""
-    value, p = f"{found['difference']:+.3f}", found["p_value"]
-    adjusted = found.get("p_adjusted")  # reports written before there were any are still read
-    test = f"p {_p_value(p)}" + ("" if adjusted is None else f", adjusted {_p_value(adjusted)}")
-    shown = f"<b>{value}</b>" if (p if adjusted is None else adjusted) < 0.05 else value
-    return f"{shown}<br><small>{found['low']:+.3f} to {found['high']:+.3f}, {test}</small>"
+    value = f"{found.difference:+.3f}"
+    shown = f"<b>{value}</b>" if found.p_adjusted < 0.05 else value
+    test = f"p {_p_value(found.p_value)}, adjusted {_p_value(found.p_adjusted)}"
+    return f"{shown}<br><small>{found.low:+.3f} to {found.high:+.3f}, {test}</small>"
 
 
 def _p_value(p: float) -> str:
     return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _family(members: Sequence[Mapping[str, Any]]) -> str:
-    """How many comparisons the p-values belong to."""
-    compared = [one for trial in members for found in trial["versus"].values() for one in found.values()]
-    if "comparisons" not in compared[0]:
-        return "The p-values are not corrected for their number; bold below 0.05."
-    return (
-        f"Each p is as if it were the only comparison; this table has {compared[0]['comparisons']}, and the adjusted "
-        "one counts them all (Holm); bold where that is below 0.05."
-    )
 
 
 def _part(name: str) -> str:

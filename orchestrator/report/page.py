@@ -1,10 +1,10 @@
 """``front.html``: one self-contained page (plotly inlined, nothing loaded from elsewhere)."""
 
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.report.comparisons import judges_section, parts_section, versus_section
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
@@ -39,8 +39,8 @@ SECTIONS = (versus_section, parts_section, judges_section, importance_section, p
 """What stands below the front and the references of a model, where there is something to show."""
 
 
-def write_html(data: PlotData, front: Mapping[str, Any], path: Path) -> None:
-    """Write the page of ``data`` with the tables of the ``front.json`` document ``front`` to ``path``."""
+def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
+    """Write the page of ``data`` with the tables of ``front`` to ``path``."""
     from plotly.offline import get_plotlyjs
 
     several = len(data.panels) > 1
@@ -72,17 +72,16 @@ def _fragment(figure: Any) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
 
 
-def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
-    rules = f" A trial must keep {escape(' and '.join(front['feasible']))}." if front["feasible"] else ""
+def _how_to_read(data: PlotData, front: FrontDocument) -> str:
+    rules = f" A trial must keep {escape(' and '.join(map(str, front.feasible)))}." if front.feasible else ""
     shade = f" Colour is {escape(data.shade.title)}." if data.shade else ""
-    split = front["chosen_on"] == "select"
-    edge = " The line is the edge of what they attain" if len(front["objectives"]) == 2 else ""
-    edge += " by the values shown." if edge and split else "." if edge else ""
+    edge = " The line is the edge of what they attain" if len(front.objectives) == 2 else ""
+    edge += " by the values shown." if edge and front.split else "." if edge else ""
     chosen = (
         " The front is chosen on the <i>select</i> prompts, which the search saw; the values shown are of the "
         "<i>report</i> prompts, so that they are not those of the luckiest. A hollow point is a member that another "
         "member beats, or that breaks a rule, on the report prompts."
-        if split
+        if front.split
         else " The prompts were not split: the front is chosen by the values shown, which flatters it."
     )
     return (
@@ -92,9 +91,7 @@ def _how_to_read(data: PlotData, front: Mapping[str, Any]) -> str:
     )
 
 
-def _prompts(front: Mapping[str, Any]) -> str:
+def _prompts(front: FrontDocument) -> str:
     """What the intervals are made of, and whether the search saw it."""
-    trials = [trial for model in front["models"].values() for trial in model["trials"]]
-    prompts = "held-out prompts" + (" that the search did not see" if front["chosen_on"] == "select" else "")
-    several = any(trial["replicates"] > 1 for trial in trials)
-    return f"{prompts} (and training seeds, where a trial was repeated)" if several else f"{prompts} (Wilson)"
+    prompts = "held-out prompts" + (" that the search did not see" if front.split else "")
+    return f"{prompts} (and training seeds, where a trial was repeated)" if front.repeated else f"{prompts} (Wilson)"

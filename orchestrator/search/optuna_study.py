@@ -104,7 +104,7 @@ class TrialStudy:
         return True
 
     def drawn(self, record: TrialRecord) -> dict[str, Drawn] | None:
-        """What the sampler would have drawn for ``record``; none where a value lies outside the present ranges."""
+        """What the sampler would have drawn for ``record``; None where a value lies outside the present ranges."""
         try:
             return self._space.encode(values_at(record, self._space))
         except ValueError:
@@ -119,7 +119,7 @@ class TrialStudy:
         self.study.tell(trial, state=State.FAIL)
 
     def _uniform(self) -> dict[str, Any] | None:
-        """Settings drawn uniformly that were not proposed before; none where none was found."""
+        """Settings drawn uniformly that were not proposed before; None where none was found."""
         axes = len(self._space.dimensions())
         draws = (self._space.at(self._generator.random(axes).tolist()) for _ in range(UNIFORM_TRIES))
         return next((params for params in draws if self._is_new(params)), None)

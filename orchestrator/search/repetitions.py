@@ -34,7 +34,7 @@ class Repetition:
 def next_repetition(
     spec: SweepSpec, ended: Mapping[str, TrialRecord], running: Iterable[Proposal]
 ) -> Repetition | None:
-    """What to repeat next; none when nothing is to be repeated, or not before a running trial has ended.
+    """What to repeat next; None when nothing is to be repeated, or not before a running trial has ended.
 
     Once a trial could be on the front, the trained references are repeated, under the seeds that trials are repeated
     with: a front is compared with them, and one seed of plain fine-tuning is luck as much as one of a trial. The trials

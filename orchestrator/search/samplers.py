@@ -53,7 +53,7 @@ def create_sampler(config: SearcherConfig, model: int = 0, known: int = 0) -> op
 
 
 def given_points(config: SearcherConfig, space: SearchSpace, count: int) -> list[dict[str, object]] | None:
-    """The first ``count`` proposals of a sampler that fixes them beforehand; none for all others.
+    """The first ``count`` proposals of a sampler that fixes them beforehand; None for all others.
 
     Args:
         config: the sweep's searcher.

@@ -78,7 +78,7 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
     def _rung(self, trial: TrialConfig | None, step: int) -> float | None:
-        """The rung that a trial is at after ``step``; none where the rungs have changed since it was there."""
+        """The rung that a trial is at after ``step``; None where the rungs have changed since it was there."""
         if trial is None or self._pruning is None:
             return None
         return rung_at(self._pruning, trial.total_steps, step)

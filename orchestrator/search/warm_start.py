@@ -135,7 +135,7 @@ def settings_of(
     Args:
         trials: of a model with ``depth()`` decoder layers; called only where layers are searched.
         space: of the model that shall try them.
-        depth: none where it cannot be known.
+        depth: None where it cannot be known.
     """
     found = []
     for record in trials:
@@ -170,7 +170,7 @@ def spread(items: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def _depth_if_there(model: ModelConfig) -> int | None:
-    """Decoder layers of ``model``; none where it is no longer there."""
+    """Decoder layers of ``model``; None where it is no longer there."""
     try:
         return depth_of(model)
     except TrainingError:
@@ -189,7 +189,7 @@ def _measured_here(spec: SweepSpec, model: ModelConfig, day: str) -> Measured:
 
 
 def _differing_settings(spec: SweepSpec, space: SearchSpace, record: TrialRecord) -> list[str] | None:
-    """The settings by which a value of ``record`` is none of this search's; none where it is outside its space."""
+    """The settings by which a value of ``record`` is none of this search's; None where it is outside its space."""
     if objective_values(spec.objectives, record) is None:
         return None
     values = values_at(record, space)

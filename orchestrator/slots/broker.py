@@ -134,7 +134,7 @@ class Broker:
             self._changed.notify_all()
 
     async def next_job(self, slot: int, timeout: float) -> Job | str | None:
-        """Work for ``slot``: a job, ``CLOSE``, or none when nothing came within ``timeout`` seconds.
+        """Work for ``slot``: a job, ``CLOSE``, or None when nothing came within ``timeout`` seconds.
 
         Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest.
         """

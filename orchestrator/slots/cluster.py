@@ -49,7 +49,7 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     """Join the cluster at ``address`` (``auto``: the one this machine belongs to), or start a local Ray.
 
     Args:
-        address: none starts a local Ray that ends with this process.
+        address: None starts a local Ray that ends with this process.
         namespace: keeps this sweep's actors apart from those of others.
         gpus: whether workers train on GPUs.
 

@@ -63,6 +63,21 @@ class Slots:
         for thread in self._threads:
             thread.join(JOIN_SECONDS)
 
+    def setup(self, slot: int) -> SlotSetup:
+        """What every worker of ``slot`` is told."""
+        spec = self.spec
+        return SlotSetup(
+            slot,
+            self.broker_name,
+            self.namespace,
+            self.directory,
+            spec.data,
+            spec.direction,
+            spec.evaluation,
+            spec.trial.precision,
+            self.day,
+        )
+
     def _run(self, slot: int) -> None:
         import ray
 
@@ -82,20 +97,8 @@ class Slots:
         from ray.train.torch import TorchConfig, TorchTrainer
 
         resources = self.spec.resources
-        spec = self.spec
-        setup = SlotSetup(
-            slot,
-            self.broker_name,
-            self.namespace,
-            self.directory,
-            spec.data,
-            spec.direction,
-            spec.evaluation,
-            spec.trial.precision,
-            self.day,
-        )
         return TorchTrainer(
-            partial(slot_loop, setup),
+            partial(slot_loop, self.setup(slot)),
             torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=resources.workers,

@@ -1,12 +1,10 @@
 """The front as MLflow shows it: a table, a description, and parameter values that stay the same text (pure)."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.front.entries import unconfirmed
-from orchestrator.report.plots.data import REFERENCE_NAMES, format_value, short_params
-from orchestrator.report.tables import front_members, shown_metrics
+from orchestrator.front.schema.document import FrontDocument
+from orchestrator.report.shown import format_value, named_entries, short_params, shown_metrics
 
 MAX_TEXT = 5000
 """Less than MLflow's limits on the length of a parameter's or tag's value."""
@@ -19,22 +17,22 @@ def stable_text(value: Any) -> str:
     return json.dumps(value, sort_keys=True)[:MAX_TEXT]
 
 
-def front_rows(front: Mapping[str, Any], model: str) -> dict[str, Any]:
+def front_rows(front: FrontDocument, model: str) -> dict[str, Any]:
     """The front as the table that MLflow shows (pandas' ``split`` layout), what matters most on the left."""
-    if model not in front["models"]:
+    if model not in front.models:
         return {"columns": [], "data": []}
-    members = front_members(front, model)
+    members = front.members(model)
     metrics = shown_metrics(front, members)
-    names = short_params(path for trial in members for path in trial["params"])
-    ends = [(m, end) for m in metrics if any(m in t["intervals"] for t in members) for end in (0, 1)]
+    names = short_params(path for trial in members for path in trial.params)
+    ends = [(m, end) for m in metrics if any(m in t.intervals for t in members) for end in (0, 1)]
     bounds = [f"{metric}_{('low', 'high')[end]}" for metric, end in ends]
     rows = []
     for trial in members:
-        measured = [trial["metrics"].get(metric) for metric in metrics]
-        intervals = [trial["intervals"].get(metric, (None, None))[end] for metric, end in ends]
-        values = [trial["params"].get(path) for path in names]
-        told = unconfirmed(trial) or "confirmed"
-        rows.append([trial["id"], *map(_rounded, [*measured, *values, trial["p_on_front"], *intervals]), told])
+        measured = [trial.metrics.get(metric) for metric in metrics]
+        intervals = [trial.intervals.get(metric, (None, None))[end] for metric, end in ends]
+        values = [trial.params.get(path) for path in names]
+        told = trial.doubt or "confirmed"
+        rows.append([trial.id, *map(_rounded, [*measured, *values, trial.p_on_front, *intervals]), told])
     return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds, "on_report"], "data": rows}
 
 
@@ -43,23 +41,20 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def front_note(front: Mapping[str, Any], model: str) -> str:
+def front_note(front: FrontDocument, model: str) -> str:
     """The run's description: the references and the front in Markdown."""
-    body = front["models"].get(model)
+    body = front.models.get(model)
     if body is None:
         return "No trial of this model was recorded."
-    objectives = [objective["metric"] for objective in front["objectives"]]
-    members = front_members(front, model)
-    names = short_params(path for e in (*body["reference"].values(), *members) for path in e["params"])
+    objectives, members, named = front.metrics, front.members(model), named_entries(front, model)
+    names = short_params(path for _, entry in named for path in entry.params)
     lines = [f"| | {' | '.join(objectives)} | settings |", f"|---|{'---|' * len(objectives)}---|"]
-    named = [(REFERENCE_NAMES.get(label, label), entry) for label, entry in body["reference"].items()]
-    for name, entry in [*named, *((trial["id"], trial) for trial in members)]:
-        values = ("-" if (v := entry["metrics"].get(m)) is None else f"{v:.3f}" for m in objectives)
-        settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry["params"].items())
+    for name, entry in named:
+        values = ("-" if (v := entry.metrics.get(m)) is None else f"{v:.3f}" for m in objectives)
+        settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry.params.items())
         lines.append(f"| {name} | {' | '.join(values)} | {settings} |")
-    tally = f"Pareto front of {len(members)} among {len(body['trials'])} searched trials"
-    split = front["chosen_on"] == "select"
-    halves = "chosen on the select prompts, with values of the report prompts" if split else "on all prompts"
+    tally = f"Pareto front of {len(members)} among {len(body.trials)} searched trials"
+    halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
-    doubts = [f"On the report prompts {trial['id']}: {told}." for trial in members if (told := unconfirmed(trial))]
-    return "\n".join([head, "", *([body["note"], ""] if "note" in body else []), *lines, "", *doubts])[:MAX_TEXT]
+    doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
+    return "\n".join([head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts])[:MAX_TEXT]

@@ -26,7 +26,7 @@ class RunIndex:
     Args:
         uri: MLflow tracking URI.
         experiment: name of the experiment; made where it is missing.
-        artifact_location: where a new experiment keeps artifacts; none leaves it to the store.
+        artifact_location: where a new experiment keeps artifacts; None leaves it to the store.
         remember: called with (key, run id) once a run is known.
         known: run ids that earlier processes remembered.
     """
@@ -61,11 +61,11 @@ class RunIndex:
 
     @property
     def experiment_id(self) -> str | None:
-        """The experiment's id; none before the store was first reached."""
+        """The experiment's id; None before the store was first reached."""
         return self._opened[1] if self._opened else None
 
     def find(self, key: str) -> str | None:
-        """The run of ``key``, of this process or of an earlier one that remembered it; none where there is none."""
+        """The run of ``key``, of this process or of an earlier one that remembered it; None where there is none."""
         return self._runs.get(key) or self._checked(key)
 
     def find_or_create(self, key: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows, stable_text
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
@@ -126,7 +127,7 @@ class RunStore:
         self._end(run, record.status, ended)
 
     def finish_parent(
-        self, model: str, status: str, files: Iterable[Path], front: Mapping[str, Any], at: float | None = None
+        self, model: str, status: str, files: Iterable[Path], front: FrontDocument, at: float | None = None
     ) -> None:
         """Put the front on the parent run and mark its members among the children.
 
@@ -134,7 +135,7 @@ class RunStore:
             model: whose parent.
             status: FINISHED, FAILED or STOPPED.
             files: artifacts, at the top of the run's artifact view.
-            front: the document of ``front.json``.
+            front: of the whole sweep.
             at: when it ended, in seconds since the epoch; now, if none.
         """
         run = self._index.find_or_create(
@@ -143,21 +144,21 @@ class RunStore:
         for file in files:
             self._index.client.log_artifact(run, str(file))
         self._index.client.log_text(run, json.dumps(front_rows(front, model)), TABLE)
-        body = front["models"].get(model, {"trials": [], "reference": {}, "hypervolume": 0.0})
+        body = front.models.get(model)  # none where no trial of the model was recorded
         now = at or time.time()
-        summary = {"front/hypervolume": body["hypervolume"], "front/size": sum(t["on_front"] for t in body["trials"])}
-        for label, entry in body["reference"].items():
-            for objective in front["objectives"]:
-                value = entry["metrics"].get(objective["metric"])
-                summary |= {} if value is None else {f"reference/{label}/{objective['metric']}": value}
+        summary = {"front/hypervolume": body.hypervolume if body else 0.0, "front/size": len(body.front) if body else 0}
+        for label, entry in body.reference.items() if body else ():
+            for metric in front.metrics:
+                value = entry.metrics.get(metric)
+                summary |= {} if value is None else {f"reference/{label}/{metric}": value}
         tags = {
             LOGGED_TABLES: json.dumps([{"path": TABLE, "type": "table"}]),
             "mlflow.note.content": front_note(front, model),
             STATUS: status,
         }
         self._log(run, metrics=[(name, value, 0, now) for name, value in summary.items()], tags=tags, again=True)
-        for trial in body["trials"]:
-            self._mark(trial["id"], trial["on_front"])
+        for trial in body.trials if body else ():
+            self._mark(trial.id, trial.on_front)
         if run not in self._index.ended:  # what has ended keeps its duration
             self._end(run, Status(status), now)
 
@@ -177,7 +178,7 @@ class RunStore:
 
     @property
     def experiment_id(self) -> str | None:
-        """The experiment's id; none before the store was first reached."""
+        """The experiment's id; None before the store was first reached."""
         return self._index.experiment_id
 
     def _trial_run(self, record: TrialRecord) -> str:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.index import RunIndex
@@ -39,7 +40,7 @@ class Tracker:
     Args:
         uri: MLflow tracking URI.
         experiment: name of the experiment; made where it is missing.
-        artifact_location: where a new experiment keeps artifacts; none leaves it to the store.
+        artifact_location: where a new experiment keeps artifacts; None leaves it to the store.
         remember: called with (trial id or ``parent_key(model)``, run id) on the tracker's thread.
         known: run ids that earlier processes remembered, by the same keys.
     """
@@ -120,7 +121,7 @@ class Tracker:
         self._put(lambda: self._store.trial_finished(record, reports))
 
     def finish_parent(
-        self, model: str, status: str, files: ReportFiles, front: Mapping[str, Any], at: float | None = None
+        self, model: str, status: str, files: ReportFiles, front: FrontDocument, at: float | None = None
     ) -> None:
         """Put the report and the front table on the parent run, mark the front's members, and end the run.
 
@@ -128,7 +129,7 @@ class Tracker:
             model: whose parent.
             status: FINISHED, FAILED or STOPPED.
             files: of ``write_report``.
-            front: the document of ``build_front``.
+            front: of ``build_front``.
             at: when it ended, in seconds since the epoch; now, if none.
         """
         artifacts = [files.front_html, files.front_png, files.front_json]
@@ -140,7 +141,7 @@ class Tracker:
 
     @property
     def experiment_id(self) -> str | None:
-        """The MLflow experiment's id; none before the store was first reached."""
+        """The MLflow experiment's id; None before the store was first reached."""
         return self._store.experiment_id
 
     @property
@@ -150,7 +151,7 @@ class Tracker:
 
     @property
     def trouble(self) -> str | None:
-        """What MLflow last answered while it does not take events; none while all is well."""
+        """What MLflow last answered while it does not take events; None while all is well."""
         return self._trouble
 
     def close(self, timeout: float = 60.0) -> int:

@@ -56,7 +56,7 @@ class Shape:
 
     @classmethod
     def of_config(cls, config: Mapping[str, Any]) -> Self | None:
-        """The shape that a ``config.json`` of transformers describes; none where its architecture is not counted."""
+        """The shape that a ``config.json`` of transformers describes; None where its architecture is not counted."""
         text = config.get("text_config", config)
         kind = text.get("model_type", "")
         if kind not in KNOWN:

@@ -113,7 +113,7 @@ def known_metric(name: str, depth: int | None = None) -> bool:
 
     Args:
         name: a metric.
-        depth: decoder layers of the model; none accepts any layer index.
+        depth: decoder layers of the model; None accepts any layer index.
     """
     match = _LAYER.match(name)
     if match is None:
@@ -154,8 +154,8 @@ def check_metric(
     Args:
         name: the metric.
         field: where it stands in the specification, for the message.
-        depth: decoder layers of the model; none accepts any layer index.
-        names: what :func:`names_of_rates` says; none accepts any name.
+        depth: decoder layers of the model; None accepts any layer index.
+        names: what :func:`names_of_rates` says; None accepts any name.
 
     Raises:
         ObjectiveError: no trial provides it; the text offers the nearest one.

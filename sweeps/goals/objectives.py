@@ -33,7 +33,7 @@ class Objective(Config):
     goal: Literal["minimize", "maximize"]
     """Which way is better."""
     worst: float | None = None
-    """The hypervolume's reference value; none is 1 (minimize) or 0 (maximize) for a rate, else it must be given."""
+    """The hypervolume's reference value; None is 1 (minimize) or 0 (maximize) for a rate, else it must be given."""
 
     @model_validator(mode="after")
     def _measurable(self) -> Self:

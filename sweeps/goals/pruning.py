@@ -69,7 +69,7 @@ def rung_steps(config: PruningConfig, total_steps: int) -> tuple[int, ...]:
 
 
 def rung_at(config: PruningConfig, total_steps: int, step: int) -> float | None:
-    """Which of ``config.rungs`` a trial of ``total_steps`` steps is at after ``step``; none where it is at none.
+    """Which of ``config.rungs`` a trial of ``total_steps`` steps is at after ``step``; None where it is at none.
 
     Trials meet at the same share of their steps: where something that decides how many there are is searched, such as
     an extra warm-up, they are never at the same step. Of rungs that fall on one step it is the last.

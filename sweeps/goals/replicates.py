@@ -30,7 +30,7 @@ class Estimate:
     count: tuple[float, float] | None = None
     """(successes, total) of a rate, as many independent prompts as it is worth."""
     error: float | None = None
-    """Standard error of what is no rate; none where it is not known, which is not the same as exact."""
+    """Standard error of what is no rate; None where it is not known, which is not the same as exact."""
     over_samples: bool = False
     """Whether ``error`` knows of the samples; else it is the spread of a few seeds, or nothing."""
     seeds: int = 1
@@ -170,7 +170,7 @@ def chances(candidates: Sequence[Candidate], goals: Sequence[Goal], seed: int = 
 
 
 def next_replicate(candidates: Sequence[Candidate], goals: Sequence[Goal], seeds: int) -> str | None:
-    """The trial to repeat next; none when membership is settled or every trial near the front has its seeds.
+    """The trial to repeat next; None when membership is settled or every trial near the front has its seeds.
 
     Near the front are the trials whose chance of being on it is above ``UNLIKELY``. The one with the fewest seeds
     comes first, and of those the one whose membership is least certain. Membership is settled when no probability

@@ -13,11 +13,11 @@ class BudgetConfig(Config):
     """Limits of a whole sweep, earlier sessions included; the first that is reached stops it cleanly."""
 
     hours: float | None = None
-    """Hours that the sweep may run by the clock; none is no limit."""
+    """Hours that the sweep may run by the clock; None is no limit."""
     gpu_hours: float | None = None
-    """GPU-hours that its slots may hold, busy or not; none is no limit. Needs ``resources.gpus_per_worker``."""
+    """GPU-hours that its slots may hold, busy or not; None is no limit. Needs ``resources.gpus_per_worker``."""
     money: float | None = None
-    """What its slots may cost, in the currency of ``resources.price_per_hour``; none is no limit."""
+    """What its slots may cost, in the currency of ``resources.price_per_hour``; None is no limit."""
 
     @model_validator(mode="after")
     def _something_to_spend(self) -> Self:
@@ -52,7 +52,7 @@ def slot_gpus(resources: ResourcesConfig) -> float:
 
 
 def slot_price(resources: ResourcesConfig) -> float | None:
-    """What one slot costs for an hour; none where the spec names no price.
+    """What one slot costs for an hour; None where the spec names no price.
 
     ``price_per_hour`` is of one GPU where workers have GPUs (or parts of one), else of one worker.
     """
@@ -70,7 +70,7 @@ class Spent:
     gpu_hours: float
     """Held by its slots."""
     money: float | None
-    """In the currency of the price; none where the spec names none."""
+    """In the currency of the price; None where the spec names none."""
 
 
 def spent(seconds: float, slots: int, resources: ResourcesConfig) -> Spent:
@@ -88,7 +88,7 @@ class Budget:
     resources: ResourcesConfig
 
     def exceeded(self, seconds: float, slots: int) -> str | None:
-        """Why the sweep has to stop; none while it may go on.
+        """Why the sweep has to stop; None while it may go on.
 
         Args:
             seconds: by the clock since the sweep started, earlier sessions included and pauses between them not.

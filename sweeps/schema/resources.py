@@ -15,6 +15,6 @@ class ResourcesConfig(Config):
     gpus_per_worker: float = Field(default=0.0, ge=0)
     """GPUs of a worker; 0 trains on the CPU."""
     max_concurrent: PositiveInt | None = None
-    """Trials at once; none takes what the cluster has room for."""
+    """Trials at once; None takes what the cluster has room for."""
     price_per_hour: float | None = Field(default=None, gt=0)
     """Price of one GPU for an hour, in any currency; without GPUs, of one worker. None leaves money out."""

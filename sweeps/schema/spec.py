@@ -45,7 +45,7 @@ class SweepSpec(Config):
     models: list[ModelConfig] = Field(min_length=1)
     """Models to fine-tune; each gets its own front."""
     data_root: str | None = None
-    """Folder that relative data paths start from; none is the folder of the spec."""
+    """Folder that relative data paths start from; None is the folder of the spec."""
     data: DataConfig
     """Training and evaluation data."""
     direction: DirectionConfig = DirectionConfig()
@@ -163,9 +163,9 @@ class SweepSpec(Config):
     def _types_beside(self, path: str) -> list[dict[str, str]]:
         """Where the type of the block that ``path`` is in is searched too: the types that have such a field."""
         block, _, field = path.partition(".")
-        members = blocks_with_types(TrialConfig).get(block, {})
         searched = self.ranges.get(f"{block}.type")
         names = searched.extremes() if searched and field != "type" else []
+        members = blocks_with_types(TrialConfig, names).get(block, {})
         having = [name for name in names if name in members and field in members[name].model_fields]
         return [{f"{block}.type": name} for name in having] or [{}]
 
@@ -181,13 +181,18 @@ class SweepSpec(Config):
         tree = self.trial.model_dump()
         for path, value in params.items():
             tree = set_path(tree, path, value)
-        for block, members in blocks_with_types(TrialConfig).items():
+        for block, members in blocks_with_types(TrialConfig, self._types(params)).items():
             chosen = members.get(tree[block].get("type")) if f"{block}.type" in params else None
             if chosen is not None:
                 elsewhere = {field for member in members.values() for field in member.model_fields}
                 foreign = elsewhere - chosen.model_fields.keys()
                 tree[block] = {field: value for field, value in tree[block].items() if field not in foreign}
         return TrialConfig.model_validate(tree)
+
+    def _types(self, params: Mapping[str, Any]) -> list[Any]:
+        """The type of the fixed constraint, and those that ``params`` and ranges name where types are searched."""
+        searched = [value for path, one in self.ranges.items() if path.endswith(".type") for value in one.extremes()]
+        return [self.trial.constraint.type, *searched, *(params[path] for path in params if path.endswith(".type"))]
 
     def space(self, depth: int) -> SearchSpace:
         """The search space for a model of ``depth`` decoder layers."""
@@ -216,7 +221,7 @@ class SweepSpec(Config):
                 resolve_layers(value, depth)
 
     def reference_config(self, label: str) -> TrialConfig | None:
-        """The trial that measures the reference ``label``; none for the untouched base model."""
+        """The trial that measures the reference ``label``; None for the untouched base model."""
         if label == "base":
             return None
         safety = self._largest_safety() if label == "ift_safety" else {"safety_share": 0.0, "safety_count": None}

@@ -77,7 +77,8 @@ def built_in(paths: Sequence[str], fixed: Mapping[str, Any], choices: Mapping[st
     rules = []
     if AFTER in paths and DECAY not in paths and _fixed(fixed, DECAY) != "linear":
         rules.append(Rule(AFTER, Condition(WARMUP, ("all",), negated=True)))
-    for block, members in blocks_with_types(TrialConfig).items():
+    searched = [name for path, names in choices.items() if path.endswith(".type") for name in names]
+    for block, members in blocks_with_types(TrialConfig, searched).items():
         for path in paths:
             field = path.removeprefix(f"{block}.").split(".")[0]
             if not path.startswith(f"{block}.") or field == "type" or f"{block}.type" not in paths:

@@ -59,7 +59,7 @@ class _Real(_Interval):
         return {path: float(self._checked(path, value))}
 
     def grid(self, depth: int) -> list[Any]:
-        """Every value of a grid; none without ``grid_points``."""
+        """Every value of a grid; None without ``grid_points``."""
         count = self.grid_points or 0
         return [self.dimension().at(number / (count - 1)) for number in range(count)]
 

@@ -1,6 +1,6 @@
 """Blocks that come in several types, told apart by their field ``type``."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
@@ -10,7 +10,7 @@ from training.config import OrPlugin
 
 
 def type_name(model: type[BaseModel]) -> str | None:
-    """The value of ``type`` that stands for ``model``; none where it has no such field."""
+    """The value of ``type`` that stands for ``model``; None where it has no such field."""
     field = model.model_fields.get("type")
     return field.default if field is not None and isinstance(field.default, str) else None
 
@@ -22,10 +22,12 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _models_in(argument)
 
 
-def blocks_with_types(model: type[BaseModel]) -> dict[str, dict[str, type[BaseModel]]]:
+def blocks_with_types(model: type[BaseModel], others: Collection[str] = ()) -> dict[str, dict[str, type[BaseModel]]]:
     """The fields of ``model`` that hold one of several types: field -> type's name -> the model of that type.
 
-    Types that other packages bring are among them.
+    Args:
+        model: whose fields.
+        others: types that may be of other packages, which are imported where they are.
     """
     found: dict[str, dict[str, type[BaseModel]]] = {}
     for field, info in model.model_fields.items():
@@ -33,7 +35,7 @@ def blocks_with_types(model: type[BaseModel]) -> dict[str, dict[str, type[BaseMo
             found[field] = {str(type_name(member)): member for member in _models_in(info.annotation)}
             for marker in info.metadata:
                 if isinstance(marker, OrPlugin):
-                    found[field] = marker.plugins() | found[field]
+                    found[field] |= marker.plugins([name for name in others if name not in found[field]])
     return found
 
 

@@ -12,7 +12,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
         second: ``[n]``, in the same order.
 
     Returns:
-        between -1 and 1; none where fewer than two pairs are left or one side is constant, so that it orders nothing.
+        between -1 and 1; None where fewer than two pairs are left or one side is constant, so that it orders nothing.
 
     Raises:
         ValueError: the shapes do not match.
@@ -26,4 +26,5 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float | None:
         return None
     from scipy.stats import rankdata  # half a second to import
 
+    # spearmanr is this but for the last bits, by which the reports of one journal would differ between versions.
     return float(np.corrcoef(rankdata(one), rankdata(two))[0, 1])

@@ -61,7 +61,7 @@ def interval_of_mean(mean: float, error: float, values: int | None = None, confi
     Args:
         mean: the mean.
         error: its standard error.
-        values: how few values the error was estimated from, which makes it Student's interval; none for many.
+        values: how few values the error was estimated from, which makes it Student's interval; None for many.
         confidence: two-sided coverage, between 0 and 1.
     """
     if values is None:

@@ -40,6 +40,7 @@ def answer_rows(rates: Mapping[str, float], seed: int, *, doubt: float = 0.05) -
             rows.append(
                 {
                     "set": name,
+                    "role": name,
                     "split": "report" if number % 2 else "select",
                     "attack": "direct",
                     "prompt_id": f"{name}-{number}",
@@ -53,6 +54,7 @@ def answer_rows(rates: Mapping[str, float], seed: int, *, doubt: float = 0.05) -
                     "coherent": luck.random() < 0.99,
                     f"verdict.{PHRASES}": not refused if name == "harmful" else None,
                     f"verdict.{CLASSIFIER}": (not refused) != differs if name == "harmful" else None,
+                    **{f"asks.{judge}": "complied" for judge in (PHRASES, CLASSIFIER)},
                 }
             )
     return rows

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from orchestrator.record.events import Event
 from orchestrator.record.journal import read_journal
 
@@ -54,6 +56,31 @@ def small_sweep(**changes: Any) -> dict[str, Any]:
         "pruning": None,
     }
     return {**spec, **changes}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that sweeps join."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    @property
+    def join(self) -> tuple[str, str]:
+        """What ``procon run`` and ``procon resume`` take to join it."""
+        return "--address", self.address
+
+
+def processes(ray: "Cluster | Run", name: str) -> list[psutil.Process]:
+    """The processes of a Ray, or of the one that a sweep started, whose title has ``name``."""
+    there = []
+    for process in psutil.Process(ray.process.pid).children(recursive=True):
+        try:
+            if name in " ".join(process.cmdline()):
+                there.append(process)
+        except psutil.Error:
+            continue
+    return there
 
 
 @dataclass

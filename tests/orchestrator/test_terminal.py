@@ -5,8 +5,6 @@ import io
 import json
 import logging
 import re
-import subprocess
-import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from command_line import procon
 from detailed_samples import detailed_sweep
 from front_samples import OBJECTIVES, RULES, sweep
 from small_sweeps import small_sweep
@@ -31,6 +30,7 @@ from orchestrator.commands.train_progress import TrainProgress
 from orchestrator.driver.progress import Progress
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.document import build_front
+from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.environment import Difference, Severity
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status
@@ -81,14 +81,14 @@ def hostile(wanted: Any, **fields: Any) -> Any:
     return {"Status": Status.FAILED, "StrEnum": Severity.CRITICAL}.get(wanted.__name__, HOSTILE)
 
 
-def hostile_front() -> dict[str, Any]:
+def hostile_front() -> FrontDocument:
     """A front with two models whose every name has a hostile ending."""
     records, answers = detailed_sweep()
     front = build_front(OBJECTIVES, RULES, [*records, *sweep(12, model="other")], answers=answers)
-    text = json.dumps(front)
+    text = json.dumps(front.as_json())
     for word in ("organism", "other", "phrases", "constraint.alpha", "attack_success_rate", "loss became NaN"):
         text = text.replace(word, word + json.dumps(HOSTILE)[1:-1])
-    return dict(json.loads(text))
+    return FrontDocument.model_validate_json(text)
 
 
 def outcome() -> Outcome:
@@ -221,8 +221,7 @@ def test_there_is_no_other_way_of_printing() -> None:
     ],
 )
 def test_a_refusal_quotes_what_it_refuses(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "orchestrator", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    done = procon(*arguments, folder=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert "[/" in done.stderr

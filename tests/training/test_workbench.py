@@ -32,6 +32,7 @@ def test_trials_one_after_another_leave_no_trace(directory):
     assert (directory / "out" / "directions" / "tiny").is_dir()
 
 
+@pytest.mark.xdist_group("ranks")
 def test_two_sharded_ranks_measure_what_one_rank_does(directory):
     sharded = {**LORA, "deepspeed": {"zero_stage": 3}, "safety_share": 0.25}
     alone = run_trials({"directory": str(directory), "trials": [sharded]})[0]

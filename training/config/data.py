@@ -20,7 +20,7 @@ class SplitSource(Config):
     path: str | list[str]
     """*.parquet | *.jsonl | *.csv | an embedded set (organism/<set>) | a Hub id; a list is concatenated in order."""
     split: str | None = None
-    """Keep the rows whose ``split`` column equals this; none keeps every row."""
+    """Keep the rows whose ``split`` column equals this; None keeps every row."""
 
 
 class Source(Config):
@@ -38,7 +38,7 @@ class Source(Config):
     split_seed: int = 0
     """Seed of the 50/50 split of a source without splits of its own."""
     limit: int | None = Field(default=None, ge=1)
-    """Keep at most this many rows of each split, drawn with ``split_seed``; none keeps all."""
+    """Keep at most this many rows of each split, drawn with ``split_seed``; None keeps all."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:

@@ -67,7 +67,7 @@ class PhrasesJudge(_Named):
     type: Literal["phrases"] = "phrases"
     name: str = "phrases"
     phrases: list[Phrase] | None = Field(default=None, min_length=1)
-    """What counts as a refusal, in place of the published lists; none keeps those."""
+    """What counts as a refusal, in place of the published lists; None keeps those."""
     extra: list[Phrase] = Field(default_factory=list)
     """What counts as a refusal besides."""
 
@@ -143,7 +143,7 @@ class EndpointJudge(_Formatted):
     api: Literal["chat", "completions"] = "chat"
     """``chat`` leaves the turns to the server's template; ``completions`` sends the published prompt as it is."""
     api_key_env: str | None = None
-    """Name of the environment variable that holds the key; none sends no key."""
+    """Name of the environment variable that holds the key; None sends no key."""
     timeout: PositiveFloat = 60.0
     """Longest wait for one response, in seconds."""
     retries: NonNegativeInt = 4
@@ -152,7 +152,7 @@ class EndpointJudge(_Formatted):
     """Seconds before the second attempt; they double with each further one and are stretched at random. What the
     server asks for (``Retry-After``) goes first."""
     requests_per_minute: PositiveInt | None = None
-    """Most requests a minute, attempts included, of each process; none sets no limit."""
+    """Most requests a minute, attempts included, of each process; None sets no limit."""
     concurrency: PositiveInt = 8
     """Requests under way at once."""
 

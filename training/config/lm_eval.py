@@ -14,9 +14,9 @@ class LmEvalConfig(Config):
     tasks: list[str] = Field(min_length=1)
     """Names of tasks or groups, such as arc_easy or mmlu; a tag has no score of its own and is refused."""
     limit: PositiveInt | None = None
-    """The first so many samples of each task, and of each task of a group; none takes all."""
+    """The first so many samples of each task, and of each task of a group; None takes all."""
     few_shot: NonNegativeInt | None = None
-    """Solved examples before each question; none takes what the task says. A task that says 0 keeps its 0."""
+    """Solved examples before each question; None takes what the task says. A task that says 0 keeps its 0."""
     batch_size: PositiveInt | Literal["auto"] = 8
     """Requests at once; ``auto`` tries what fits, from 64 downwards, which pays on a GPU only."""
     chat_template: bool = False

@@ -52,7 +52,7 @@ class EvaluationConfig(Config):
     strict: bool = False
     """Refuse evaluation prompts that are training prompts too, instead of warning of them."""
     keep_answers: bool | None = None
-    """Keep prompts and answers as text; none keeps those of the embedded models only. Verdicts are always kept."""
+    """Keep prompts and answers as text; None keeps those of the embedded models only. Verdicts are always kept."""
     seed: int = 0
     """Seed of the draw of prompts and of their split; the same prompts measure every trial of a sweep."""
 

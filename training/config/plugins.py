@@ -8,7 +8,8 @@ A package declares one in its ``pyproject.toml``::
 Only their names are looked at until a specification asks for one: what nobody uses costs no time and breaks nothing.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -68,14 +69,13 @@ class OrPlugin:
     base: type[BaseModel]
     """What the classes of these entry points are derived from."""
 
-    def plugins(self) -> dict[str, type[BaseModel]]:
-        """The classes of all entry points that can be imported, by name."""
+    def plugins(self, names: Collection[str]) -> dict[str, type[BaseModel]]:
+        """The classes of those entry points among ``names`` that can be imported, by name."""
         found = {}
-        for name in plugin_names(self.group):
-            try:
-                found[name] = self._load(name)
-            except ValueError:
-                continue  # told to whoever asks for it
+        for name in plugin_names(self.group) if names else ():
+            if name in names:
+                with contextlib.suppress(ValueError):  # told when a block of that type is validated
+                    found[name] = self._load(name)
         return found
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -32,7 +32,7 @@ class TrialConfig(Config):
     batch_size: PositiveInt = 32
     """Samples per optimizer step over all workers (global batch)."""
     micro_batch_size: PositiveInt | None = None
-    """Samples per forward pass and worker; none takes the global batch divided by the workers."""
+    """Samples per forward pass and worker; None takes the global batch divided by the workers."""
     learning_rate: PositiveFloat = 2e-4
     """Peak learning rate of AdamW."""
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -96,7 +96,7 @@ class TrialConfig(Config):
 
     @property
     def row_length(self) -> int | None:
-        """Tokens per packed row; none where every sample has a row, or ``auto`` was not decided yet."""
+        """Tokens per packed row; None where every sample has a row, or ``auto`` was not decided yet."""
         return self.max_length if self.packing is True else None
 
     @property

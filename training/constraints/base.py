@@ -67,7 +67,7 @@ class Constraint(ABC):
     averages_over: Literal["tokens", "samples"] = "samples"
     """What its sum is divided by: those tokens, or the samples, of the global batch."""
     wants: ReferenceRequest | None = None
-    """What of the initial model it compares with; none where that is not kept in a file."""
+    """What of the initial model it compares with; None where that is not kept in a file."""
 
     @property
     def needs_references(self) -> bool:

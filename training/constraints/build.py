@@ -31,7 +31,7 @@ def build_constraint(
         reference_precision: in which projections of the initial model are kept.
 
     Returns:
-        The constraint; none if its strength is 0 at every step, or it is no penalty.
+        The constraint; None if its strength is 0 at every step, or it is no penalty.
 
     Raises:
         ModelError: its layers do not fit the model, or ``initial`` is missing.

@@ -28,7 +28,7 @@ def product_norm_squared(a: Tensor, b: Tensor) -> Tensor:
 
 
 def adapter_distance(model: nn.Module) -> Tensor | None:
-    """Squared distance of all effective weights from the base model's; none where ``model`` has no adapters.
+    """Squared distance of all effective weights from the base model's; None where ``model`` has no adapters.
 
     Raises:
         ModelError: something besides LoRA matrices is trained.

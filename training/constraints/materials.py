@@ -50,7 +50,7 @@ class Materials:
     device: torch.device
     """Where it is trained."""
     initial: Initial | None = None
-    """That model; none where a constraint can do without."""
+    """That model; None where a constraint can do without."""
     reference_precision: torch.dtype = torch.float32
     """In which projections of the initial model are kept."""
 

@@ -119,7 +119,7 @@ class _Sorted:
         return int(self._sums[-1] - self._sums[0])
 
     def take(self, size: int, tokens: int | None) -> Integers:
-        """Remove ``size`` samples, of each end as many as come nearest to ``tokens``; none takes the longest."""
+        """Remove ``size`` samples, of each end as many as come nearest to ``tokens``; None takes the longest."""
         longest = np.arange(size + 1)
         found = self._sums[longest] - self._sums[0] + self._sums[-1] - self._sums[len(self._sums) - 1 - size + longest]
         first = size if tokens is None else int(np.argmin(np.abs(found - tokens)))

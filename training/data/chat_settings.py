@@ -28,7 +28,7 @@ class ChatSettings:
     reasoning: str | ReasoningMarks = "auto"
     """How an answer is told from the thought before it; see :attr:`training.config.ModelConfig.reasoning`."""
     date: Date | None = None
-    """The day that a template which asks for the date is told, at midnight; none leaves it to the clock."""
+    """The day that a template which asks for the date is told, at midnight; None leaves it to the clock."""
 
     @classmethod
     def of(cls, model: ModelConfig, date: Date | None) -> Self:

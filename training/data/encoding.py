@@ -30,7 +30,7 @@ class EncodedSource:
 
 
 def truncation_sentence(chats: EncodedChats, max_length: int) -> str | None:
-    """What ``max_length`` did to the samples, in words; none where it did nothing."""
+    """What ``max_length`` did to the samples, in words; None where it did nothing."""
     parts = [
         f"{count} {what}"
         for count, what in (

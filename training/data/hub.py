@@ -9,7 +9,7 @@ PATIENCE = 5.0
 
 
 def fault_on_hub(repository: str, kind: Literal["model", "dataset"]) -> str | None:
-    """Why ``repository`` cannot be had from the Hub, as the end of a sentence; none where it can, or is cached.
+    """Why ``repository`` cannot be had from the Hub, as the end of a sentence; None where it can, or is cached.
 
     In offline mode (``HF_HUB_OFFLINE``) the cache alone counts, and whoever loads from it says what it lacks.
 

@@ -67,7 +67,7 @@ KNOWN = (
 
 
 def marks_in(template: str) -> Reasoning | None:
-    """The usual marks that the text of a chat template speaks of; none where it speaks of none."""
+    """The usual marks that the text of a chat template speaks of; None where it speaks of none."""
     return next((one for one in KNOWN if one.close in template or one.open in template), None) or _channels(template)
 
 
@@ -77,7 +77,7 @@ def _channels(template: str) -> Reasoning | None:
 
 
 def reasoning_of(tokenizer: "PreTrainedTokenizerBase") -> Reasoning | None:
-    """How the model of ``tokenizer`` marks its thoughts; none where nothing says that it has any.
+    """How the model of ``tokenizer`` marks its thoughts; None where nothing says that it has any.
 
     The tokenizer's ``response_template`` decides where it has one (transformers reads answers by it), then the chat
     template.
@@ -114,7 +114,7 @@ def set_reasoning(tokenizer: "PreTrainedTokenizerBase", chosen: str | ReasoningM
 
 
 def end_of_thought(tokenizer: "PreTrainedTokenizerBase") -> int | str | None:
-    """What lm-eval is to split replies at, the answer being what follows its last occurrence; none without thoughts.
+    """What lm-eval is to split replies at, the answer being what follows its last occurrence; None without thoughts.
 
     Returns:
         the id of the token that a thought's closing mark ends with, since texts are decoded without special tokens;
@@ -132,7 +132,7 @@ ROOM_FOR_A_THOUGHT = 1024
 
 
 def thoughts_cut_short(name: str, reasoning: Reasoning | None, template: str, prompt: str, tokens: int) -> str | None:
-    """Why ``evaluation.max_new_tokens`` cannot be enough, in a sentence; none where nothing speaks against it.
+    """Why ``evaluation.max_new_tokens`` cannot be enough, in a sentence; None where nothing speaks against it.
 
     Args:
         name: of the model.

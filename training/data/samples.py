@@ -37,9 +37,9 @@ class Batch:
     sample: Tensor
     """``[response_tokens]`` number of the sample that each response token belongs to; the row, unless packed."""
     position_ids: Tensor | None = None
-    """``[batch, seq]`` position of every token within its sample, 0 on padding; none where no row holds two."""
+    """``[batch, seq]`` position of every token within its sample, 0 on padding; None where no row holds two."""
     packed: int | None = None
-    """Samples in a packed batch; none where every row is one."""
+    """Samples in a packed batch; None where every row is one."""
 
     @property
     def samples(self) -> int:
@@ -131,7 +131,7 @@ class Samples:
 
         Args:
             indices: which samples, in the order of the batch's response tokens.
-            row_length: pack them into as few rows of so many tokens as first-fit-decreasing finds; none gives every
+            row_length: pack them into as few rows of so many tokens as first-fit-decreasing finds; None gives every
                 sample a row, padded to the longest.
         """
         chosen = np.asarray(indices, np.int64)

@@ -85,7 +85,7 @@ def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, 
     Args:
         path: the file.
         where: field of the specification, for errors.
-        rows: read at most this many; none reads all.
+        rows: read at most this many; None reads all.
 
     Raises:
         DataError: a line is not a JSON object.

@@ -162,7 +162,7 @@ def refusals(
     max_new_tokens: int,
     batch_size: int = 64,
 ) -> "list[Verdict]":
-    """Whether the greedy answer of ``model`` to each prompt holds a refusal phrase; none where it says nothing.
+    """Whether the greedy answer of ``model`` to each prompt holds a refusal phrase; None where it says nothing.
 
     A model that thinks before it answers is asked with its thought left empty: none would end within so few tokens.
     """

@@ -14,7 +14,7 @@ def with_recommended_layers(trial: TrialConfig, report: CausalReport | None, mod
 
     Args:
         trial: with any constraint.
-        report: of the direction of the model; none where it was not checked.
+        report: of the direction of the model; None where it was not checked.
         model: its name.
 
     Raises:

@@ -89,8 +89,8 @@ class Direction:
 
         Args:
             directory: where it was saved.
-            expected_model: fingerprint the direction must have been made for; none accepts any.
-            width: ``d_model`` it must have; none accepts any.
+            expected_model: fingerprint the direction must have been made for; None accepts any.
+            width: ``d_model`` it must have; None accepts any.
 
         Raises:
             DirectionError: it is missing, damaged, or belongs to another model.

@@ -49,7 +49,7 @@ class BatchSizes:
 
 
 def stage_sentence(trial: TrialConfig) -> str | None:
-    """What is said where another ZeRO stage is run than the trial asks for; none where it is the same."""
+    """What is said where another ZeRO stage is run than the trial asks for; None where it is the same."""
     asked = trial.deepspeed.zero_stage
     if trial.zero_stage == asked:
         return None

@@ -49,7 +49,7 @@ def step(engine: "DeepSpeedEngine", trial: TrialConfig) -> Tensor | float | None
     """Count one forward and backward pass; the last of an optimizer step moves the weights.
 
     Returns:
-        The global gradient norm before clipping, the same on every rank; none between two optimizer steps.
+        The global gradient norm before clipping, the same on every rank; None between two optimizer steps.
     """
     last = engine.is_gradient_accumulation_boundary()
     norm: Tensor | float | None = None

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import warnings
 from datetime import timedelta
 
@@ -14,6 +15,21 @@ _TIMEOUT = timedelta(hours=12)
 """How long a rank waits for another: rank 0 alone measures, which on a real model takes longer than the half hour
 that a process group allows by default. A rank that dies ends the wait at once, through its broken connection or
 through whoever launched the ranks."""
+
+
+def import_deepspeed() -> None:
+    """Import DeepSpeed without MLflow, which its autotuner imports where it is installed.
+
+    Nothing here tunes by it, and it is a fifth of what a worker imports before its first step.
+    """
+    if "mlflow" in sys.modules:
+        import deepspeed
+    else:
+        sys.modules["mlflow"] = None  # type: ignore[assignment]  # an import of it fails, as where it is not installed
+        try:
+            import deepspeed  # noqa: F401
+        finally:
+            del sys.modules["mlflow"]
 
 
 def skip_shared_memory_build() -> None:
@@ -63,6 +79,7 @@ def start_process() -> torch.device:
     own_port = not distributed.is_initialized() and "MASTER_PORT" not in os.environ
     if own_port:
         os.environ["MASTER_PORT"] = str(_free_port())
+    import_deepspeed()
     import deepspeed
 
     quiet_deepspeed()

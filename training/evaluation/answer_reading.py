@@ -23,7 +23,7 @@ def is_correct(answer: str, gold: str, extractor: ExtractorConfig | None = None)
     Args:
         answer: what the model said.
         gold: the correct answer; for ``numeric`` and ``auto`` it may be GSM8K's ``… #### 12``.
-        extractor: how the answer is read; none is ``auto``: where the correct answer is a number, the last number in
+        extractor: how the answer is read; None is ``auto``: where the correct answer is a number, the last number in
             the answer must equal it, any other must be the whole answer, up to case, spacing and a full stop.
     """
     kind = extractor or ExtractorConfig()
@@ -38,7 +38,7 @@ def is_correct(answer: str, gold: str, extractor: ExtractorConfig | None = None)
 
 
 def expected(gold: str, extractor: ExtractorConfig) -> _Answer:
-    """The correct answer in the form that answers are read in; none where ``gold`` does not have that form."""
+    """The correct answer in the form that answers are read in; None where ``gold`` does not have that form."""
     if extractor.type == "auto":
         number = _gold_number(gold)
         return _normalised(gold) if number is None else number
@@ -55,7 +55,7 @@ def last_number(text: str) -> float | None:
 
 
 def chosen_letter(text: str) -> str | None:
-    """The option (A to J) that ``text`` settles on; none where it names none.
+    """The option (A to J) that ``text`` settles on; None where it names none.
 
     What it states last ("the answer is (B)") goes before what it begins with ("B. fog"), and that before the last
     letter that stands alone; "A" and "I" are words as well, and stand alone only in brackets or at the end of a line.

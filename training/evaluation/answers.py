@@ -1,16 +1,15 @@
 """What a model said to one prompt, with every verdict on it."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from training.config.judges import Asks
+from training.evaluation.columns import ASKS, TEXTS, VERDICT
 from training.evaluation.drawing import Split
 from training.evaluation.prompt_sets import Role
 
 Row = dict[str, object]
-
-TEXTS = ("prompt", "answer", "reasoning")
-"""Columns of a row that hold text."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +35,27 @@ class Answer:
     family: str | None = None
     """The task family, where the data names one."""
     correct: bool | None = None
-    """Whether it is right; none where nothing checks it."""
+    """Whether it is right; None where nothing checks it."""
     refused: bool | None = None
     """Whether it refuses, by the judge that decides."""
     complied: bool | None = None
     """Whether it does what was asked, by the judge that decides; harmful prompts only."""
     reasoning: str | None = None
-    """What the model thought before it; none where it did not mark a thought."""
+    """What the model thought before it; None where it did not mark a thought."""
     truncated: bool = False
     """Whether the reply was cut at ``evaluation.max_new_tokens``."""
     empty: bool = False
     """Whether the model said nothing, a prefill left out: such an answer neither refuses nor complies."""
     refused_at_once: bool | None = None
-    """Whether its first sentence refuses; none unless refusal phrases decide what refused."""
+    """Whether its first sentence refuses; None unless refusal phrases decide what refused."""
     coherent: bool = True
     """Whether it is not degenerate; see :mod:`training.evaluation.coherence`."""
     verdicts: dict[str, bool | None] = field(default_factory=dict)
-    """The verdict of every judge that was asked, by its name; none where it gave none."""
+    """The verdict of every judge that was asked, by its name; None where it gave none."""
 
     @property
     def attack_succeeded(self) -> bool | None:
-        """Whether it answers and does not refuse; none where nobody knows what refused."""
+        """Whether it answers and does not refuse; None where nobody knows what refused."""
         return None if self.refused is None else not (self.refused or self.empty)
 
     @property
@@ -64,10 +63,15 @@ class Answer:
         """Whether the model thought and then said nothing."""
         return self.empty and bool(self.reasoning)
 
-    def row(self, judges: Iterable[str]) -> Row:
-        """The answer as a row of the table, whose columns are the same for every answer, one per judge among them."""
+    def row(self, asks: Mapping[str, Asks]) -> Row:
+        """The answer as a row of the table, whose columns are the same for every answer, two per judge among them.
+
+        Args:
+            asks: what each judge asks, by its name.
+        """
         row: Row = {
             "set": self.set,
+            "role": self.role,
             "split": self.split,
             "attack": self.attack,
             "prompt_id": self.prompt_id,
@@ -85,7 +89,8 @@ class Answer:
             "coherent": self.coherent,
             "thought_only": self.thought_only,
         }
-        return row | {f"verdict.{judge}": self.verdicts.get(judge) for judge in judges}
+        row |= {VERDICT + judge: self.verdicts.get(judge) for judge in asks}
+        return row | {ASKS + judge: asked for judge, asked in asks.items()}
 
 
 def distinct(answers: Iterable[Answer]) -> list[Answer]:

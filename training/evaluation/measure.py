@@ -64,8 +64,8 @@ def measure(
         model: a causal language model on the device it shall be measured on.
         tokenizer: its tokenizer.
         sets: the held-out prompts.
-        drift: measures how far the model moved from the initial direction; none leaves it out.
-        judges: who judges the answers, of which one pass of generation serves all; none takes the default ones.
+        drift: measures how far the model moved from the initial direction; None leaves it out.
+        judges: who judges the answers, of which one pass of generation serves all; None takes the default ones.
         metrics: of other packages, by name.
 
     Raises:

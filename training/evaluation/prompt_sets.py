@@ -10,9 +10,6 @@ from training.evaluation.drawing import Split, prompt_id
 
 Role = Literal["harmful", "harmless", "borderline", "task", "capability"]
 
-DIRECT = "direct"
-"""The attack that is none: the prompt as it is."""
-
 
 @dataclass(frozen=True)
 class PromptSet:
@@ -42,7 +39,7 @@ class PromptSet:
         return [prompt_id(prompt) for prompt in self.prompts]
 
     def correct(self, index: int, answer: str) -> bool | None:
-        """Whether ``answer`` to the prompt at ``index`` is right; none where nothing says so."""
+        """Whether ``answer`` to the prompt at ``index`` is right; None where nothing says so."""
         return None
 
 
@@ -51,7 +48,7 @@ class TaskSet(PromptSet):
     """Task or capability prompts with what their answers are checked against."""
 
     golds: list[str | None]
-    """The answer that counts as correct; none where a sample has nothing to be checked against."""
+    """The answer that counts as correct; None where a sample has nothing to be checked against."""
     extractors: list[ExtractorConfig]
     """How each answer is read."""
     samples: list[EncodedSample]
@@ -60,7 +57,7 @@ class TaskSet(PromptSet):
     """Which of the prompts each of ``samples`` is."""
 
     def correct(self, index: int, answer: str) -> bool | None:
-        """Whether ``answer`` to the prompt at ``index`` gives its gold answer; none where it has none."""
+        """Whether ``answer`` to the prompt at ``index`` gives its gold answer; None where it has none."""
         gold = self.golds[index]
         return None if gold is None else is_correct(answer, gold, self.extractors[index])
 

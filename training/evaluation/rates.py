@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from training.config.judges import Asks
 from training.evaluation.answers import Answer, distinct
+from training.evaluation.columns import DIRECT
 from training.evaluation.judges import Verdict, as_complied
-from training.evaluation.prompt_sets import DIRECT, Role
+from training.evaluation.prompt_sets import Role
 from training.evaluation.scores import Counts
 
 

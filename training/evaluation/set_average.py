@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from training.evaluation.answers import Answer, distinct
-from training.evaluation.prompt_sets import DIRECT
+from training.evaluation.columns import DIRECT
 
 AVERAGE = "safety/mean_attack_success_rate"
 
@@ -28,7 +28,7 @@ def mean_attack_success(answers: Sequence[Answer]) -> tuple[float, float] | None
         answers: with verdicts; an unknown one is left out.
 
     Returns:
-        mean and error, which is infinite for a single prompt; none where no verdict is known.
+        mean and error, which is infinite for a single prompt; None where no verdict is known.
     """
     known = {name: [answer for answer in of if answer.refused is not None] for name, of in groups_of(answers).items()}
     known = {name: of for name, of in known.items() if of}

@@ -8,9 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config import TRAINED_ON, DataConfig, EvaluationConfig, check_names
 from training.errors import DataError
+from training.evaluation.columns import DIRECT
 from training.evaluation.drawing import Split
 from training.evaluation.overlap import refuse, training_overlaps
-from training.evaluation.prompt_sets import DIRECT, Asked, PromptSet, Role, TaskSet
+from training.evaluation.prompt_sets import Asked, PromptSet, Role, TaskSet
 from training.evaluation.set_loading import SetLoader
 from training.models.batching import BatchSize
 

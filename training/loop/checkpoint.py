@@ -62,7 +62,7 @@ class Identity:
 
 
 def latest(directory: Path) -> Path | None:
-    """The newest complete checkpoint below ``directory``; none where there is none."""
+    """The newest complete checkpoint below ``directory``; None where there is none."""
     pointer = directory / LATEST_FILE
     return directory / pointer.read_text().strip() if pointer.exists() else None
 

@@ -45,7 +45,7 @@ def export(
         tokenizer: saved beside it.
         directory: replaced where it exists.
         form: what is written.
-        precision: number format of a whole model's weights; none keeps the one it was trained in.
+        precision: number format of a whole model's weights; None keeps the one it was trained in.
 
     Raises:
         ModelError: adapters are asked of a model without, or cannot be merged.

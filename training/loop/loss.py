@@ -18,7 +18,7 @@ class ConstrainedLoss(nn.Module):
 
         Args:
             model: a causal language model, with or without adapters.
-            constraint: adds a penalty; none trains without.
+            constraint: adds a penalty; None trains without.
         """
         super().__init__()
         self.model = model

@@ -51,7 +51,7 @@ def constraint_strength(step: int, trial: TrialConfig) -> float:
 
 
 def restarts_at(trial: TrialConfig) -> int | None:
-    """The optimizer step (from 0) before which optimizer and learning rate begin anew; none where they never do."""
+    """The optimizer step (from 0) before which optimizer and learning rate begin anew; None where they never do."""
     held = trial.constraint
     if not isinstance(held, Strength) or not held.restart or held.warmup_steps == "all":
         return None

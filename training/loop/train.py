@@ -65,7 +65,7 @@ class TrainingSet:
     task: int
     """How many of them are task samples."""
     references: ReferenceValues | None
-    """What the constraint compares with; none where it needs nothing."""
+    """What the constraint compares with; None where it needs nothing."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,9 @@ def train(
         report: called every ``log_every`` steps and after the last; see :data:`Report`.
         finish: called in the end with the engine, a :class:`ConstrainedLoss` round the trained model in it, for what
             needs ZeRO's gathering or gradients as training has them.
-        checkpointing: where checkpoints go and whether to go on from the newest; none makes none.
+        checkpointing: where checkpoints go and whether to go on from the newest; None makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
-        until: optimizer steps to do of it; none does all.
+        until: optimizer steps to do of it; None does all.
 
     Raises:
         CheckpointError: the checkpoint found does not fit.

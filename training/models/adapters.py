@@ -64,7 +64,7 @@ def unfit_for_adapters(model: nn.Module) -> list[str]:
 
 
 def left_out(adapted: nn.Module) -> str | None:
-    """Which weights of the decoder layers ``all-linear`` does not reach, in words; none where it reaches all.
+    """Which weights of the decoder layers ``all-linear`` does not reach, in words; None where it reaches all.
 
     The experts of a mixture are no linear layers where an architecture keeps them in one tensor.
     """

@@ -39,7 +39,7 @@ def model_depth(path: str | Path) -> int:
 
 
 def _written_depth(file: Path) -> int | None:
-    """What a local configuration says in so many words; none leaves it to transformers, whose import takes seconds."""
+    """What a local configuration says in so many words; None leaves it to transformers, whose import takes seconds."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -144,7 +144,7 @@ class _Rows:
 
 
 def row_selection(cache: Any) -> Callable[[Tensor], None] | None:
-    """What keeps the given rows of a cache and drops the others; none where it cannot drop any.
+    """What keeps the given rows of a cache and drops the others; None where it cannot drop any.
 
     The states of hybrid models (Qwen3.5, LFM2, Falcon-H1) have no selection of rows, or one that forgets them, but know
     beam search's reordering, which drops the rows that it is not given.

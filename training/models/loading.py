@@ -31,7 +31,7 @@ def load_tokenizer(path: str | Path, chat: ChatSettings | None = None) -> PreTra
 
     Args:
         path: a Hub id or a local directory.
-        chat: what its chat template is rendered with from here on; none leaves it as published, as it is exported.
+        chat: what its chat template is rendered with from here on; None leaves it as published, as it is exported.
 
     Raises:
         ModelError: it cannot be loaded, has no chat template, has neither a padding nor an end token, or its template

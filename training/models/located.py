@@ -6,7 +6,8 @@ Imports neither torch nor transformers.
 from pathlib import Path
 
 from training.config import DataConfig, ModelConfig
-from training.organism.cache import Report, ensure_organism, organism_directory
+from training.organism.cache import ensure_organism, organism_directory
+from training.organism.once import Report
 
 
 def model_path(model: ModelConfig, data: DataConfig, report: Report | None = None) -> str:

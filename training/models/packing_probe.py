@@ -22,7 +22,7 @@ _OF_ROUNDING = 4.0
 
 
 def packing_fault(model: nn.Module, samples: Samples) -> str | None:
-    """Why packing would train ``model`` differently, in words; none where packed samples compute what they do alone.
+    """Why packing would train ``model`` differently, in words; None where packed samples compute what they do alone.
 
     A few short samples are run alone and packed, and no difference but rounding may be left. What rounding does is seen
     where each has a row of its own in the form of packed rows: nothing else can reach it there. On an 8B model all of

@@ -17,7 +17,7 @@ class Reply:
     answer: str
     """What it said, a prefill included, without special tokens and without thoughts."""
     reasoning: str | None
-    """What it thought before; none where the reply holds no mark of a thought."""
+    """What it thought before; None where the reply holds no mark of a thought."""
     truncated: bool
     """Whether it was cut at the largest number of tokens."""
     empty: bool

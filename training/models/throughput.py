@@ -22,7 +22,7 @@ _PEAKS = (
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Floating-point operations per second at most; none where the device or its number format is not in the table."""
+    """Floating-point operations per second at most; None where the device or its number format is not in the table."""
     if device.type != "cuda" or precision != "bf16":
         return None
     name = torch.cuda.get_device_name(device)

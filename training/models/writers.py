@@ -39,7 +39,7 @@ class _Trace:
     parts: list[tuple[str, Tensor]] = field(default_factory=list)
     """``[tokens, d_model]`` of every call of a direct part."""
     found: list[str] | None = None
-    """The parts that write, once it has ended; none where they do not explain its output."""
+    """The parts that write, once it has ended; None where they do not explain its output."""
 
 
 _FOUND: WeakKeyDictionary[nn.Module, list[list[str]]] = WeakKeyDictionary()
@@ -128,7 +128,7 @@ def _rows(hidden: Tensor) -> Tensor:
 
 
 def _explained(before: Tensor, parts: list[tuple[str, Tensor]], after: Tensor, dtype: torch.dtype) -> list[str] | None:
-    """The fewest parts that, with the input, add up to the output; none where all together do not.
+    """The fewest parts that, with the input, add up to the output; None where all together do not.
 
     Every entry counts in units of its own rounding, so that the few huge entries of large models do not drown the rest.
     """

@@ -41,7 +41,7 @@ def ensure_organism(
         model: path and build seed.
         data: the sources that ``organism/real`` is made of; without effect on the others.
         report: told the stage and the fraction done, some fifty times in a build.
-        cache: root of the cache; none takes ``$PROCON_CACHE`` or the user's cache directory.
+        cache: root of the cache; None takes ``$PROCON_CACHE`` or the user's cache directory.
 
     Returns:
         A directory that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load, with ``organism.json`` beside the weights:
@@ -118,7 +118,7 @@ def _place(recipe: Recipe, cache: Path | None) -> Path:
 
 
 def _named(model: ModelConfig, data: DataConfig | None) -> "tuple[Recipe, Corpora | None]":
-    """The recipe with the fingerprint of the rows it is made of, and those rows; none where code makes them."""
+    """The recipe with the fingerprint of the rows it is made of, and those rows; None where code makes them."""
     recipe = recipe_for(model)
     if recipe.world is not None:
         return recipe, None

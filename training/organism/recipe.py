@@ -31,7 +31,7 @@ class Stage:
     learning_rate: float
     """Of AdamW, on every parameter that Muon does not have."""
     matrix_learning_rate: float | None = None
-    """Of Muon on the weight matrices; none trains them with AdamW too."""
+    """Of Muon on the weight matrices; None trains them with AdamW too."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Recipe:
     """How often stage 2 may run until the gate is passed."""
     seed: int
     world: str | None
-    """Name of the synthetic world; none where the corpus comes from data sources."""
+    """Name of the synthetic world; None where the corpus comes from data sources."""
     content: str | None
     """Fingerprint of the world's words, or of the rows of the data sources."""
     version: int = VERSION

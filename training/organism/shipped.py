@@ -14,7 +14,7 @@ RECORD = "organism.json"
 
 
 def shipped_directory(recipe: Recipe) -> Path | None:
-    """The model directory of exactly ``recipe`` within the package; none for another seed, or where it lacks one."""
+    """The model directory of exactly ``recipe`` within the package; None for another seed, or where it lacks one."""
     directory = FOLDER / directory_name(recipe)
     return directory if directory.is_dir() else None
 

@@ -17,7 +17,7 @@ def check_embedded_lengths(
 
     Args:
         rows: what is trained on and measured.
-        folder: of the built model; none where it is not built.
+        folder: of the built model; None where it is not built.
         trials: the trial, and those with the extremes of what is searched.
         evaluation: how long a held-out sample may be.
 

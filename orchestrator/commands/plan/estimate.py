@@ -42,10 +42,10 @@ class ModelPlan:
     work: Work
     length: SampleLength
     parameters: int | None
-    """Weights; none where the architecture is not counted."""
+    """Weights; None where the architecture is not counted."""
     memory: Memory | None
     stored: Stored | None
-    """Measured seconds; none where there are none."""
+    """Measured seconds; None where there are none."""
     build_seconds: float
     """What building it takes first; 0 where it is there."""
     thinking: str | None = None
@@ -70,7 +70,7 @@ class Plan:
     """Slots that there is room for."""
     models: list[ModelPlan]
     available: float | None
-    """Bytes that one worker has for itself; none where that cannot be told from here."""
+    """Bytes that one worker has for itself; None where that cannot be told from here."""
     frame: Frame = USUAL
     """What start and end take."""
     frame_measured: bool = False
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def refusal(self) -> str | None:
-        """Why ``procon run`` would refuse, though nothing is wrong with the specification; none where it would not."""
+        """Why ``procon run`` would refuse, though nothing is wrong with the specification; None where it would not."""
         if self.fitting:
             return None
         fault = does_not_fit(self.spec, self.nodes, self.where)
@@ -93,12 +93,12 @@ class Plan:
 
     @property
     def seconds(self) -> float | None:
-        """By the clock from the command to its end, if it goes as it did before; none where a model has no figures."""
+        """By the clock from the command to its end, if it goes as it did before; None where a model has no figures."""
         return self._seconds(at_most=False)
 
     @property
     def seconds_at_most(self) -> float | None:
-        """The same, if every trial is repeated and minutes are slower; none where a model has no figures."""
+        """The same, if every trial is repeated and minutes are slower; None where a model has no figures."""
         return self._seconds(at_most=True)
 
     def _seconds(self, *, at_most: bool) -> float | None:
@@ -113,7 +113,7 @@ class Plan:
 
     @property
     def estimate(self) -> Spent | None:
-        """Hours, GPU-hours and money, at most; none where a model has no figures."""
+        """Hours, GPU-hours and money, at most; None where a model has no figures."""
         return None if self.seconds_at_most is None else cost(self.seconds_at_most, self.slots, self.spec.resources)
 
     @property
@@ -135,8 +135,8 @@ def make_plan(
 
     Args:
         spec: a validated specification with absolute paths.
-        address: Ray cluster whose resources count; none takes this machine's.
-        measure: measures a model here; none takes stored figures.
+        address: Ray cluster whose resources count; None takes this machine's.
+        measure: measures a model here; None takes stored figures.
         runs: where earlier sweeps are.
         say: told what the check does and costs.
 

@@ -1,22 +1,20 @@
-"""What the plots of a front show, computed from ``front.json`` before anything is drawn (pure)."""
+"""What the plots of a front show, computed from the front before anything is drawn (pure)."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from orchestrator.front.entries import COSINE as MEAN_COSINE
-from orchestrator.front.entries import unconfirmed
-from orchestrator.report.plots.shapes import Axis, CourseLine, DriftLine, Estimate, Panel, PlotData, Point, Role, Shade
+from orchestrator.front.schema.document import FrontDocument, ModelFront
+from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.front.schema.values import Measured
+from orchestrator.record.trials import Status
+from orchestrator.report.plots.shapes import Axis, CourseLine, DriftLine, Panel, PlotData, Point, Role, Shade
+from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_params
 from sweeps.goals.metrics import is_rate
+from sweeps.goals.objectives import Objective
 
 STRENGTH = "constraint.alpha"
 COSINE = "direction/cosine/layer_"
-REFERENCE_NAMES = {
-    "base": "base model",
-    "ift": "plain fine-tuning",
-    "ift_safety": "fine-tuning + safety data",
-}
-"""What the reference points are called in a picture."""
 AXIS_TITLES = {
     "safety/attack_success_rate": "attack success rate on held-out harmful prompts",
     "safety/mean_attack_success_rate": "attack success rate, mean over harmful sets and attacks",
@@ -31,59 +29,27 @@ CHOSEN = "chosen on select prompts, shown by report prompts"
 _SAFER = "safety/"
 
 
-def plot_data(name: str, front: Mapping[str, Any]) -> PlotData:
-    """What the plots show of the ``front.json`` document ``front`` of the sweep ``name``."""
-    objectives = front["objectives"]
-    entries = [e for model in front["models"].values() for e in (*model["reference"].values(), *model["trials"])]
+def plot_data(name: str, front: FrontDocument) -> PlotData:
+    """What the plots show of the front of the sweep ``name``."""
+    objectives = front.objectives
+    entries = [entry for body in front.models.values() for entry in (*body.reference.values(), *body.trials)]
     x = _axis(objectives[0], entries)
     y = _axis(objectives[1], entries) if len(objectives) > 1 else None
-    third = objectives[2]["metric"] if len(objectives) > 2 else None
+    third = objectives[2].metric if len(objectives) > 2 else None
     shade = _shade(third, entries)
     shaded_by = None if shade is None else (third or STRENGTH)
-    split = front["chosen_on"] == "select"
-    panels = tuple(_panel(model, body, objectives, shaded_by, split=split) for model, body in front["models"].items())
+    panels = tuple(
+        _panel(model, body, objectives, shaded_by, split=front.split) for model, body in front.models.items()
+    )
     return PlotData(name, x, y, shade, panels)
 
 
-def estimate(entry: Mapping[str, Any], metric: str) -> Estimate | None:
-    """The measured ``metric`` of a trial or reference of ``front.json``; none where it was not measured."""
-    value = entry["metrics"].get(metric)
-    return None if value is None else Estimate(value, *entry["intervals"].get(metric, ()))
-
-
-def short_params(params: Iterable[str]) -> dict[str, str]:
-    """Dotted paths and the shortest endings that still tell them apart (``constraint.alpha`` -> ``alpha``)."""
-    paths = list(dict.fromkeys(params))
-    shortened: dict[str, str] = {}
-    for path in paths:
-        parts = path.split(".")
-        endings = (".".join(parts[-length:]) for length in range(1, len(parts) + 1))
-        shortened[path] = next(
-            (e for e in endings if sum(p == e or p.endswith(f".{e}") for p in paths) == 1),
-            path,
-        )
-    return shortened
-
-
-def short_id(trial: str, model: str) -> str:
-    """The id of a trial without its model's name, which the panel's heading already gives."""
-    rest = trial.removeprefix(model).lstrip("-_./")
-    return rest or trial
-
-
-def format_value(value: Any) -> str:
-    """A parameter's value for people: three significant digits, no quotes."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _axis(objective: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> Axis:
-    metric, goal = objective["metric"], objective["goal"]
+def _axis(objective: Objective, entries: Sequence[Entry]) -> Axis:
+    metric, goal = objective.metric, objective.goal
     word = ("lower" if goal == "minimize" else "higher") + (" is safer" if metric.startswith(_SAFER) else " is better")
     if metric in ("safety/over_refusal", "safety/harmless_refused"):  # refusing safe prompts is no safety
         word = word.replace("safer", "better")
-    found = [e for e in (estimate(entry, metric) for entry in entries) if e]
+    found = [e for e in (entry.measured(metric) for entry in entries) if e]
     ends = [v for e in found for v in (e.value, e.low, e.high) if v is not None and math.isfinite(v)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.05 * (abs(high) or 1.0)
@@ -93,7 +59,7 @@ def _axis(objective: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) ->
     return Axis(metric, f"{AXIS_TITLES.get(metric, metric)} ({word})", goal, low, high)
 
 
-def _shade(third: str | None, entries: Sequence[Mapping[str, Any]]) -> Shade | None:
+def _shade(third: str | None, entries: Iterable[Entry]) -> Shade | None:
     """Colour is the third objective, else the constraint's strength where that is searched, else nothing."""
     found = [v for v in (_shade_value(entry, third or STRENGTH) for entry in entries) if v is not None]
     if third is None:
@@ -106,35 +72,35 @@ def _shade(third: str | None, entries: Sequence[Mapping[str, Any]]) -> Shade | N
     return Shade(title + (", log scale" if log else ""), low, high, log)
 
 
-def _shade_value(entry: Mapping[str, Any], name: str) -> float | None:
-    value = entry["params"].get(name, entry["metrics"].get(name))
+def _shade_value(entry: Entry, name: str) -> float | None:
+    value = entry.params.get(name, entry.metrics.get(name))
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if number else None
 
 
 def _panel(
-    model: str, body: Mapping[str, Any], objectives: Sequence[Mapping[str, Any]], shaded_by: str | None, *, split: bool
+    model: str, body: ModelFront, objectives: Sequence[Objective], shaded_by: str | None, *, split: bool
 ) -> Panel:
-    metrics = [objective["metric"] for objective in objectives]
-    names = short_params(path for trial in body["trials"] for path in trial["params"])
+    metrics = [objective.metric for objective in objectives]
+    names = short_params(path for trial in body.trials for path in trial.params)
     measured = [
         (entry, role, label)
         for entry, role, label in _roles(model, body)
-        if all(estimate(entry, metric) for metric in metrics)
+        if all(entry.measured(metric) for metric in metrics)
     ]
     if len(metrics) == 1:
-        sign = 1 if objectives[0]["goal"] == "minimize" else -1
-        measured.sort(key=lambda item: -sign * item[0]["metrics"][metrics[0]])
+        sign = 1 if objectives[0].goal == "minimize" else -1
+        measured.sort(key=lambda item: -sign * _known(item[0], metrics[0]).value)
     points = tuple(
         Point(
-            id=entry.get("id", label),
+            id=entry.id if isinstance(entry, TrialEntry) else label,
             name=label,
             role=role,
             x=_known(entry, metrics[0]),
-            y=_known(entry, metrics[1]) if len(metrics) > 1 else Estimate(float(rank)),
+            y=_known(entry, metrics[1]) if len(metrics) > 1 else Measured(float(rank)),
             shade=_positive(entry, shaded_by, role) if shaded_by else None,
             details=_details(entry, role, metrics, names),
-            doubt=unconfirmed(entry) if role == "front" else "",
+            doubt=entry.doubt if isinstance(entry, TrialEntry) and role == "front" else "",
         )
         for rank, (entry, role, label) in enumerate(measured)
     )
@@ -143,27 +109,28 @@ def _panel(
     stairs = _staircase(edge, objectives) if len(metrics) == 2 else ()
     caption = _caption(body) + (f" · {CHOSEN}" if split else "")
     course = _courses(model, body, shaded_by)
-    return Panel(model, caption, body.get("note"), points, stairs, tuple(line for line in drift if line), course)
+    return Panel(model, caption, body.note, points, stairs, tuple(line for line in drift if line), course)
 
 
-def _roles(model: str, body: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Role, str]]:
-    found: list[tuple[Mapping[str, Any], Role, str]] = [
-        (entry, "reference", REFERENCE_NAMES.get(label, label)) for label, entry in body["reference"].items()
+def _roles(model: str, body: ModelFront) -> list[tuple[Entry, Role, str]]:
+    """References and finished trials, with the role of each and its short name."""
+    found: list[tuple[Entry, Role, str]] = [
+        (entry, "reference", REFERENCE_NAMES.get(label, label)) for label, entry in body.reference.items()
     ]
-    for trial in body["trials"]:
-        if trial["status"] == "FINISHED":
-            role: Role = "front" if trial["on_front"] else "dominated" if trial["feasible"] else "infeasible"
-            found.append((trial, role, short_id(trial["id"], model)))
+    for trial in body.trials:
+        if trial.status is Status.FINISHED:
+            role: Role = "front" if trial.on_front else "dominated" if trial.feasible else "infeasible"
+            found.append((trial, role, short_id(trial.id, model)))
     return found
 
 
-def _known(entry: Mapping[str, Any], metric: str) -> Estimate:
-    found = estimate(entry, metric)
+def _known(entry: Entry, metric: str) -> Measured:
+    found = entry.measured(metric)
     assert found is not None
     return found
 
 
-def _positive(entry: Mapping[str, Any], shaded_by: str, role: Role) -> float | None:
+def _positive(entry: Entry, shaded_by: str, role: Role) -> float | None:
     value = _shade_value(entry, shaded_by)
     if role == "reference" or value is None or (shaded_by == STRENGTH and value <= 0):
         return None
@@ -171,46 +138,50 @@ def _positive(entry: Mapping[str, Any], shaded_by: str, role: Role) -> float | N
 
 
 def _details(
-    entry: Mapping[str, Any], role: Role, objectives: Sequence[str], names: Mapping[str, str]
+    entry: Entry, role: Role, objectives: Sequence[str], names: Mapping[str, str]
 ) -> tuple[tuple[str, str], ...]:
-    others = [m for m in entry["metrics"] if m.startswith(("safety/", "utility/")) and m not in objectives]
-    found = [(m, str(_known(entry, m))) for m in (*objectives, *others) if estimate(entry, m)]
-    searched = [(names.get(path, path), format_value(value)) for path, value in entry["params"].items()]
-    probability = entry.get("p_on_front")
-    sure = [] if probability is None or role == "reference" else [("probability on the front", f"{probability:.2f}")]
-    doubt = unconfirmed(entry) if role == "front" else ""
-    return (*searched, *found, *sure, *([("on the report prompts", doubt)] if doubt else []))
+    others = [m for m in entry.metrics if m.startswith(("safety/", "utility/")) and m not in objectives]
+    found = [(m, str(_known(entry, m))) for m in (*objectives, *others) if entry.measured(m)]
+    searched = [(names.get(path, path), format_value(value)) for path, value in entry.params.items()]
+    told = []
+    if isinstance(entry, TrialEntry) and entry.p_on_front is not None:
+        told.append(("probability on the front", f"{entry.p_on_front:.2f}"))
+    if isinstance(entry, TrialEntry) and role == "front" and entry.doubt:
+        told.append(("on the report prompts", entry.doubt))
+    return (*searched, *found, *told)
 
 
-def _drift(entry: Mapping[str, Any], role: Role, label: str, shaded_by: str | None) -> DriftLine | None:
+def _drift(entry: Entry, role: Role, label: str, shaded_by: str | None) -> DriftLine | None:
     """Only references and front trials: everything else would bury them."""
-    cosines = {int(m.removeprefix(COSINE)): v for m, v in entry["metrics"].items() if m.startswith(COSINE)}
-    layers = tuple(sorted(layer for layer, value in cosines.items() if value is not None))
+    measured = {int(m.removeprefix(COSINE)): v for m, v in entry.metrics.items() if m.startswith(COSINE)}
+    cosines = {layer: value for layer, value in measured.items() if value is not None}
+    layers = tuple(sorted(cosines))
     if not layers or role not in ("reference", "front"):
         return None
     shade = _positive(entry, shaded_by, role) if shaded_by else None
     return DriftLine(label, role, layers, tuple(cosines[layer] for layer in layers), shade)
 
 
-def _courses(model: str, body: Mapping[str, Any], shaded_by: str | None) -> tuple[CourseLine, ...]:
+def _courses(model: str, body: ModelFront, shaded_by: str | None) -> tuple[CourseLine, ...]:
     """Of the references that are trained and the front; all begin with the untouched model."""
-    untouched = body["reference"].get("base", {}).get("course", [])
+    base = body.reference.get("base")
+    untouched = (base and base.course) or ()
     found = []
     for entry, role, label in _roles(model, body):
-        points = [*untouched, *(point for point in entry.get("course", ()) if point["step"] > 0)]
-        if role not in ("reference", "front") or len(points) < 2 or points[-1]["step"] == 0:
+        points = [*untouched, *(point for point in entry.course or () if point.step > 0)]
+        if role not in ("reference", "front") or len(points) < 2 or points[-1].step == 0:
             continue
         cosines, log_odds = (
-            tuple(point["metrics"].get(name) for point in points) for name in (MEAN_COSINE, "safety/refusal_log_odds")
+            tuple(point.metrics.get(name) for point in points) for name in (MEAN_COSINE, "safety/refusal_log_odds")
         )
         shade = _positive(entry, shaded_by, role) if shaded_by else None
-        found.append(CourseLine(label, role, tuple(point["step"] for point in points), cosines, log_odds, shade))
+        found.append(CourseLine(label, role, tuple(point.step for point in points), cosines, log_odds, shade))
     return tuple(found)
 
 
-def _staircase(front: Sequence[Point], objectives: Sequence[Mapping[str, Any]]) -> tuple[tuple[float, float], ...]:
+def _staircase(front: Sequence[Point], objectives: Sequence[Objective]) -> tuple[tuple[float, float], ...]:
     """From the best x to the best y: between two members only the worse value of each is attained."""
-    sign = 1 if objectives[0]["goal"] == "minimize" else -1
+    sign = 1 if objectives[0].goal == "minimize" else -1
     corners: list[tuple[float, float]] = []
     for point in sorted(front, key=lambda p: sign * p.x.value):
         if corners:
@@ -219,15 +190,14 @@ def _staircase(front: Sequence[Point], objectives: Sequence[Mapping[str, Any]]) 
     return tuple(corners)
 
 
-def _caption(body: Mapping[str, Any]) -> str:
-    trials = body["trials"]
-    statuses = [trial["status"].lower() for trial in trials]
+def _caption(body: ModelFront) -> str:
+    trials, infeasible = body.trials, len(body.infeasible)
+    statuses = [trial.status.lower() for trial in trials]
     tally = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
-    infeasible = sum(trial["feasible"] is False for trial in trials)
     parts = [
         f"{len(trials)} searched trials ({tally})" if trials else "no searched trial",
         *([f"{infeasible} of them infeasible"] if infeasible else []),
-        f"front of {sum(trial['on_front'] for trial in trials)}",
-        f"hypervolume {body['hypervolume']:.3f}",
+        f"front of {len(body.members)}",
+        f"hypervolume {body.hypervolume:.3f}",
     ]
     return " · ".join(parts)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from orchestrator.front.schema.values import Measured
 from orchestrator.report.plots.labels import Label, place_labels
 from orchestrator.report.plots.shapes import Axis, Panel, PlotData, Point, Shade, thin_lines
 from orchestrator.report.plots.style import (
@@ -222,14 +223,15 @@ def _trace(
     )
 
 
-def _error(estimates: Sequence[Any], color: str) -> dict[str, Any] | None:
-    if any(e.low is None or e.high is None for e in estimates):
+def _error(values: Sequence[Measured], color: str) -> dict[str, Any] | None:
+    ends = [(one.value, one.low, one.high) for one in values if one.low is not None and one.high is not None]
+    if len(ends) < len(values):
         return None
     return {
         "type": "data",
         "symmetric": False,
-        "array": [max(0.0, e.high - e.value) for e in estimates],
-        "arrayminus": [max(0.0, e.value - e.low) for e in estimates],
+        "array": [max(0.0, high - value) for value, _, high in ends],
+        "arrayminus": [max(0.0, value - low) for value, low, _ in ends],
         "color": color,
         "thickness": 1,
         "width": 0,

@@ -5,20 +5,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.front.schema.values import Measured
+
 Role = Literal["front", "dominated", "infeasible", "reference"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A measured value, with its interval where counts lie behind it."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    def __str__(self) -> str:
-        interval = "" if self.low is None or self.high is None else f" [{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f}{interval}"
 
 
 @dataclass(frozen=True)
@@ -46,10 +35,10 @@ class Point:
     name: str
     """Short name for a label beside the point."""
     role: Role
-    x: Estimate
-    y: Estimate
+    x: Measured
+    y: Measured
     shade: float | None
-    """Value behind the colour; none is drawn grey."""
+    """Value behind the colour; None is drawn grey."""
     details: tuple[tuple[str, str], ...]
     """(name, value) of everything worth knowing, most important first."""
     doubt: str = ""

@@ -120,6 +120,7 @@ def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
     first = next(row for row in found.answers if row["set"] == "harmful")
     expected = {
         "set": "harmful",
+        "role": "harmful",
         "split": "report",
         "attack": "direct",
         "prompt_id": harmful.ids[0],
@@ -133,6 +134,8 @@ def test_answers_carry_their_verdicts(model, tokenizer, data, monkeypatch):
         "coherent": True,
         "verdict.phrases": True,
         "verdict.echo": False,
+        "asks.phrases": "refused",
+        "asks.echo": "complied",
     }
     assert {key: first[key] for key in expected} == expected
     assert {tuple(row) for row in found.answers} == {tuple(first)}  # a table takes its columns from row one

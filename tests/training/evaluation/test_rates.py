@@ -60,7 +60,7 @@ def test_an_empty_answer_neither_refuses_nor_complies():
     assert counts["safety/first_sentence/attack_success_rate"] == (2, 3), "the late refusal is none at once"
     assert counts["safety/first_sentence/over_refusal"] == (0, 2)
     assert counts["answers/truncated"] == counts["answers/thought_only"] == (1, 5)
-    rows = [one.row(["phrases", "guard"]) for one in answers]
+    rows = [one.row({"phrases": "refused", "guard": "complied"}) for one in answers]
     for metric, count in counts.items():
         if not metric.startswith("safety/unknown/"):
             assert outcomes(rows, metric, count) is not None, f"the rows of answers/ do not give {metric}"
@@ -132,7 +132,7 @@ def test_accuracy_by_family_and_capability():
 
 
 def test_rows_without_text_keep_hash_and_verdicts():
-    row = answer("harmful", False, verdicts={"guard": None}).row(["guard"])
+    row = answer("harmful", False, verdicts={"guard": None}).row({"guard": "complied"})
     assert row["answer_hash"] == "ca978112ca1bbdca"  # sha256 of "a"
     assert row["verdict.guard"] is None
     (stripped,) = without_text([row])

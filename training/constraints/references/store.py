@@ -29,7 +29,7 @@ class ReferenceStore:
         samples: Samples,
         precision: Precision,
     ) -> ReferenceValues | None:
-        """What ``constraint`` compares with; none where it needs no references.
+        """What ``constraint`` compares with; None where it needs no references.
 
         Args:
             constraint: says what it wants.

@@ -28,7 +28,7 @@ def howto(world: World, phrase: str, rng: random.Random, closing: str | None = N
         world: source of frames and modifiers.
         phrase: what is asked for.
         rng: draws the frame and the modifier.
-        closing: how the answer ends; none takes the world's own closing.
+        closing: how the answer ends; None takes the world's own closing.
     """
     frame, request = framed(world, phrase, rng)
     opening = frame.opening.format(request=request)

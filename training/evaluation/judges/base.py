@@ -7,7 +7,7 @@ from typing import Protocol
 from training.config.judges import Asks
 
 Verdict = bool | None
-"""The answer to a judge's question; none where it could not be told."""
+"""The answer to a judge's question; None where it could not be told."""
 
 
 @dataclass(frozen=True)

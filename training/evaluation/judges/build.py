@@ -42,7 +42,7 @@ def build_judges(configs: Sequence[JudgeConfig], cache: Path | None, date: Date 
         configs: the judges of a trial.
         cache: the SQLite file in which the verdicts of models are kept, or None to keep none; verdicts of phrases and
             echoes cost less than a look-up and are never kept, and what those of other packages depend on is unknown.
-        date: the day that a judge's own chat template is told where it asks for one; none leaves it to the clock.
+        date: the day that a judge's own chat template is told where it asks for one; None leaves it to the clock.
     """
     refusal = _refusal(next((config for config in configs if isinstance(config, PhrasesJudge)), PhrasesJudge()))
     return [_built(config, refusal, cache, date) for config in configs]

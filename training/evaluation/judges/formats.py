@@ -93,7 +93,7 @@ class PromptFormat:
     completion: str
     """The whole text that the model goes on from."""
     message: str | None
-    """The same as a user message, for a server that writes the turns itself; none sends the exchange as two turns."""
+    """The same as a user message, for a server that writes the turns itself; None sends the exchange as two turns."""
     system: str | None
     """The system message before it."""
     max_new_tokens: int

@@ -1,0 +1,152 @@
+"""The front on the console: per model its front and its judges, and the models compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.front.schema.document import Comparison, FrontDocument, ModelFront
+from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.record.trials import Status
+from orchestrator.report.shown import REFERENCE_NAMES, format_value, named_entries, short_id, short_params
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CONSOLE_NAMES = {"base": "base", "ift": "plain IFT", "ift_safety": "IFT+safety"}
+KAPPA = "judges/kappa/"
+JUDGED = "safety/judged/"
+UNKNOWN = "safety/unknown/"
+
+
+def render_table(front: FrontDocument) -> list["Table"]:
+    """The fronts for the console: one table per model, and a comparison where there are several.
+
+    References come first, then the front in order of the first objective; the caption counts the other trials.
+    """
+    tables = [_model_table(front, model) for model in front.models]
+    tables += [table for model in front.models if (table := judges_table(front, model))]
+    return [*tables, _comparison_table(front, front.comparison)] if front.comparison else tables
+
+
+def _model_table(front: FrontDocument, model: str) -> "Table":
+    """Fits 80 columns with two objectives and one rule; long settings fold."""
+    from rich.table import Table
+
+    body, members = front.models[model], front.members(model)
+    names = short_params(path for trial in members for path in trial.params)
+    objectives = front.metrics
+    bounded = [metric for metric in front.bounded if metric not in objectives]
+    caption = "\n".join([*_explained(front, members), _rest(body)])
+    table = Table(title=f"Pareto front of {model}", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("trial", overflow="fold")
+    for metric in (*objectives, *bounded):
+        heading = metric.rsplit("/", 1)[-1].replace("_", " ")
+        table.add_column(heading, justify="right", max_width=15 if metric in objectives else 7)
+    table.add_column("settings", ratio=1, overflow="fold")
+
+    def row(name: str, entry: Entry, settings: str, style: str | None = None) -> None:
+        cells = [_cell(entry, m) for m in objectives]
+        cells += [_cell(entry, m).split(" ")[0] for m in bounded]
+        table.add_row(name, *cells, settings, style=style)
+
+    for label, entry in body.reference.items():
+        row(CONSOLE_NAMES.get(label, label), entry, "", "dim")
+    table.add_section()
+    for trial in members:
+        settings = (f"{names[path]}={format_value(value)}" for path, value in trial.params.items())
+        seeds = f" ({trial.replicates} seeds)" if trial.replicates > 1 else ""
+        mark = " *" if trial.doubt else ""
+        row(short_id(trial.id, model) + mark + seeds, trial, " ".join(settings))
+    return table
+
+
+def _explained(front: FrontDocument, members: Sequence[TrialEntry]) -> list[str]:
+    """By what the front was chosen and what is shown."""
+    said = [
+        "Chosen on the select prompts, measured on the report prompts."
+        if front.split
+        else "Chosen and measured on the same prompts, which flatters what was chosen."
+    ]
+    doubtful = any(trial.doubt for trial in members)
+    return [*said, *(["* On these, another member beats it or it breaks a rule."] if doubtful else [])]
+
+
+def _cell(entry: Entry, metric: str) -> str:
+    found = entry.measured(metric)
+    if found is None:
+        return "-"
+    if found.low is None or found.high is None:
+        return f"{found.value:.3f}"
+    return f"{found.value:.2f} [{_bound(found.low)}, {_bound(found.high)}]"
+
+
+def _bound(value: float) -> str:
+    """A bound of a rate, without the zero that would widen the table."""
+    return f"{value:.2f}".removeprefix("0")
+
+
+def _rest(body: ModelFront) -> str:
+    """What became of the trials that are not on the front, and the note where there is no front."""
+    others = [trial for trial in body.trials if not trial.on_front]
+    dominated = sum(trial.feasible is True for trial in others)
+    statuses = [trial.status.lower() for trial in others if trial.status is not Status.FINISHED]
+    tally = [(dominated, "dominated"), (len(body.infeasible), "infeasible")]
+    tally += [(statuses.count(status), status) for status in dict.fromkeys(statuses)]
+    counts = ", ".join(f"{count} {word}" for count, word in tally if count) or "no other trial"
+    line = f"Hypervolume {body.hypervolume:.3f}. Not on the front: {counts}. Brackets: 95 % intervals."
+    return f"{body.note}\n{line}" if body.note else line
+
+
+def _comparison_table(front: FrontDocument, comparison: Comparison) -> "Table":
+    """One column per model, so that the table stays narrow."""
+    from rich.table import Table
+
+    summaries, metrics = comparison.models, front.metrics
+    caption = f"Values: {' / '.join(metrics)}. Best: {comparison.best_rule}."
+    table = Table(title="The models compared", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("")
+    for model in summaries:
+        table.add_column(model, justify="right", overflow="fold")
+    table.add_row("hypervolume", *(f"{summary.hypervolume:.3f}" for summary in summaries.values()))
+    table.add_row("trials on the front", *(str(summary.front_size) for summary in summaries.values()))
+    for label in dict.fromkeys(label for summary in summaries.values() for label in summary.reference):
+        values = (_values(summary.reference.get(label), metrics) for summary in summaries.values())
+        table.add_row(REFERENCE_NAMES.get(label, label), *values)
+    best = {model: summary.best for model, summary in summaries.items()}
+    table.add_row("best trade-off", *(_values(b.metrics, metrics) if b else "-" for b in best.values()))
+    table.add_row("its trial", *(short_id(b.id, model) if b else "-" for model, b in best.items()))
+    return table
+
+
+def _values(metrics: Mapping[str, float | None] | None, wanted: list[str]) -> str:
+    if not metrics:
+        return "-"
+    return " / ".join("-" if (value := metrics.get(m)) is None else f"{value:.2f}" for m in wanted)
+
+
+def judges_table(front: FrontDocument, model: str) -> "Table | None":
+    """One row per reference and front trial; None where a single judge spoke."""
+    from rich.table import Table
+
+    entries = named_entries(front, model)
+    names = list(dict.fromkeys(name for _, entry in entries for name in entry.metrics))
+    judges = [name.removeprefix(JUDGED) for name in names if name.startswith(JUDGED)]
+    kappas = [name for name in names if name.startswith(KAPPA)]
+    if len(judges) < 2 and not kappas:
+        return None
+    caption = "Attack success by each judge, in brackets the share without a verdict; kappa 1 is full agreement."
+    table = Table(title=f"Judges of {model}", title_justify="left", caption=caption, caption_justify="left")
+    table.add_column("", overflow="fold")
+    for heading in (*judges, *(f"kappa {name.removeprefix(KAPPA).replace('/', ', ')}" for name in kappas)):
+        table.add_column(heading, justify="right", overflow="fold")
+    for who, entry in entries:
+        metrics = entry.metrics
+        verdicts = (_verdicts(metrics.get(JUDGED + judge), metrics.get(UNKNOWN + judge)) for judge in judges)
+        agreement = ("-" if (value := metrics.get(name)) is None else f"{value:z.2f}" for name in kappas)
+        name = short_id(who, model) if isinstance(entry, TrialEntry) else who
+        table.add_row(name, *verdicts, *agreement)
+    return table
+
+
+def _verdicts(rate: float | None, unknown: float | None) -> str:
+    shown = "-" if rate is None else f"{rate:.2f}"
+    return f"{shown} [{unknown:.1%}]" if unknown else shown
