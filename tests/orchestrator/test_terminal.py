@@ -88,7 +88,7 @@ def hostile_front() -> FrontDocument:
     text = json.dumps(front.as_json())
     for word in ("organism", "other", "phrases", "constraint.alpha", "loss became NaN"):
         text = text.replace(word, word + json.dumps(HOSTILE)[1:-1])
-    return FrontDocument.model_validate_json(text)
+    return FrontDocument.model_validate(json.loads(text))
 
 
 def outcome() -> Outcome:
