@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from orchestrator.errors import OutputError
 from orchestrator.front.schema.document import VERSION, FrontDocument
 from orchestrator.record.atomic import write_text
@@ -48,8 +46,8 @@ def read_front(directory: Path) -> FrontDocument:
 def _as_written(file: Path) -> FrontDocument | None:
     """The document in ``file``; None where there is none that this version wrote."""
     try:
-        return FrontDocument.model_validate_json(file.read_bytes())
-    except (OSError, ValidationError):
+        return FrontDocument.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         return None
 
 

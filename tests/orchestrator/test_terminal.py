@@ -82,13 +82,13 @@ def hostile(wanted: Any, **fields: Any) -> Any:
 
 
 def hostile_front() -> FrontDocument:
-    """A front with two models whose every name has a hostile ending."""
+    """A front with two models whose every name has a hostile ending, but for the objectives, which are checked."""
     records, answers = detailed_sweep()
     front = build_front(OBJECTIVES, RULES, [*records, *sweep(12, model="other")], answers=answers)
     text = json.dumps(front.as_json())
-    for word in ("organism", "other", "phrases", "constraint.alpha", "attack_success_rate", "loss became NaN"):
+    for word in ("organism", "other", "phrases", "constraint.alpha", "loss became NaN"):
         text = text.replace(word, word + json.dumps(HOSTILE)[1:-1])
-    return FrontDocument.model_validate_json(text)
+    return FrontDocument.model_validate(json.loads(text))
 
 
 def outcome() -> Outcome:

@@ -1,5 +1,6 @@
 """The document of ``front.json``: models, their comparison, and all of a sweep (pure)."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -149,4 +150,5 @@ class FrontDocument(Part):
 
     def as_json(self) -> dict[str, Any]:
         """The document in plain JSON values, as ``front.json`` holds it."""
-        return self.model_dump(mode="json")
+        # Pydantic's own JSON mode refuses halves of surrogate pairs in keys, which a name or an error may bring.
+        return dict(json.loads(json.dumps(self.model_dump())))

@@ -222,7 +222,7 @@ def test_the_front_is_read_from_the_report_until_the_journal_knows_more(tmp_path
     written = marked.as_json()
     for other in ({**written, "version": 2}, {key: part for key, part in written.items() if key != "version"}, {}):
         file.write_text(json.dumps(other))
-        assert read_front(tmp_path).notes == (), "another version may have chosen the front otherwise"
+        assert read_front(tmp_path).notes != marked.notes, "another version may have chosen the front otherwise"
     write_front(file, marked)
     made.say("sweep_resumed", manifest={})
     assert read_front(tmp_path) == marked

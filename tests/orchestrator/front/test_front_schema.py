@@ -35,6 +35,9 @@ DOCUMENTS = {
     "without a split": lambda: build_front(OBJECTIVES, RULES, sweep(12)),
     "halves": lambda: build_front(OBJECTIVES, RULES, [halves("a", (0.1, 0.8), (0.3, 0.7))]),
     "nothing": lambda: build_front(OBJECTIVES[:1], [], []),
+    "half a surrogate pair": lambda: build_front(
+        OBJECTIVES, [], [record("a", status=Status.FAILED, error="a\ud800", params={"b\ud800": "c\ud800"})]
+    ),
     "not a number": lambda: build_front(OBJECTIVES, [], [record("a", scores=Scores({ASR: math.nan, ACCURACY: 1}))]),
 }
 
