@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.record.machine import find_gpus
+from orchestrator.record.plugins import versions_of_plugins
 from orchestrator.record.versions import versions
 from sweeps.schema.spec import SweepSpec
 
@@ -24,6 +25,7 @@ def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
     return {
         "date": (day or date.today()).isoformat(),
         "versions": versions(),
+        "plugins": versions_of_plugins(spec),
         "command": sys.argv,
         "git": _git_commit(),
         "data": data_hashes(spec.data),

@@ -49,7 +49,8 @@ class Measured:
     direction: Mapping[str, Any]
     evaluation: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    """As recorded: ``models``, ``judges`` and ``data`` hold hashes, ``versions`` those of packages."""
+    """As recorded: ``models``, ``judges`` and ``data`` hold hashes, ``versions`` and
+    ``plugins`` those of packages."""
     dated: bool = False
     """Whether the model's chat template prints the date, so that the sweep's day is part of every prompt."""
 
@@ -71,6 +72,7 @@ class Measured:
             {
                 "date": self.manifest.get("date") if self.dated else None,
                 "version": self.manifest.get("versions", {}).get("procon-sweeps"),
+                "plugins": self.manifest.get("plugins") or {},
                 "weights": self.manifest.get("models", {}).get(name) or self.model.get("path"),
                 "model": _complete(ModelConfig, self.model),
                 "data": _by_content(_complete(DataConfig, self.data), hashes),

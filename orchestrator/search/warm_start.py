@@ -13,6 +13,7 @@ from orchestrator.front.membership import front
 from orchestrator.record.fingerprints import data_hashes, judge_hashes, model_hash
 from orchestrator.record.folder import JOURNAL
 from orchestrator.record.journal import read_state
+from orchestrator.record.plugins import versions_of_plugins
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.record.versions import versions
 from orchestrator.search.objective_values import objective_values
@@ -181,6 +182,7 @@ def _measured_here(spec: SweepSpec, model: ModelConfig, day: str) -> Measured:
     manifest = {
         "date": day,
         "versions": versions(),
+        "plugins": versions_of_plugins(spec),
         "models": {model.name: model_hash(model, spec.data)},
         "judges": judge_hashes(spec.evaluation),
         "data": data_hashes(spec.data),

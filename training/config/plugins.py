@@ -31,9 +31,10 @@ def plugin_names(group: Group) -> list[str]:
     return sorted({point.name for point in _declared(group)})
 
 
-def plugin_versions(group: Group, name: str) -> dict[str, str]:
-    """Version of the distribution that declares ``name`` in ``group``, by the distribution's name."""
-    found = [point.dist for point in _declared(group) if point.name == name]
+def plugin_versions(names: Collection[str]) -> dict[str, str]:
+    """Version of every distribution that declares one of ``names`` in any group, by the distribution's name."""
+    groups: tuple[Group, ...] = get_args(Group)
+    found = [point.dist for group in groups for point in _declared(group) if point.name in names]
     return {dist.name: dist.version for dist in found if dist is not None}
 
 

@@ -16,6 +16,7 @@ from small_sweeps import Run, small_sweep
 
 from orchestrator.driver.preflight import check_measured
 from orchestrator.record.journal import records
+from orchestrator.record.manifest import manifest
 from orchestrator.record.trials import Status
 from sweeps.errors import ObjectiveError, SpecError
 from sweeps.goals.metrics import check_metric, names_of_rates
@@ -162,6 +163,14 @@ def test_blocks_of_another_package_are_validated_and_come_back_from_a_record(ins
         dumped = made.model_dump(mode=mode, warnings="error")
         assert dumped["trial"]["constraint"]["power"] == 4
         assert SweepSpec.model_validate(dumped) == made
+
+
+def test_a_sweep_records_the_packages_that_it_names_and_no_others(install: Install) -> None:
+    install()
+    search = {"constraint": {"type": {"type": "choice", "values": ["procon", "ridge"]}}}
+    for changes in (judged(type="brief"), {"evaluation": {"metrics": ["style/words"]}}, {"search": search}):
+        assert manifest(spec_of(**changes))["plugins"] == {"beside": "1.2"}
+    assert manifest(spec_of())["plugins"] == {}
 
 
 def test_a_search_goes_over_types_of_both(install: Install) -> None:

@@ -158,9 +158,9 @@ def test_the_day_counts_where_the_template_prints_it(prints: bool) -> None:
 def test_whether_a_template_prints_the_day_is_read_off_its_tokenizer(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    from training.organism.shipped import shipped_directory
+    from training.organism.cache import organism_directory
 
-    tokenizer = AutoTokenizer.from_pretrained(shipped_directory("organism/small"))
+    tokenizer = AutoTokenizer.from_pretrained(organism_directory(ModelConfig(name="m", path="organism/small")))
     for name, line in (("plain", ""), ("dated", "{{ strftime_now('%d %b %Y') }}")):
         tokenizer.chat_template = line + tokenizer.chat_template
         tokenizer.save_pretrained(tmp_path / name)
