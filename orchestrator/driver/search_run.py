@@ -83,10 +83,12 @@ class SearchRun:
                 tuner.fit()
         finally:
             self.close()
+        if self._stopped is None and not self._searcher.proposals:
+            raise SlotError("no trial was started; the messages above say why")
+        if self._stopped is None and (lost := self._searcher.under_way):
+            self._stopped = f"Ray Tune lost {', '.join(lost)}"
         if self._stopped is None:
             self._keeper.settle()
-            if not self._searcher.proposals:
-                raise SlotError("no trial was started; the messages above say why")
         return self._stopped
 
     def stop(self, reason: str) -> None:

@@ -90,6 +90,12 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         with self._lock:
             return self._stopping or all(search.readiness() == "never" for search in self._searches.values())
 
+    @property
+    def under_way(self) -> list[str]:
+        """Ids of jobs that were proposed and have not ended, as far as Tune has told."""
+        with self._lock:
+            return [job_id for search in self._searches.values() for job_id in search.running]
+
     def stop(self) -> None:
         """Propose nothing more."""
         self._stopping = True

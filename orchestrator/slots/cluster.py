@@ -38,6 +38,9 @@ WORKER_ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "PYTHONWARNINGS": "ignore",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    # The seconds that a trial's thread has to end before Tune takes its actor for the next trial: 2 unless said
+    # otherwise, and after that the next trial is lost without a word, which a busy machine brought about.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",
 }
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away: one process a slot less to start

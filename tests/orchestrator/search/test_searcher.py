@@ -89,6 +89,17 @@ def test_no_settings_are_run_twice_while_there_are_others(sampler: str) -> None:
     assert len(found) == 14
 
 
+def test_what_tune_never_tells_the_end_of_is_known_to_be_under_way() -> None:
+    search = searcher(sweep(trials=2))
+    for number in range(5):
+        search.suggest(f"tune-{number}")
+    for number in (0, 1, 2, 4):
+        end(search, f"tune-{number}", trade_off(search.proposals[f"tune-{number}"]))
+    assert search.under_way == [search.proposals["tune-3"].job.id]
+    end(search, "tune-3", None, error=True)
+    assert search.under_way == []
+
+
 def test_the_search_sees_the_select_prompts_through_tunes_flattened_results() -> None:
     play = Play(searcher(sweep(trials=1))).run()
     update = trade_off(trials(play)[0])
