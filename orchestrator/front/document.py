@@ -189,4 +189,5 @@ def _chosen_on(records: Iterable[TrialRecord]) -> Literal["select", "all"]:
 
 def _differ(select: Mapping[str, float], report: Mapping[str, float]) -> bool:
     """Whether a metric that both halves have has two values; what a trial took, the report alone tells."""
-    return any(select[name] != report[name] for name in select.keys() & report.keys())
+    pairs = [(select[name], report[name]) for name in select.keys() & report.keys()]
+    return any(seen != shown and not (math.isnan(seen) and math.isnan(shown)) for seen, shown in pairs)

@@ -84,10 +84,12 @@ def test_prompts_that_were_not_split_are_told_though_only_the_report_says_what_a
 
 
 def test_a_value_that_is_not_a_number_becomes_null_and_is_not_on_the_front() -> None:
-    model = model_of([record("sick", scores=Scores({ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}))], [])
+    sick = record("sick", scores=Scores({ASR: math.nan, ACCURACY: 0.9, "utility/loss": math.inf}))
+    model = model_of([sick], [])
     assert model.trials[0].metrics == {ASR: None, ACCURACY: 0.9, "utility/loss": None}
     assert members(model) == []
     assert model.trials[0].feasible is None
+    assert build_front(OBJECTIVES, [], [sick]).chosen_on == "all", "what is not a number differs from itself"
 
 
 def test_an_empty_front_says_why() -> None:
