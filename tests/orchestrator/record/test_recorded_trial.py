@@ -19,6 +19,7 @@ from orchestrator.record.recorded_trial import recorded_trial
 from orchestrator.record.score_fields import score_fields
 from sweeps.schema.load import load_spec
 from training.config import TrialConfig
+from training.evaluation.scores import Scores
 from training.models.loading import load_model, load_tokenizer
 from training.organism.cache import ensure_organism
 from training.workbench import Workbench
@@ -100,16 +101,16 @@ class TestComparison:
         recorded = {"safety/over_refusal": 0.1, "utility/loss": 2.0}
         counts = {"safety/over_refusal": (10, 100)}
         for now, inside in ((0.15, True), (0.25, False), (0.04, False)):
-            (rate,), _ = compare(recorded, counts, {"safety/over_refusal": now})
+            (rate,), _ = compare(Scores(recorded, counts), {"safety/over_refusal": now})
             assert rate.inside is inside
 
     def test_numbers_that_are_no_rates_have_a_relative_difference(self):
         values = {"a": 2.0, "b": 0.0, "c": float("nan"), "d": 0.0, "e": 1.0}
-        _, found = compare(values, {}, {"a": 1.9, "b": 0.1, "c": 1.0, "d": 0.0})
+        _, found = compare(Scores(values), {"a": 1.9, "b": 0.1, "c": 1.0, "d": 0.0})
         assert [scalar.relative_difference for scalar in found] == [pytest.approx(0.05), float("inf"), None, 0.0, None]
 
     def test_a_rate_that_was_not_measured_again_is_outside(self):
-        (rate,), _ = compare({"a": 0.5}, {"a": (5, 10)}, {})
+        (rate,), _ = compare(Scores({"a": 0.5}, {"a": (5, 10)}), {})
         assert not rate.inside
 
 

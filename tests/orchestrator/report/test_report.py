@@ -25,11 +25,12 @@ def console_text(records: list[TrialRecord], rules: list[FeasibilityRule] | None
     return console.file.getvalue()
 
 
-def test_a_report_is_four_files(tmp_path: Path) -> None:
+def test_a_report_is_these_files(tmp_path: Path) -> None:
     records = sweep(24)
     front = build_front(OBJECTIVES, RULES, records)
     files = write_report(tmp_path / "out", "demo", front, records)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "course.png",
         "front.html",
         "front.json",
         "front.png",

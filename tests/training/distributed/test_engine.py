@@ -87,7 +87,7 @@ def test_a_bare_process_starts_quietly(tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout == "0 1 7\n"
+    assert done.stdout == "0 1 7 False\n"
     assert done.stderr == ""
 
 
