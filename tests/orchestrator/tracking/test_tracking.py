@@ -108,7 +108,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     assert parent.data.metrics[f"reference/ift/{ASR}"] == 0.66
     assert "organism-000" in parent.data.tags["mlflow.note.content"]
     artifacts = {entry.path for entry in store.client().list_artifacts(parent.info.run_id)}
-    assert artifacts == {"front.html", "front.png", "front.json", "front_table.json"}
+    assert artifacts == {"front.html", "front.png", "course.png", "front.json", "front_table.json"}
     mlflow.set_tracking_uri(store.uri)  # load_table is fluent inside
     try:
         table = store.client().load_table(parent.info.experiment_id, "front_table.json")
