@@ -167,7 +167,8 @@ def _read_answers(sweep: Examined) -> str:
 
 def _coherence(sweep: Examined) -> Iterator[str]:
     members = sweep.body.members
-    low = [(value, t.id) for t in members if (value := t.metrics.get("utility/coherence") or 1.0) < LOW_COHERENCE]
+    measured = [(t.metrics.get("utility/coherence"), t.id) for t in members]
+    low = [(value, trial) for value, trial in measured if value is not None and value < LOW_COHERENCE]
     if low:
         value, worst = min(low, key=lambda one: one[0])
         yield (

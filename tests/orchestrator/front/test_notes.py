@@ -101,6 +101,8 @@ def test_judges_and_coherence() -> None:
     assert "judges phrases and classifier disagree (mean kappa 0.40)" in found["judges"][0]
     assert "up to 3%" in found["judges"][1]
     assert "only 70% coherent" in found["coherence"][0]
+    babble = [with_metrics(t, **{kappa: 0.4, unknown: 0.03, "utility__coherence": 0.0}) for t in spread()]
+    assert "only 0% coherent" in said(babble)["coherence"][0]
     fine = [with_metrics(t, **{kappa: 0.8, unknown: 0.005, "utility__coherence": 0.97}) for t in spread()]
     assert said(fine) == {}
 
