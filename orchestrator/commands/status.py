@@ -65,6 +65,8 @@ class SweepStatus:
     over_budget: str | None
     given_up: dict[str, str]
     """Why a model's trials are not run, by model: it could not be prepared."""
+    notes: list[str]
+    """What was noted on the way: of the slots, and of what a warm start took."""
 
     def as_json(self) -> dict[str, Any]:
         """What ``procon status --json`` prints."""
@@ -101,6 +103,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         budget=spec.budget.model_dump(),
         over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, state.slots),
         given_up=state.given_up,
+        notes=list(dict.fromkeys(state.notes)),
     )
 
 

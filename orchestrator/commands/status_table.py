@@ -32,6 +32,8 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
     _print_budget(status, console)
     for model, why in status.given_up.items():
         console.say((f"given up  {model}: {why}", "red"))
+    for note in status.notes:
+        say(f"note      {note}")
     for model, best in status.best.items():
         listed = list(best.items())
         say(f"front     {model}: {len(listed)} trial{'' if len(listed) == 1 else 's'}{' so far' if running else ''}")

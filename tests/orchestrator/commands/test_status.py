@@ -121,6 +121,14 @@ class TestState:
         resumed = f"budget.hours (1) is spent; go on with: procon resume {sweep.directory} --set budget.hours=MORE"
         assert (resumed in said.getvalue()) == interrupted
 
+    def test_what_was_noted_is_shown_once(self, sweep):
+        for text in ("warm start of m: 3 trials learnt from", "the [model] is slow", "the [model] is slow"):
+            sweep.say("note", text=text)
+        found, said = sweep_status(sweep.directory), io.StringIO()
+        assert found.notes == ["warm start of m: 3 trials learnt from", "the [model] is slow"]
+        print_status(found, Terminal(file=said, width=400))
+        assert said.getvalue().count("note      the [model] is slow") == 1
+
 
 class TestProgress:
     def test_time_is_that_of_all_drivers_without_the_pauses(self, sweep):
