@@ -39,14 +39,14 @@ def test_neither_dead_lock_of_tune_over_train_happens(start_sweep: Start, tmp_pa
 
 
 @pytest.mark.slow
-def test_front_trials_are_repeated_under_new_seeds_and_pooled(start_sweep: Start, tmp_path: Path) -> None:
+def test_front_trials_and_references_are_repeated_under_new_seeds_and_pooled(start_sweep: Start, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 4}
     run = start_sweep(tmp_path, small_sweep(trial=trial, trials=2, seeds={"replicates_on_front": 2}))
     code, output = run.finish()
     assert code == 0, output
     found = records(run.events)
     repeated = [record for record in found if record.kind == "replicate"]
-    assert repeated
+    assert {record.replicate_of for record in repeated} >= {"small-ift", "small-ift_safety"}
     front = json.loads((run.directory / "front.json").read_text())["models"]["small"]
     by_id = {entry["id"]: entry for entry in front["trials"]}
     assert set(by_id) == {record.id for record in found if record.kind == "trial"}, (
@@ -56,7 +56,7 @@ def test_front_trials_are_repeated_under_new_seeds_and_pooled(start_sweep: Start
         original = next(one for one in found if one.id == record.replicate_of)
         assert record.params == original.params
         assert record.seed != original.seed
-        entry = by_id[original.id]
+        entry = by_id[original.id] if original.kind == "trial" else front["reference"][original.label]
         assert entry["replicates"] == 2
         rate = "utility/accuracy"
         both = [one.report.metrics[rate] for one in (record, original)]
