@@ -39,7 +39,7 @@ def test_neither_dead_lock_of_tune_over_train_happens(start_sweep: Start, tmp_pa
 
 
 @pytest.mark.slow
-def test_front_trials_and_references_are_repeated_under_new_seeds_and_pooled(start_sweep: Start, tmp_path: Path) -> None:
+def test_front_and_references_are_repeated_under_new_seeds_and_pooled(start_sweep: Start, tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 4}
     run = start_sweep(tmp_path, small_sweep(trial=trial, trials=2, seeds={"replicates_on_front": 2}))
     code, output = run.finish()
