@@ -37,6 +37,9 @@ from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
 
+MEASURED_BY = ("models", "data", "direction", "evaluation")
+"""Blocks of a specification that decide how values are measured."""
+
 
 @dataclass
 class Session:
@@ -162,7 +165,7 @@ class Session:
         if address is None:
             check_machine(spec)
         ran_with = manifest(spec, state.day)
-        if found:
+        if {change.field.partition(".")[0] for change in found} & set(MEASURED_BY):
             _refuse_mixture(directory, state, recorded, spec, ran_with)
         journal = Journal(directory / JOURNAL, state=state)
         session = cls(spec, ran_with, depths, tracking_uri, artifacts, events, state, changed=found)

@@ -153,6 +153,15 @@ def test_how_it_is_measured_may_change_where_nothing_was_measured_or_no_value_de
     session.close()
 
 
+def test_more_trials_are_taken_though_an_earlier_version_knew_the_model_by_another_hash(left: Path) -> None:
+    lines = [json.loads(line) for line in (left / "journal.jsonl").read_text().splitlines()]
+    lines[0]["manifest"]["models"] = {"small": "of another version"}
+    (left / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    Session.again(left, more=3).close()
+    with pytest.raises(OutputError, match=r"evaluation\.max_new_tokens"):
+        Session.again(left, ["evaluation.max_new_tokens=7"], accept=True)
+
+
 def test_a_half_written_last_line_is_cut_and_said(left: Path) -> None:
     with (left / "journal.jsonl").open("a") as file:
         file.write('{"event": "trial_en')
