@@ -1,5 +1,6 @@
 """What all tests share: a cache of embedded models of their own, so that a run neither uses nor fills the user's."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,18 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 LONGEST = ("sweeps", "test_endings.py", "ranks", "test_matching.py", "test_checkpoint.py", "test_architectures.py")
 """Groups and files that take longest: they come first, so that nobody waits for one of them in the end."""
+
+
+def pytest_configure() -> None:
+    """Importing all modules leaves a million objects that stay: looking through them takes a second every time, and
+    DeepSpeed asks for that several times an engine."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on only what tests make is looked through."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)

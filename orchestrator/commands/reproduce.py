@@ -158,11 +158,14 @@ def reproduce(
 
 
 def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement":
-    from training.distributed.process import start_process
-    from training.workbench import Workbench
+    from training.importing import importing
 
+    with importing():
+        from training.distributed.process import start_process
+        from training.workbench import Workbench
+
+        start_process()
     spec = chosen.spec
-    start_process()
     bench = Workbench.of(
         chosen.model,
         spec.data,

@@ -142,13 +142,16 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
 
 def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: TrainProgress, day: date) -> "Workbench":
     progress.doing("importing torch, transformers and DeepSpeed")
-    from training.distributed.deepspeed_config import BatchSizes
-    from training.distributed.process import start_process
-    from training.models.throughput import flops_per_token, peak_flops
-    from training.workbench import Workbench
+    from training.importing import importing
 
+    with importing():
+        from training.distributed.deepspeed_config import BatchSizes
+        from training.distributed.process import start_process
+        from training.models.throughput import flops_per_token, peak_flops
+        from training.workbench import Workbench
+
+        device = start_process()
     trial = spec.trial
-    device = start_process()
     progress.say(str(BatchSizes.derive(trial, 1)))
     bench = Workbench.of(
         model,

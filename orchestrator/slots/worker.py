@@ -49,9 +49,13 @@ def slot_loop(setup: SlotSetup) -> None:
     import ray
     import ray.train
 
-    from training.distributed.process import start_process
+    from training.importing import importing
 
-    start_process()
+    with importing():
+        import training.workbench  # noqa: F401
+        from training.distributed.process import start_process
+
+        start_process()
     rank = ray.train.get_context().get_world_rank()
     broker = ray.get_actor(setup.broker, namespace=setup.namespace) if rank == 0 else None
     if broker is not None:

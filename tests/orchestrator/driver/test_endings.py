@@ -162,7 +162,7 @@ def test_what_the_cluster_refuses_leaves_a_resumed_sweep_as_it_was(tmp_path: Pat
 
 def test_ctrl_c_stops_cleanly(start_sweep: Callable[..., Run], tmp_path: Path) -> None:
     trial = {**small_sweep()["trial"], "steps": 400, "log_every": 1}
-    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=6))
+    run = start_sweep(tmp_path, small_sweep(trial=trial, trials=6, resources={"max_concurrent": 1}))
     run.wait_for(lambda events: any(event["event"] == "trial_reported" for event in events))
     started = psutil.Process(run.process.pid).children(recursive=True)
     os.kill(run.process.pid, signal.SIGINT)

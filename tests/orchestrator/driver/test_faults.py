@@ -47,18 +47,18 @@ def kill_driver(run: Run) -> None:
 
 
 def test_a_killed_worker_goes_on_from_its_checkpoint(start_sweep: Start, cluster: Cluster, tmp_path: Path) -> None:
-    trial = {**small_sweep()["trial"], "steps": 60, "log_every": 1, "checkpoint_every": 5}
+    trial = {**small_sweep()["trial"], "steps": 30, "log_every": 1, "checkpoint_every": 5}
     spec = small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1})
     run = start_sweep(tmp_path, spec, *cluster.join)
-    run.wait_for(lambda events: sum(event["event"] == "trial_reported" for event in events) > 20)
+    run.wait_for(lambda events: sum(event["event"] == "trial_reported" for event in events) > 12)
     (worker,) = processes(cluster, "RayTrainWorker")
     worker.kill()
     code, output = run.finish()
     assert code == 0, output
     assert [record.status for record in found(run)] == [Status.FINISHED] * 4
-    assert all([step for step, _ in record.history] == list(range(1, 61)) for record in found(run) if record.history)
+    assert all([step for step, _ in record.history] == list(range(1, 31)) for record in found(run) if record.history)
     (note,) = [event["text"] for event in run.events if event["event"] == "note" and "checkpoint" in event["text"]]
-    assert int(note.rpartition(" ")[2]) > 20, note
+    assert int(note.rpartition(" ")[2]) > 10, note
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def killed(start_sweep: Start, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """A sweep with greedy pruning whose driver was killed, and what it had recorded."""
     folder = tmp_path_factory.mktemp("killed")
     trial = {**small_sweep()["trial"], "log_every": 2, "checkpoint_every": 4}
-    run = start_sweep(folder, small_sweep(trial=trial, trials=6, pruning=GREEDY, objectives=SAFETY_ONLY))
+    one_slot = {"max_concurrent": 1}
+    spec = small_sweep(trial=trial, trials=6, pruning=GREEDY, objectives=SAFETY_ONLY, resources=one_slot)
+    run = start_sweep(folder, spec)
     run.wait_for(lambda events: len(ends(events)) >= 4)
     kill_driver(run)
     return folder, run.events
@@ -189,7 +191,7 @@ def test_a_killed_trial_actor_is_started_again(start_sweep: Start, tmp_path: Pat
     assert code == 0, output
     assert [record.status for record in found(run)] == [Status.FINISHED] * 4
     assert set(Counter(ends(run.events)).values()) == {1}
-    assert all([step for step, _ in record.history] == list(range(1, 61)) for record in found(run) if record.history)
+    assert all([step for step, _ in record.history] == list(range(1, 31)) for record in found(run) if record.history)
 
 
 def random_kills(prune: bool) -> dict[str, Any]:
