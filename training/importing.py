@@ -9,9 +9,9 @@ from contextlib import contextmanager
 def importing() -> Iterator[None]:
     """Collect no garbage meanwhile, and never look through what was imported afterwards.
 
-    torch, transformers and DeepSpeed leave some 400,000 objects that stay. Looking through them while there come more is
-    a sixth of the time of their import, and a quarter of a second whenever somebody asks for a collection, which
-    DeepSpeed does several times an engine.
+    torch, transformers and DeepSpeed leave some 400,000 objects that stay. Looking through them again and again is a
+    sixth of the time of their import, and a quarter of a second of every collection, which DeepSpeed asks for several
+    times an engine.
     """
     was_enabled = gc.isenabled()
     gc.disable()

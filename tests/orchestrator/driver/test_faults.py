@@ -46,21 +46,6 @@ def kill_driver(run: Run) -> None:
     assert not alive, f"Ray outlived its driver: {alive}"
 
 
-def test_a_killed_worker_goes_on_from_its_checkpoint(start_sweep: Start, cluster: Cluster, tmp_path: Path) -> None:
-    trial = {**small_sweep()["trial"], "steps": 30, "log_every": 1, "checkpoint_every": 5}
-    spec = small_sweep(trial=trial, trials=1, resources={"max_concurrent": 1})
-    run = start_sweep(tmp_path, spec, *cluster.join)
-    run.wait_for(lambda events: sum(event["event"] == "trial_reported" for event in events) > 12)
-    (worker,) = processes(cluster, "RayTrainWorker")
-    worker.kill()
-    code, output = run.finish()
-    assert code == 0, output
-    assert [record.status for record in found(run)] == [Status.FINISHED] * 4
-    assert all([step for step, _ in record.history] == list(range(1, 31)) for record in found(run) if record.history)
-    (note,) = [event["text"] for event in run.events if event["event"] == "note" and "checkpoint" in event["text"]]
-    assert int(note.rpartition(" ")[2]) > 10, note
-
-
 @pytest.fixture(scope="module")
 def killed(start_sweep: Start, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """A sweep with greedy pruning whose driver was killed, and what it had recorded."""

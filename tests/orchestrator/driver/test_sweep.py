@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 from model_folders import write_model
-from small_sweeps import Cluster, Run, small_sweep
+from small_sweeps import Cluster, Run, processes, small_sweep
 
 from orchestrator.commands.status import sweep_status
 from orchestrator.record.journal import read_journal, records
@@ -19,6 +19,8 @@ from orchestrator.record.trials import Status, TrialRecord
 
 pytestmark = pytest.mark.xdist_group("sweeps")
 REFERENCES = {"base", "ift", "ift_safety"}
+STEPS = [8, 16, 24, 32, 40]
+"""At which a training is reported, and then makes a checkpoint."""
 PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
 
 
@@ -33,7 +35,8 @@ class TwoRanks:
         self.directory = directory
         self.output = output
         self.front = json.loads((directory / "front.json").read_text())
-        self.records = records(read_journal(directory / "journal.jsonl"))
+        self.events = read_journal(directory / "journal.jsonl")
+        self.records = records(self.events)
         client = MlflowClient(f"sqlite:///{directory.parent}/mlflow.db")
         experiment = client.get_experiment_by_name("small")
         assert experiment is not None
@@ -48,9 +51,12 @@ class TwoRanks:
 
 @pytest.fixture(scope="module")
 def two_ranks(start_sweep: Callable[..., Run], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
-    """Four trials and the references on one slot of two ranks with ZeRO-2."""
-    spec = small_sweep(resources={"workers": 2})
+    """Four trials and the references on one slot of two ranks with ZeRO-2, of which one is killed in training."""
+    trial = {**small_sweep()["trial"], "steps": STEPS[-1], "log_every": STEPS[0], "checkpoint_every": STEPS[0]}
+    spec = small_sweep(trial=trial, resources={"workers": 2})
     run = start_sweep(tmp_path_factory.mktemp("two-ranks"), spec, *cluster.join, new_store=True)
+    run.wait_for(lambda events: any(event["event"] == "trial_reported" and event["step"] > 8 for event in events))
+    processes(cluster, "RayTrainWorker")[-1].kill()
     code, output = run.finish()
     assert code == 0, output
     return TwoRanks(run.directory, output)
@@ -62,9 +68,15 @@ def test_every_trial_finishes(two_ranks: TwoRanks) -> None:
     assert len(two_ranks.searched()) == 4
 
 
+def test_the_training_of_a_killed_worker_goes_on_from_its_checkpoint(two_ranks: TwoRanks) -> None:
+    notes = [event["text"] for event in two_ranks.events if event["event"] == "note" and "checkpoint" in event["text"]]
+    assert len(notes) == 1, notes
+    assert int(notes[0].rpartition(" ")[2]) > STEPS[0]
+
+
 def test_training_is_reported_on_the_way(two_ranks: TwoRanks) -> None:
     trained = [record for record in two_ranks.records if record.label != "base"]
-    assert all([step for step, _ in record.history] == [4, 8, 12] for record in trained)
+    assert all([step for step, _ in record.history] == STEPS for record in trained)
     fall = [record.history[0][1]["train/loss"] - record.history[-1][1]["train/loss"] for record in trained]
     assert sum(fall) > 0
     assert any(metrics["train/penalty"] > 0 for record in two_ranks.searched() for _, metrics in record.history)
@@ -142,7 +154,7 @@ def test_a_childs_curve_and_parameters_are_in_mlflow(two_ranks: TwoRanks) -> Non
     run = two_ranks.client.get_run(remembered[record.id])
     assert float(run.data.params["constraint.alpha"]) == pytest.approx(record.params["constraint.alpha"])
     steps = [metric.step for metric in two_ranks.client.get_metric_history(run.info.run_id, "train/loss")]
-    assert steps == [4, 8, 12]
+    assert steps == STEPS
     assert run.data.metrics["utility/accuracy"] == pytest.approx(record.report.metrics["utility/accuracy"])
     on_front = {trial["id"] for trial in two_ranks.front["models"]["small"]["trials"] if trial["on_front"]}
     tagged = {
