@@ -27,6 +27,8 @@ RUN_STATUS = {
 }
 PARETO = "pareto"
 """The tag that says whether a trial is on the front."""
+ON_FRONT = "front/on_front"
+"""The same as a number, which charts and filters of metrics take."""
 TABLE = "front_table.json"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 MAX_METRICS, MAX_PARAMS = 1000, 100
@@ -61,7 +63,7 @@ class RunStore:
         self._index = index
         self._described: dict[str, Mapping[str, Any]] = {}  # run -> parameters
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
-        self._places: dict[str, tuple[bool, float | None]] = {}  # trial -> whether it is on the front, and how surely
+        self._places: dict[str, tuple[bool, float]] = {}  # trial -> whether it is on the front, and how surely
         self._models: list[str] = []
 
     def views(self, shown: Shown) -> None:
@@ -139,7 +141,8 @@ class RunStore:
         if record.kind == "trial" and record.id not in self._places:
             tags[PARETO] = "false"
             tags[COLOR] = run_color(record.kind, record.label, self._place(record.model), pale=True)
-            self._places[record.id] = False, None
+            points.append((ON_FRONT, 0.0, 0, ended))
+            self._places[record.id] = False, 0.0
         self._log(run, metrics=points, params=self._params(run, record), tags=tags)
         self._end(run, record.status, ended)
 
@@ -186,12 +189,12 @@ class RunStore:
     def _mark(self, model: str, trial: TrialEntry) -> None:
         """Whether the trial is on the front, and how surely: as a tag, as numbers and as a colour."""
         run = self._index.find(trial.id)
-        place = trial.on_front, trial.p_on_front
+        place = trial.on_front, round(trial.p_on_front or 0.0, 2)
         if run is None or self._places.get(trial.id) == place:
             return
         now = time.time()
         held = {} if run in self._index.created else self._index.client.get_run(run).data.metrics
-        values = {"front/on_front": float(trial.on_front), "front/p_on_front": trial.p_on_front}
+        values = {ON_FRONT: float(trial.on_front), "front/p_on_front": trial.p_on_front}
         points = [(name, value, 0, now) for name, value in values.items() if value not in (None, held.get(name))]
         color = run_color("trial", trial.id, self._place(model), pale=not trial.on_front)
         tags = {PARETO: "true" if trial.on_front else "false", COLOR: color}

@@ -301,7 +301,7 @@ def test_values_that_are_no_numbers_are_left_out(store: Store) -> None:
     trial = record("a", scores=Scores({ASR: float("nan"), ACCURACY: 0.5}))
     tracker.trial_finished(trial)
     assert tracker.close(SECONDS) == 0
-    assert set(store.run("a").data.metrics) == {ACCURACY, "train/loss", "train/penalty"}
+    assert set(store.run("a").data.metrics) == {ACCURACY, "front/on_front", "train/loss", "train/penalty"}
 
 
 def test_parameters_are_stable_text() -> None:
