@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.driver.fit import check_memory
 from orchestrator.errors import ClusterError
 from orchestrator.record.machine import Machine, this_machine
 from orchestrator.slots.cluster import slots_that_fit
@@ -129,9 +130,10 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         machine: what there is; None looks.
 
     Raises:
-        ClusterError: its workers do not fit.
+        ClusterError: its workers do not fit, or a model does not fit the memory of one.
     """
-    node = (machine or this_machine()).node
+    machine = machine or this_machine()
+    node = machine.node
     node["CPU"] = max(node["CPU"], os.cpu_count() or 1)  # Ray counts cores that are not this process's too
     if "GPU" not in node and OTHER_GPUS.exists():
         return
@@ -139,6 +141,7 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         raise ClusterError(
             f"{does_not_fit(spec, [node], 'this machine')}: lower resources, or join a cluster with --address"
         )
+    check_memory(spec, machine)
 
 
 def does_not_fit(spec: SweepSpec, nodes: Sequence[dict[str, float]], where: str) -> str:
