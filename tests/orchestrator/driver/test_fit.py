@@ -65,7 +65,8 @@ class TestRefusal:
         spec = spec_of(tmp_path, large, *ON_GPU, "trial.tuning.type=full")
         with pytest.raises(ClusterError, match="cannot fit as configured"):
             check_machine(spec, machine_of(80))
-        check_machine(
+        unchecked = ResourcesConfig(gpus_per_worker=1, check_memory=False)
+        check_machine(spec.model_copy(update={"resources": unchecked}), machine_of(80))
             spec.model_copy(update={"resources": ResourcesConfig(gpus_per_worker=1, check_memory=False)}),
             machine_of(80),
         )
