@@ -5,8 +5,9 @@
     cd procon-sweeps && python benchmarks/gpu.py --out gpu.json
 
 The image is taken to have torch with all that it needs, transformers and PEFT; those are neither collected nor touched,
-and of the rest the installer adds what is not there. What is collected are the versions that are installed here, so collect with the Python and on the kind of machine that
-the image has. Packages without a wheel (DeepSpeed) are built here, without their compiled operators.
+and of the rest the installer adds what is not there. What is collected are the versions that are installed here, so
+collect with the Python and on the kind of machine that the image has. Packages without a wheel (DeepSpeed) are built
+here, without their compiled operators.
 """
 
 import argparse

@@ -18,9 +18,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT)]
-
 import torch
 from gpu import MARK
 from gpu_models import config_of, direction_of, model_on, references_of, samples_of, shape_of
@@ -30,6 +27,7 @@ from sweeps.cost.memory import worker_memory
 from training.config import TrialConfig
 
 ALPHA = 0.1
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -164,7 +162,7 @@ def training(size: Size, shape: str, tuning: str, *, layers: int | None = None) 
     model = model_on(size.device, config)
     found: dict[str, Any] = {"layers": config.num_hidden_layers, "gradient_checkpointing": checkpointing}
     plain, held = [], []
-    for turn in range(2):
+    for turn in range(1 if size.tiny else 2):
         for alpha, rows in ((0.0, plain), (ALPHA, held))[:: 1 if turn % 2 == 0 else -1]:
             block = {"type": "procon", "alpha": alpha, "warmup_steps": "all"}
             trial = trial_of(size, tuning, constraint=block, gradient_checkpointing=checkpointing)

@@ -41,18 +41,19 @@ def model_shape(model: ModelConfig) -> Shape | None:
                 "intermediate_size": made.feed_forward,
                 "vocab_size": recipe.vocabulary,
                 "tie_word_embeddings": True,
-            }
+            },
+            model.attn_implementation,
         )
     file = Path(model.path) / "config.json"
     if file.is_file():
         try:
-            return Shape.of_config(json.loads(file.read_text(encoding="utf-8")))
+            return Shape.of_config(json.loads(file.read_text(encoding="utf-8")), model.attn_implementation)
         except (KeyError, TypeError):  # entries are left to the defaults of transformers, whose import takes seconds
             pass
     from transformers import AutoConfig
 
     try:
-        return Shape.of_config(AutoConfig.from_pretrained(model.path).to_dict())
+        return Shape.of_config(AutoConfig.from_pretrained(model.path).to_dict(), model.attn_implementation)
     except (OSError, ValueError) as error:
         raise ModelError(f"no model configuration could be read from {model.path}: {error}") from error
     except (KeyError, TypeError):  # entries that an architecture of this name has and this one lacks

@@ -23,6 +23,7 @@ from sweeps.goals.metrics import check_metric, is_own, names_of_rates
 from sweeps.schema.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.evaluation.drawing import plain
+from training.models.attention import attention_fault
 from training.models.depth import depth_of
 from training.models.located import local_directory
 
@@ -131,6 +132,7 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
 
     Raises:
         ClusterError: its workers do not fit, or a model does not fit the memory of one.
+        SpecError: attention that cannot be computed here.
     """
     machine = machine or this_machine()
     node = machine.node
@@ -141,7 +143,16 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         raise ClusterError(
             f"{does_not_fit(spec, [node], 'this machine')}: lower resources, or join a cluster with --address"
         )
+    _check_attention(spec)
     check_memory(spec, machine)
+
+
+def _check_attention(spec: SweepSpec) -> None:
+    """Refuse attention that this machine lacks the package or the device for."""
+    for index, model in enumerate(spec.models):
+        fault = attention_fault(model.attn_implementation, gpu=spec.resources.gpus_per_worker > 0)
+        if fault is not None:
+            raise SpecError(f"models.{index}.{fault}")
 
 
 def does_not_fit(spec: SweepSpec, nodes: Sequence[dict[str, float]], where: str) -> str:

@@ -72,7 +72,7 @@ def _norms(shape: Shape, width: int, *, full: bool) -> int:
 
 def _attention(shape: Shape, block: Block, trial: TrialConfig) -> float:
     width = BYTES[trial.precision]
-    scores = shape.soft_capped
+    scores = shape.scores != "none"
     # A mask makes transformers copy keys and values for every query head.
     keys = shape.queries if scores or block.window is not None else shape.keys
     found = float(width * (2 * shape.queries + 2 * keys))
@@ -81,6 +81,7 @@ def _attention(shape: Shape, block: Block, trial: TrialConfig) -> float:
     if shape.model_type in NORMED_HEADS:
         full = not isinstance(trial.tuning, AdapterTuning)
         found += (shape.queries + shape.keys) * (4 + (width if full else 0))
-    if scores:  # capped, their softmax in float32, and that in the model's precision where it is another
-        found += shape.heads * trial.max_length * (width + 4 + (width if width < 4 else 0))
+    if scores:  # their softmax in float32, and that in the model's precision where it is another
+        capped = width if shape.scores == "capped" else 0
+        found += shape.heads * trial.max_length * (capped + 4 + (width if width < 4 else 0))
     return found

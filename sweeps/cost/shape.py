@@ -7,7 +7,7 @@ shape, and a plan says that it does not know them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from training.config import AdapterTuning
 
@@ -84,12 +84,17 @@ class Shape:
     blocks: tuple[Block, ...]
     beside: int = 0
     """Weights outside the decoder that come with it: a vision tower."""
-    soft_capped: bool = False
-    """Whether attention scores are capped, which no fused attention does in transformers."""
+    scores: Literal["none", "plain", "capped"] = "none"
+    """Which attention scores are kept: none by fused attention, all by the attention ``eager``, twice where they are
+    capped, as in Gemma 2, which SDPA cannot do."""
 
     @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> Self | None:
+    def of_config(cls, config: Mapping[str, Any], attention: str | None = None) -> Self | None:
         """The shape that a ``config.json`` of transformers describes; None where its architecture is not counted.
+
+        Args:
+            config: as in the file.
+            attention: ``attn_implementation`` of the model.
 
         Raises:
             KeyError: an entry is left to the default of transformers, which is not known here.
@@ -118,7 +123,7 @@ class Shape:
                 _block(text, kind, heads * head, keys, head, index) for index in range(int(text["num_hidden_layers"]))
             ),
             beside=beside,
-            soft_capped=kind == "gemma2",
+            scores=_scores(kind, attention),
         )
 
     @property
@@ -160,6 +165,8 @@ class Shape:
         for block in self.blocks:
             adapted = adapted_layers(block, tuning)
             total += rank * sum(inputs + outputs for inputs, outputs in adapted.values())
+            if tuning.use_dora:
+                total += sum(outputs for _, outputs in adapted.values())
             if block.experts is not None and self.adapts_experts(tuning):
                 number, width = block.experts.number, block.experts.width
                 total += rank * (self.hidden + number)
@@ -245,6 +252,12 @@ def _window(text: Mapping[str, Any], kind: str, index: int) -> int | None:
     else:
         reaches_all = kind not in ("mistral", "mixtral", "phi3")
     return None if reaches_all else int(window)
+
+
+def _scores(kind: str, attention: str | None) -> Literal["none", "plain", "capped"]:
+    if kind == "gemma2" and attention in (None, "sdpa", "eager"):
+        return "capped"
+    return "plain" if attention == "eager" else "none"
 
 
 def _siglip(vision: Mapping[str, Any], hidden: int) -> int:

@@ -67,9 +67,6 @@ class TestRefusal:
             check_machine(spec, machine_of(80))
         unchecked = ResourcesConfig(gpus_per_worker=1, check_memory=False)
         check_machine(spec.model_copy(update={"resources": unchecked}), machine_of(80))
-            spec.model_copy(update={"resources": ResourcesConfig(gpus_per_worker=1, check_memory=False)}),
-            machine_of(80),
-        )
 
     @pytest.mark.parametrize(
         "overrides", [("trial.gradient_checkpointing=true",), ("trial.max_length=32768", "evaluation.max_length=32768")]
