@@ -143,12 +143,16 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         raise ClusterError(
             f"{does_not_fit(spec, [node], 'this machine')}: lower resources, or join a cluster with --address"
         )
-    _check_attention(spec)
+    check_attention(spec)
     check_memory(spec, machine)
 
 
-def _check_attention(spec: SweepSpec) -> None:
-    """Refuse attention that this machine lacks the package or the device for."""
+def check_attention(spec: SweepSpec) -> None:
+    """Refuse attention that this machine lacks the package or the device for.
+
+    Raises:
+        SpecError: naming the field, its value and what is missing.
+    """
     for index, model in enumerate(spec.models):
         fault = attention_fault(model.attn_implementation, gpu=spec.resources.gpus_per_worker > 0)
         if fault is not None:

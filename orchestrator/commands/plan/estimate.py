@@ -9,6 +9,7 @@ from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.fit import (
     Fit,
     available_memory,
+    check_memory,
     fit_of,
     memory_on_cluster,
     needs,
@@ -16,9 +17,10 @@ from orchestrator.driver.fit import (
     workers_on_node,
 )
 from orchestrator.driver.model_files import SampleLength, model_shape, sample_length, thinking_warning
-from orchestrator.driver.preflight import check_sweep, does_not_fit
+from orchestrator.driver.preflight import check_attention, check_sweep, does_not_fit
 from orchestrator.driver.progress import duration
-from orchestrator.record.machine import this_machine
+from orchestrator.errors import ClusterError
+from orchestrator.record.machine import Machine, this_machine
 from orchestrator.record.timings import USUAL, Stored, stored_figures, stored_frame
 from orchestrator.slots.cluster import slots_that_fit
 from orchestrator.tracking.tracker import default_tracking_uri
@@ -81,13 +83,15 @@ class Plan:
     """What start and end take."""
     frame_measured: bool = False
     """Whether a sweep on this machine has shown it."""
+    too_large: str | None = None
+    """Why a model cannot be held by this machine as it is configured; None where it can."""
     warnings: list[str] = field(default_factory=list)
 
     @property
     def refusal(self) -> str | None:
         """Why ``procon run`` would refuse, though nothing is wrong with the specification; None where it would not."""
         if self.fitting:
-            return None
+            return None if self.too_large is None else f"{self.too_large}: procon run would refuse"
         fault = does_not_fit(self.spec, self.nodes, self.where)
         return f"{fault}: procon run would refuse; plan for a cluster with --address, or lower resources"
 
@@ -151,6 +155,8 @@ def make_plan(
     """
     spec = with_counted_epochs(spec)
     depths = check_sweep(spec, default_tracking_uri(runs.absolute() / spec.name)[0], say)
+    if address is None:
+        check_attention(spec)
     machine = this_machine()
     nodes = [machine.node] if address is None else cluster_nodes(address)
     fitting = slots_that_fit(nodes, spec.resources)
@@ -170,11 +176,20 @@ def make_plan(
         fitting=fitting,
         models=models,
         available=available,
+        too_large=_too_large(spec, machine) if address is None else None,
     )
     frame, measured = stored_frame(plan.slots)
     plan = replace(plan, frame=frame, frame_measured=measured)
     plan.warnings.extend(_warnings(plan))
     return plan
+
+
+def _too_large(spec: SweepSpec, machine: Machine) -> str | None:
+    try:
+        check_memory(spec, machine)
+    except ClusterError as error:
+        return str(error)
+    return None
 
 
 def cluster_nodes(address: str) -> list[dict[str, float]]:
@@ -248,8 +263,7 @@ def _memory_warnings(model: ModelPlan) -> Iterator[str]:
     if fit is None:
         return
     if fit.fits is False:
-        refused = ": procon run would refuse" if fit.impossible else ""
-        yield f"{needs(model.name, fit)}{refused}; {remedy_sentence(fit)}"
+        yield f"{needs(model.name, fit)}: {remedy_sentence(fit)}"
     elif fit.remedies:
         yield f"{needs(model.name, fit)}, which no usual GPU holds; of 80 GB each, {remedy_sentence(fit)}"
     if fit.answers == 0:

@@ -19,7 +19,7 @@ def trial(stage: int = 0, precision: str = "fp32", **tuning: Any) -> TrialConfig
         {
             "tuning": {"type": "lora", "rank": 4, **tuning},
             "steps": 4,
-            "batch_size": 8,
+            "batch_size": 40,
             "learning_rate": 1e-3,
             "weight_decay": 0.0,
             "lr_schedule": "constant",
@@ -77,7 +77,8 @@ def test_dora_trains_magnitudes_and_begins_at_the_base_model(process: Any) -> No
 def test_loraplus_moves_b_at_its_own_rate_at_every_stage(process: Any, stage: int, precision: str) -> None:
     slower, plain = trained(trial(stage, precision))
     losses, faster = trained(trial(stage, precision, loraplus_lr_ratio=16))
-    assert losses[-1] < slower[-1]
+    assert losses[0] == slower[0]
+    assert losses[1] < slower[1]
     assert faster["lora_B"] > 8 * plain["lora_B"]  # Adam's steps are as long as the rate
     assert faster["lora_A"] < 2 * plain["lora_A"]
 
