@@ -14,6 +14,7 @@ from orchestrator.driver.preflight import check_machine
 from orchestrator.errors import ClusterError
 from orchestrator.record.machine import Gpu, Machine
 from orchestrator.terminal import Terminal
+from sweeps.errors import SpecError
 from sweeps.schema.load import load_spec
 from sweeps.schema.resources import ResourcesConfig
 from training.config import EvaluationConfig, ModelConfig
@@ -133,6 +134,28 @@ class TestCluster:
         assert workers_on_node(resources, nodes, slots=2) == 8
         assert workers_on_node(resources, nodes, slots=1) == 4
         assert workers_on_node(resources.model_copy(update={"cpus_per_worker": 32}), nodes, slots=2) == 2
+
+
+def test_the_plan_refuses_what_run_refuses(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
+    small = Machine(cpus=8, memory=2**20, gpus=())
+    monkeypatch.setattr("orchestrator.commands.plan.estimate.this_machine", lambda: small)
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_sweep(search={})))
+    spec = load_spec(tmp_path / "spec.yaml", [])
+    with pytest.raises(ClusterError, match="cannot fit as configured"):
+        check_machine(spec, small)
+    refused = make_plan(spec, None, runs=tmp_path / "runs").refusal
+    assert "cannot fit as configured" in refused
+    assert "procon run would refuse" in refused
+
+
+def test_attention_that_cannot_be_computed_here_is_refused(tmp_path, large):
+    flash = "models.0.attn_implementation=flash_attention_2"
+    with pytest.raises(SpecError, match=r"models\.0\.attn_implementation \(flash_attention_2\) needs a CUDA device"):
+        check_machine(spec_of(tmp_path, large, flash), machine_of(80))
+    spec = spec_of(tmp_path, large, "models.0.attn_implementation=eager")
+    shape = model_shape(spec.models[0])
+    assert shape.scores == "plain"
 
 
 def test_the_plan_says_memory_answers_and_checkpoints(tmp_path, monkeypatch, capsys):
