@@ -4,16 +4,17 @@ With P weights of the base model, T trained ones (P under full tuning, else the 
 number in the trial's precision (4 or 2):
 
 * weights: b P of the base model, which stays loaded; under full tuning as much again for the copy that is trained, else
-  b T. QLoRA has linear layers at 4.13 bits; experts stay as they are. ZeRO 3 keeps a share 1/n, gathers two blocks and
-  the embedding at a time, and has its initial copy for full tuning on the host.
+  b T. QLoRA has linear layers at 4.13 bits; experts stay as they are.
+  ZeRO 3 keeps a share 1/n, gathers one weight in :data:`WHOLE_SHARE` beside the module that is running, and has its
+  initial copy for full tuning on the host.
 * gradients: 4 T, since they are added up in float32, shared among the n workers from ZeRO 2 on (2 T where
   ``deepspeed.overrides.data_types.grad_accum_dtype`` says bf16). At ZeRO 0 and 1 those of a forward pass are whole
   besides, b T.
 * optimizer: AdamW's two moments in float32, 8 T, and a float32 master copy, 4 T, which DeepSpeed keeps except in
   float32 without ZeRO; shared among the workers from ZeRO 1 on; on the host where ``offload_optimizer`` says so.
-* activations: see :mod:`sweeps.cost.activations`; logits: at most :data:`sweeps.cost.activations.LOGITS_BOUND`.
+* activations and logits: see :mod:`sweeps.cost.activations`.
 * buffers: what DeepSpeed puts gradients into on their way to the other workers, ``reduce_bucket_size`` numbers of the
-  model's precision at ZeRO 2 and 3 however few are trained, and what its step copies them to.
+  model's precision at ZeRO 2, and fewer at 3, however few are trained, and what its step copies them to.
 
 What is told is the worse of two moments, the end of a forward pass and the optimizer's step. CUDA's own context (about
 0.5 GiB), caches and fragmentation come on top.
@@ -24,13 +25,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.cost.activations import BYTES, activation_bytes, logits_bytes
-from sweeps.cost.shape import Shape
+from sweeps.cost.shape import Block, Shape
 from training.config import AdapterTuning, FullTuning, QLoraTuning, TrialConfig
 
 QLORA_BYTES = 4.127 / 8
 """A 4-bit weight with its share of the doubly quantised constants (arXiv 2305.14314, section 3)."""
 BUCKET = 500_000_000
 """Numbers in DeepSpeed's bucket of gradients (``reduce_bucket_size``), by default."""
+WHOLE_SHARE = 20
+"""Under ZeRO 3 at most one in so many weights is whole at a time, and the bucket is no larger either."""
 CONTEXT = 0.5 * 2**30
 """Bytes that CUDA takes for itself on a device."""
 
@@ -112,10 +115,17 @@ def held_weights(shape: Shape, trial: TrialConfig, workers: int) -> float:
     whole = (shape.parameters + adapters) * width
     if workers == 1:
         return whole
-    gathered = 2 * max(block.parameters(shape.hidden) for block in shape.blocks) + shape.vocabulary * shape.hidden
-    at_once = min(gathered, shape.parameters, int(_zero(trial).get("stage3_max_live_parameters", 1e9))) * width
+    running = max(shape.vocabulary * shape.hidden, *(_largest(block, shape.hidden) for block in shape.blocks))
+    live = _zero(trial).get("stage3_max_live_parameters", min(shape.parameters // WHOLE_SHARE, 10**9))
+    at_once = min(running + int(live), shape.parameters) * width
     share = 0.0 if _offloads(trial, "offload_param") else whole / workers
     return min(share + at_once, whole)
+
+
+def _largest(block: Block, hidden: int) -> int:
+    """Weights of the largest module of a block; the experts of a block are one."""
+    experts = block.experts.parameters(hidden) if block.experts else 0
+    return max(experts, *(inputs * outputs for inputs, outputs in block.linear.values()))
 
 
 def _held(shape: Shape, trial: TrialConfig, workers: int, *, gpu: bool) -> Memory:
@@ -134,7 +144,7 @@ def _held(shape: Shape, trial: TrialConfig, workers: int, *, gpu: bool) -> Memor
         weights=held_weights(shape, trial, workers),
         gradients=0.0 if offloaded else gradients,
         optimizer=0.0 if offloaded else states,
-        buffers=_bucket(trial, trained, gpu=gpu),
+        buffers=_bucket(shape, trial, trained, gpu=gpu),
         host=host,
     )
 
@@ -176,14 +186,15 @@ def _flattened(shape: Shape, trial: TrialConfig, workers: int) -> float:
     return 4.0 * (min(trained, BUCKET) if trial.zero_stage == 0 else trained / workers)
 
 
-def _bucket(trial: TrialConfig, trained: int, *, gpu: bool) -> float:
+def _bucket(shape: Shape, trial: TrialConfig, trained: int, *, gpu: bool) -> float:
     """Bytes of DeepSpeed's bucket of gradients; it is allocated whole however few are trained."""
     if trial.zero_stage == 0 or (trial.zero_stage == 1 and trial.precision == "bf16"):
         return 0.0
     settings = _zero(trial)
     if not settings.get("contiguous_gradients", True):
         return 0.0
-    size = int(settings.get("reduce_bucket_size", BUCKET))
+    usual = BUCKET if trial.zero_stage < 3 else min(BUCKET, max(1, shape.parameters // WHOLE_SHARE))
+    size = int(settings.get("reduce_bucket_size", usual))
     return float(BYTES[trial.precision] * (size if gpu else min(size, trained)))
 
 
