@@ -87,7 +87,9 @@ class DeepSpeedConfig(Config):
     @model_validator(mode="after")
     def _has_an_effect(self) -> Self:
         zero = self.overrides.get("zero_optimization")
-        for key in _ONLY_IN_SHARDS if isinstance(zero, Mapping) and self.zero_stage < 3 else ():
+        if not isinstance(zero, Mapping) or self.zero_stage == 3:
+            return self
+        for key in _ONLY_IN_SHARDS:
             asked = zero.get(key)
             wanted = (
                 asked.get("device") in ("cpu", "nvme") if isinstance(asked, Mapping) else asked not in (None, False)
