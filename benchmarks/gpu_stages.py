@@ -175,9 +175,12 @@ def training(size: Size, shape: str, tuning: str, *, layers: int | None = None) 
             min(row["seconds_per_step"] for row in held) / min(row["seconds_per_step"] for row in plain), 4
         )
         found["losses"] = best["losses"]
-        peak = peak_flops(size.device, "bf16")
+        per_token, peak = (
+            flops_per_token(model, size.length / 2, full=tuning == "full"),
+            peak_flops(size.device, "bf16"),
+        )
+        found["teraflops"] = round(best["tokens_per_second"] * per_token / 1e12, 3)
         if peak is not None:
-            per_token = flops_per_token(model, size.length / 2, full=tuning == "full")
             found["mfu"] = round(best["tokens_per_second"] * per_token / peak, 4)
         found |= against_plan(size, config, trial, best["peak_bytes"])
         tell(found)
