@@ -96,6 +96,14 @@ def test_the_groups_are_those_of_peft() -> None:
     assert [group[RATIO] for group in own.param_groups] == [1.0, 8]
 
 
+def test_settings_are_written_where_they_are_set() -> None:
+    before = {"type": "lora", "rank": 4, "alpha": 16.0, "dropout": 0.0, "targets": "all-linear"}
+    assert trial().model_dump(mode="json")["tuning"] == before
+    own = trial(use_dora=True, loraplus_lr_ratio=2)
+    assert own.model_dump()["tuning"] == {**before, "use_dora": True, "loraplus_lr_ratio": 2.0}
+    assert TrialConfig.model_validate(own.model_dump(mode="json")) == own
+
+
 def test_without_a_ratio_there_is_one_group() -> None:
     assert len(parameter_groups(tiny_llama(), trial())) == 1
 
