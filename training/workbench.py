@@ -52,6 +52,7 @@ from training.loop.export import export, form_of
 from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
+from training.models.attention import use_attention
 from training.models.loading import load_model, load_tokenizer, model_fingerprint
 from training.models.located import model_path
 from training.models.packing_probe import packing_fault
@@ -80,6 +81,7 @@ class Workbench:
         name: str | None = None,
         precision: Precision = "fp32",
         chat: ChatSettings | None = None,
+        attention: str | None = None,
     ) -> None:
         """Remember what to prepare; nothing is loaded yet.
 
@@ -94,6 +96,7 @@ class Workbench:
             precision: what the untouched model is measured in; a trial in another loads the checkpoint again.
             chat: what the model's chat template is rendered with, in training, measuring and direction alike; none
                 renders it as published, with today's date where it prints one.
+            attention: what computes attention, see :func:`training.models.attention.use_attention`.
         """
         self.model_path = model_path
         self.data = data
@@ -114,6 +117,7 @@ class Workbench:
         self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
         self._metrics = load_metrics(evaluation.metrics)
         self._precision = precision
+        self._attention = attention
         self._loaded: tuple[Precision, bool] | None = None
         self._prepared = False
         self.fault: TrainingError | None = None
@@ -148,7 +152,17 @@ class Workbench:
             TrainingError: there is no such embedded model, or it cannot be built.
         """
         path, chat = model_path(model, data, report), ChatSettings.of(model, day)
-        return cls(path, data, direction, evaluation, directory, name=model.name, precision=precision, chat=chat)
+        return cls(
+            path,
+            data,
+            direction,
+            evaluation,
+            directory,
+            name=model.name,
+            precision=precision,
+            chat=chat,
+            attention=model.attn_implementation,
+        )
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -263,6 +277,7 @@ class Workbench:
             self.model: PreTrainedModel = load_quantised_model(self.model_path, precision, self.device)
         else:
             self.model = load_model(self.model_path, precision).to(self.device)
+        use_attention(self.model, self._attention)
         self.model_fingerprint = model_fingerprint(self.model)
         self._loaded = precision, four_bit
 
