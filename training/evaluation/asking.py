@@ -1,4 +1,4 @@
-"""Putting every prompt to a model, in one pass of generation."""
+"""Putting every prompt to a model, in one pass of generation that all ranks share."""
 
 from itertools import islice
 
@@ -17,6 +17,8 @@ from training.models.replies import Reply
 def ask(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: EvaluationSets) -> list[Answer]:
     """The answers to all sets, directly and under every attack, checked for coherence and against the correct ones.
 
+    The ranks share the prompts, and each returns all answers; all must call it.
+
     Args:
         model: a causal language model, with or without (unmerged) adapters; its mode is left as it was.
         tokenizer: its tokenizer.
@@ -34,6 +36,7 @@ def ask(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: Evalua
             max_new_tokens=sets.max_new_tokens,
             batch_size=sets.batch_size,
             prefills=[one.prefill for one in asked for _ in one.token_ids],
+            shared=True,
         )
     )
     return [answer for one in asked for answer in _answers(one, list(islice(replies, len(one.token_ids))))]
