@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from training.config.judges import ClassifierJudge
 from training.errors import JudgeError, ModelError
 from training.evaluation.judges.base import Exchange, Verdict, encodable
-from training.evaluation.judges.local import load, longest_input, out_of_memory
+from training.evaluation.judges.local import load, longest_input, on_its_device, out_of_memory
 from training.models.batching import BatchSize, in_batches
 
 
@@ -35,12 +35,15 @@ class Classifier:
         """
         lengths = [len(exchange.prompt) + len(exchange.answer) for exchange in exchanges]
         verdicts: list[Verdict] = [None] * len(exchanges)
+        if not exchanges:
+            return verdicts
         try:
-            for batch, found in in_batches(
-                lengths, self._size, lambda batch: self._judge_batch([exchanges[at] for at in batch])
-            ):
-                for at, verdict in zip(batch, found, strict=True):
-                    verdicts[at] = verdict
+            with on_its_device(self.config, self._loaded[0]):
+                for batch, found in in_batches(
+                    lengths, self._size, lambda batch: self._judge_batch([exchanges[at] for at in batch])
+                ):
+                    for at, verdict in zip(batch, found, strict=True):
+                        verdicts[at] = verdict
         except ModelError as error:
             raise out_of_memory(self.config) from error
         return verdicts
