@@ -13,6 +13,7 @@ from training.distributed.lockstep import Forward, in_step
 from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model
 from training.models.logits import positions_at_once, reduced_logits
+from training.models.room import rows_read
 
 Found = TypeVar("Found")
 IsBlank = Callable[[int], bool]
@@ -76,6 +77,7 @@ def first_words(
     base = base_model(model)
     waiting = {index: list(ids) for index, ids in enumerate(prompts)}
     words: dict[int, FirstWord[Found]] = {}
+    room = rows_read(base)
     with measuring(base), in_step(base, base.device) as forward:
 
         def seen(places: TokenIds) -> list[tuple[int, Found]]:
@@ -89,7 +91,7 @@ def first_words(
                 [len(ids) for ids in places.values()],
                 batch_size,
                 lambda batch, places=places, numbers=numbers: seen([places[numbers[index]] for index in batch]),
-                positions_at_once(base),
+                lambda longest: min(positions_at_once(base), room(longest)),
             ):
                 for number, (token, value) in zip((numbers[index] for index in batch), found, strict=True):
                     if followed < _MOST_BLANKS and is_blank(token):

@@ -181,5 +181,5 @@ def test_a_prompt_of_two_sets_is_answered_once(model, tokenizer, prompts):
         answers = generate_answers(model, tokenizer, [*encoded, *encoded], max_new_tokens=3, batch_size=8)
     finally:
         handle.remove()
-    assert rows[0] == 3
+    assert max(rows) == 3
     assert answers[:3] == answers[3:]
