@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import tiny_llama
+from tiny import tiny_llama, weights_of
 
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, Source, TrialConfig
 from training.workbench import Workbench
@@ -48,11 +48,6 @@ def bench(directory: Path) -> Workbench:
         directory / "out",
         name="tiny",
     )
-
-
-def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of all parameters by name."""
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
 def run_trials(argument: dict[str, Any]) -> list[dict[str, float]]:

@@ -1,7 +1,8 @@
 import pytest
 import torch
-from benches import bench, run_trials, weights_of, write_files
+from benches import bench, run_trials, write_files
 from ranks import on_ranks
+from tiny import weights_of
 
 from training.config import DirectionConfig, Source, TrialConfig
 from training.errors import DataError, DirectionError

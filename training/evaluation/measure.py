@@ -11,6 +11,8 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config.judges import default_judges
 from training.data.chat import answer_lead
+from training.distributed.ranks import from_rank_zero
+from training.distributed.sharding import sharded
 from training.evaluation.answers import Row
 from training.evaluation.asking import ask
 from training.evaluation.drawing import SPLITS, Split
@@ -61,7 +63,7 @@ def measure(
     from one pass of generation.
 
     Args:
-        model: a causal language model on the device it shall be measured on.
+        model: a causal language model on the device it shall be measured on; all ranks must call this of a sharded one.
         tokenizer: its tokenizer.
         sets: the held-out prompts.
         drift: measures how far the model moved from the initial direction; None leaves it out.
@@ -75,7 +77,9 @@ def measure(
     """
     judges = judges or build_judges(default_judges(), cache=None)
     asks = {judge.name: judge.asks for judge in judges}
-    answers = judged(ask(model, tokenizer, sets), judges)
+    asked = ask(model, tokenizer, sets)
+    # Where all ranks measure, one of them asks the judges, which may cost something or fail.
+    answers = from_rank_zero(lambda: judged(asked, judges)) if sharded(model) else judged(asked, judges)
     forward = _forward(model, tokenizer, sets, SPLITS)
     moved = drift(model, sets.batch_size.value) if drift else {}
     found: dict[Split, Scores] = {}

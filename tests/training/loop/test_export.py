@@ -2,7 +2,7 @@ import pytest
 import torch
 from ranks import on_ranks
 from resumption import run_cases
-from tiny import random_direction, random_samples, references_of, tiny_llama
+from tiny import held_as, random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
 from training.constraints import build_constraint
@@ -32,7 +32,8 @@ def logits(model):
 
 def train_and_export(changes, tokenizer, directory, checkpoints=None, **settings):
     """Train, export, and return the logits of the model that was exported."""
-    config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
+    config, samples, direction = trial(**changes), random_samples(60), random_direction()
+    model = held_as(config, tiny_llama())
     constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     where = None if checkpoints is None else Checkpointing(checkpoints, every=3)
