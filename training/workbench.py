@@ -19,7 +19,10 @@ from training.config import (
     DataConfig,
     DirectionConfig,
     EvaluationConfig,
+    FeatureL2Constraint,
+    FullTuning,
     ModelConfig,
+    PluginConstraint,
     RandomDirectionConstraint,
     Source,
     TrialConfig,
@@ -316,7 +319,10 @@ class Workbench:
 
     def _constraint(self, trial: TrialConfig, block: ConstraintBlock) -> Constraint | None:
         """The penalty that ``block`` describes; all ranks build it alike."""
-        initial = Initial(self.model, self.tokenizer, self.harmful, self.harmless)
+        model = self.model
+        if isinstance(trial.tuning, FullTuning) and trial.zero_stage == 3 and _runs_initial_model(block):
+            model = load_as(Form.of(trial), self.model_path, self.device)  # the other one is trained in its place
+        initial = Initial(model, self.tokenizer, self.harmful, self.harmless)
         precision = torch.float16 if trial.references.precision == "fp16" else torch.float32
         return build_constraint(block, self.direction, self.device, initial, precision)
 
@@ -387,6 +393,11 @@ class Workbench:
             return replace(found, seconds=time.perf_counter() - begin)
 
         return computed_together(model, timed)
+
+
+def _runs_initial_model(block: ConstraintBlock) -> bool:
+    """Whether a constraint may run the initial model beside the one in training; of other packages nobody knows."""
+    return isinstance(block, FeatureL2Constraint | PluginConstraint)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

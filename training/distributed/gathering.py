@@ -32,6 +32,7 @@ def gather_for_forward(module: nn.Module, config: Mapping[str, Any]) -> None:
     # A list of one is the root that hooks of the engine's own sit on, which would outlive it on the model. No forward
     # pass begins there, so that DeepSpeed predicts no order of modules: parts of the model are run by themselves too.
     engine, *_ = deepspeed.initialize(model=nn.ModuleList([module]), config=dict(config))
+    _forget(engine.module)  # or the model would stay in memory for good where nobody calls stop_gathering
     vars(module)[_ENGINE] = engine  # not an attribute: as one it would be a part of the module
 
 
@@ -75,10 +76,12 @@ def close(engine: "DeepSpeedEngine") -> None:
 
 
 def _forget(module: nn.Module) -> None:
-    """Take ``module`` out of DeepSpeed's tables, which would keep it for good; they are private to it."""
+    """Take ``module`` out of DeepSpeed's tables, which would keep it for good; one of them is private to it."""
     from deepspeed.runtime.zero import parameter_offload
     from deepspeed.runtime.zero.partitioned_param_coordinator import PartitionedParameterCoordinator
+    from deepspeed.utils.debug import debug_clear_module_and_param_names
 
+    debug_clear_module_and_param_names()
     gone = {id(part) for part in module.modules()}
     stack = parameter_offload.FWD_MODULE_STACK
     stack[:] = [part for part in stack if id(part) not in gone]
