@@ -3,7 +3,7 @@
     make bench-memory        # prints a table and writes benchmarks/results/memory.json
 
 A random Llama of 226M weights in float32 (904 MB) is written to disk and goes through the workbench on 2 and on 4
-ranks of one machine. The parent process reads every rank's anonymous memory (RssAnon of /proc/<pid>/status) each few
+ranks of one machine. The parent process reads every rank's anonymous memory (RssAnon of /proc/<pid>/status) each 20
 milliseconds: pages of the model's file that a rank has mapped belong to the page cache and do not count. From the peak
 of the worst rank its memory before loading is taken, and CONSTANT, for activations, logits and buffers of gloo.
 """
@@ -55,7 +55,7 @@ SETTINGS = {
     "steps": 2,
     "batch_size": 4,
     "micro_batch_size": 1,
-    "max_length": 64,
+    "max_length": 48,
     "log_every": 1,
     "deepspeed": {"zero_stage": 3},
     "constraint": {"alpha": 0.01},
@@ -99,7 +99,7 @@ def write_model(directory: Path) -> int:
 def _sources() -> dict[str, Any]:
     names = {"task": "general", "safety": "safety", "harmful": "harmful", "harmless": "harmless"}
     names["borderline"] = "borderline"
-    return {role: {"path": f"organism/{name}", "limit": 16} for role, name in names.items()}
+    return {role: {"path": f"organism/{name}", "limit": 8} for role, name in names.items()}
 
 
 def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connection) -> None:
@@ -142,8 +142,8 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
     bench = Watched(
         model,
         DataConfig(**_sources()),
-        DirectionConfig(prompts=8, filter=False, causal=None),
-        EvaluationConfig(harmful=4, harmless=4, borderline=4, task=4, max_new_tokens=2),
+        DirectionConfig(prompts=2, filter=False, causal=None),
+        EvaluationConfig(harmful=2, harmless=2, borderline=2, task=2, max_new_tokens=2),
         Path(work),
         like=trials["lora"],
     )
@@ -214,7 +214,7 @@ def measure(ranks: int, model: Path, weights: int, work: Path) -> Peaks:
     phase, done = "", threading.Event()
 
     def watch() -> None:
-        while not done.wait(0.005):
+        while not done.wait(0.02):
             if phase:
                 now = [_anonymous(process.pid) for process in processes]
                 seen[phase] = [max(pair) for pair in zip(now, seen.get(phase, now), strict=True)]

@@ -4,6 +4,7 @@ import copy
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,6 +22,9 @@ from training.loop.checkpoint import Checkpointing
 from training.loop.train import Report, Rungs, TrainingSet, TrialStopped, train
 from training.models.adapters import attach, detach
 from training.models.loading import DTYPES
+
+_PART = "ds_tensor"
+"""The attribute of a partitioned parameter that is this rank's part of it."""
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +86,20 @@ def _as_the_base(adapted: nn.Module, dtype: torch.dtype) -> None:
 @contextmanager
 def _parts_kept(model: PreTrainedModel) -> Iterator[None]:
     """While active, ``model`` may be trained; afterwards this rank's parts of it hold their old values."""
-    kept = [(parameter, parameter.ds_tensor.detach().to("cpu", copy=True)) for parameter in model.parameters()]
-    log.debug("keeping %d bytes of this rank's weights in host memory", sum(part.nbytes for _, part in kept))
+    kept = [part.detach().to("cpu", copy=True) for part in _parts(model)]
+    log.debug("keeping %d bytes of this rank's weights in host memory", sum(one.nbytes for one in kept))
     try:
         yield
     finally:
-        with torch.no_grad():
-            for parameter, part in kept:
-                # A tensor of its own again: training has put all parts into one buffer of its optimizer.
-                parameter.ds_tensor.data = part.to(parameter.ds_tensor.device)
+        for part, one in zip(_parts(model), kept, strict=True):
+            # A tensor of its own again: training has put all parts into one buffer of its optimizer.
+            part.data = one.to(part.device)
         model.requires_grad_(True)
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """This rank's part of every parameter of a sharded model."""
+    return [getattr(parameter, _PART) for parameter in model.parameters()]
 
 
 def _check_precision(model: PreTrainedModel, trial: TrialConfig) -> None:

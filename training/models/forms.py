@@ -40,7 +40,8 @@ class Form:
     @property
     def sharding(self) -> dict[str, Any] | None:
         """DeepSpeed's settings of the shards; None where there are none."""
-        return None if self.shards is None else json.loads(self.shards)
+        found: dict[str, Any] | None = None if self.shards is None else json.loads(self.shards)
+        return found
 
 
 def load_as(form: Form, path: str | Path, device: torch.device) -> PreTrainedModel:
