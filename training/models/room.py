@@ -67,7 +67,7 @@ def _activation_bytes(base: PreTrainedModel) -> int:
     hidden = int(config.hidden_size)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     widest = max(inner) if isinstance(inner, list) else int(inner)
-    return (8 * hidden + 3 * widest) * base.dtype.itemsize
+    return int((8 * hidden + 3 * widest) * base.dtype.itemsize)
 
 
 def _cache_bytes(base: PreTrainedModel, forward: Forward) -> tuple[int, float]:
