@@ -89,7 +89,7 @@ def held_out(model: torch.nn.Module, samples: Sequence[EncodedSample], *, batch_
 
         lengths = [len(sample.input_ids) for sample in samples]
         for batch, (sizes, each) in in_batches(lengths, batch_size, scores, rows_read(base)):
-            for index, size, found in zip(batch, sizes, each.split(sizes), strict=True):
+            for index, size, found in zip(batch, sizes, torch.split(each, sizes), strict=True):
                 losses[index], tokens[index] = float(found[:, 0].sum()), size
                 matched[index] = bool(found[:, 1].all())
     return HeldOut(losses, tokens, matched)

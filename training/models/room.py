@@ -67,7 +67,7 @@ def _activation_bytes(base: PreTrainedModel) -> int:
     hidden = int(config.hidden_size)
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     widest = max(inner) if isinstance(inner, list) else int(inner)
-    return (8 * hidden + 3 * widest) * base.dtype.itemsize
+    return int((8 * hidden + 3 * widest) * base.dtype.itemsize)
 
 
 def _cache_bytes(base: PreTrainedModel, forward: Forward) -> tuple[int, float]:
@@ -90,6 +90,11 @@ def _cache_bytes(base: PreTrainedModel, forward: Forward) -> tuple[int, float]:
 
 
 def _tensors(cache: Any) -> Iterator[Tensor]:
-    """All tensors in a cache, whatever it calls them."""
-    for layer in getattr(cache, "layers", None) or ():
-        yield from (value for value in vars(layer).values() if isinstance(value, Tensor))
+    """All tensors in a cache, whatever its layers call them: keys and values, and the states of hybrid models."""
+    waiting: list[Any] = [vars(layer) for layer in getattr(cache, "layers", None) or ()]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, Tensor):
+            yield found
+        elif isinstance(found, dict | list | tuple):
+            waiting += found.values() if isinstance(found, dict) else found
