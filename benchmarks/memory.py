@@ -5,17 +5,19 @@
 A random Llama of 226M weights in float32 (904 MB) is written to disk and goes through the workbench on 2 and on 4
 ranks of one machine. The parent process reads every rank's anonymous memory (RssAnon of /proc/<pid>/status) each 20
 milliseconds: pages of the model's file that a rank has mapped belong to the page cache and do not count. From the peak
-of the worst rank its memory before loading is taken, and CONSTANT, for activations, logits and buffers of gloo.
+of the worst rank its memory before loading is taken, and CONSTANT, for activations, logits and buffers of gloo. Before
+loading each rank has been through all of it with a model of 0.1M weights, so that everything is imported.
 """
 
 import argparse
+import gc
 import json
 import os
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -51,6 +53,7 @@ IDEAL = {
 }
 """By phase, how many numbers there must be for each weight, over all ranks: in full tuning the weight, its initial
 value, the optimizer's master copy, the gradient and two moments; after it, the weight and its initial value."""
+TUNINGS = ("lora", "full")
 SETTINGS = {
     "steps": 2,
     "batch_size": 4,
@@ -102,51 +105,60 @@ def _sources() -> dict[str, Any]:
     return {role: {"path": f"organism/{name}", "limit": 8} for role, name in names.items()}
 
 
-def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connection) -> None:
+def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connection, tunings: list[str]) -> None:
     """One rank: the workbench from loading to saving, with ``told`` of each phase as it begins."""
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(ranks), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
     )
-    import torch
     from torch import nn
 
     from training import workbench
-    from training.config import DataConfig, DirectionConfig, EvaluationConfig, TrialConfig
+    from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
     from training.distributed import ranks as joined
     from training.distributed.process import start_process
+    from training.models.located import model_path
 
     def begin(phase: str) -> None:
         joined.barrier()
         told.send(phase)
         told.recv()
 
+    bench: workbench.Workbench | None = None
+
     class Watched(workbench.Workbench):
         def _measure(self, model: nn.Module) -> workbench.Measurement:
-            begin(f"measuring {kind}")
+            if self is bench:
+                begin(f"measuring {kind}")
             return super()._measure(model)
 
     def exported(*given: Any, **named: Any) -> None:
         begin(f"saving {kind}")
         export(*given, **named)
 
-    export, workbench.export = workbench.export, exported  # type: ignore[attr-defined]
-    import peft  # noqa: F401
-    from transformers import LlamaForCausalLM  # noqa: F401
-
     start_process()
-    torch.optim.AdamW([nn.Parameter(torch.zeros(1))], fused=True)
     trials = {
         "lora": TrialConfig.model_validate({**SETTINGS, "tuning": {"type": "lora", "rank": 8}}),
         "full": TrialConfig.model_validate({**SETTINGS, "tuning": {"type": "full"}, "learning_rate": 1e-5}),
     }
-    bench = Watched(
-        model,
-        DataConfig(**_sources()),
-        DirectionConfig(prompts=2, filter=False, causal=None),
-        EvaluationConfig(harmful=2, harmless=2, borderline=2, task=2, max_new_tokens=2),
-        Path(work),
-        like=trials["lora"],
-    )
+
+    def made(path: str, folder: str) -> Watched:
+        return Watched(
+            path,
+            DataConfig(**_sources()),
+            DirectionConfig(prompts=2, filter=False, causal=None),
+            EvaluationConfig(harmful=2, harmless=2, borderline=2, task=2, max_new_tokens=2),
+            Path(work) / folder,
+            like=trials["lora"],
+        )
+
+    kind = "small"
+    small = made(model_path(ModelConfig(name="small", path="organism/small"), DataConfig(**_sources())), "small")
+    for kind in tunings:
+        small.run(trials[kind], lambda _report: False, save=Path(work) / "small" / kind)
+    del small
+    gc.collect()
+    bench = made(model, "large")
+    export, workbench.export = workbench.export, exported  # type: ignore[attr-defined]
     load = workbench.load_as  # type: ignore[attr-defined]
 
     def loaded(*given: Any) -> Any:
@@ -184,7 +196,7 @@ def _exact_memory() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def measure(ranks: int, model: Path, weights: int, work: Path) -> Peaks:
+def measure(ranks: int, model: Path, weights: int, work: Path, tunings: Sequence[str] = TUNINGS) -> Peaks:
     """The peaks of every phase on so many ranks.
 
     Args:
@@ -192,6 +204,7 @@ def measure(ranks: int, model: Path, weights: int, work: Path) -> Peaks:
         model: from :func:`write_model`.
         weights: what that returned.
         work: an empty folder.
+        tunings: how the model is tuned, one after the other.
     """
     import torch.multiprocessing as multiprocessing
 
@@ -225,7 +238,6 @@ def measure(ranks: int, model: Path, weights: int, work: Path) -> Peaks:
         before: list[int] = []
         while phase != "end":
             (phase,) = {pipe.recv() for pipe in pipes}
-            print(time.strftime("%H:%M:%S"), phase, flush=True)
             if phase == "before":
                 time.sleep(0.5)
                 before = [_anonymous(process.pid) for process in processes]
@@ -247,14 +259,17 @@ def measure(ranks: int, model: Path, weights: int, work: Path) -> Peaks:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--tunings", choices=TUNINGS, nargs="+", default=TUNINGS)
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"peak_over_ideal": {}, "peak_megabytes": {}, "constant_megabytes": CONSTANT / 1e6}
+    results: dict[str, Any] = {"peak_over_ideal": {}, "peak_megabytes": {}}
+    if RESULTS.exists():  # cases that are not run now stay
+        results = json.loads(RESULTS.read_text())
     with tempfile.TemporaryDirectory(prefix="procon-memory-") as scratch:
         weights = write_model(Path(scratch) / "model")
         print(f"weights of the model: {weights / 1e6:.0f} MB; {CONSTANT / 1e6:.0f} MB are taken off every peak\n")
         print(f"{'case':24} {'peak MB':>8} {'ideal MB':>9} {'peak/ideal':>11}")
         for ranks in chosen.ranks:
-            found = measure(ranks, Path(scratch) / "model", weights, Path(scratch) / f"work-{ranks}")
+            found = measure(ranks, Path(scratch) / "model", weights, Path(scratch) / f"work-{ranks}", chosen.tunings)
             for phase, peak in found.peaks.items():
                 case = f"{phase}, {ranks} ranks"
                 ratio = found.over_ideal(phase)
@@ -263,7 +278,7 @@ def main() -> None:
                 )
                 results["peak_over_ideal"][case] = round(ratio, 3)
                 results["peak_megabytes"][case] = round(peak / 1e6)
-    results["weights_megabytes"] = round(weights / 1e6)
+    results |= {"weights_megabytes": round(weights / 1e6), "constant_megabytes": round(CONSTANT / 1e6)}
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 

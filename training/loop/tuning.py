@@ -1,6 +1,7 @@
 """One trial's trainable model: made from the warm base model, trained, handed out, and gone without a trace."""
 
 import copy
+import gc
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -135,5 +136,7 @@ def tuned(
     _check_precision(model, trial)
     with trainable(model, trial) as trained:
         train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
+        if sharded(trained):
+            gc.collect()  # an engine refers to itself, and its optimizer may be larger than the model
         with gathering(trained, sharding_config(trial)) if sharded(trained) else nullcontext():
             yield trained

@@ -42,23 +42,23 @@ def close(found, expected):
 @pytest.mark.xdist_group("ranks")
 def test_two_ranks_with_half_a_model_each_find_what_one_with_the_whole_does(tmp_path, chat_tokenizer):
     write_files(tmp_path, chat_tokenizer)
-    trials = [LORA, FULL, LORA]
+    trials = [FULL, LORA]
     where = {"directory": str(tmp_path)}
     alone = in_shards({**where, "out": "one", "trials": [whole(one) for one in trials]})
     first, second = on_ranks(2, in_shards, {**where, "out": "two", "trials": trials})
     assert first == second
-    for found, expected in zip(first[:3], alone[:3], strict=True):
+    for found, expected in zip(first[:2], alone[:2], strict=True):
         assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
         assert found["answers"] == expected["answers"]
         for one, other in zip(found["rungs"], expected["rungs"], strict=True):
             close(one, other)
-    assert first[0] == first[2], "the full tuning between them left a trace"
     assert first[0]["losses"] != first[1]["losses"]
-    close(first[3]["metrics"], alone[3]["metrics"])
-    assert first[3]["fingerprint"] == alone[3]["fingerprint"]
-    torch.testing.assert_close(torch.tensor(first[3]["direction"]), torch.tensor(alone[3]["direction"]))
-    assert first[3]["elements"] == pytest.approx(alone[3]["elements"] / 2, rel=0.01)
-    for number, file in enumerate(["adapter_model.safetensors", "model.safetensors", "adapter_model.safetensors"]):
+    base, expected = first[2], alone[2]
+    close(base["metrics"], expected["metrics"])
+    assert base["fingerprint"] == expected["fingerprint"]
+    torch.testing.assert_close(torch.tensor(base["direction"]), torch.tensor(expected["direction"]))
+    assert base["elements"] == pytest.approx(expected["elements"] / 2, rel=0.01)
+    for number, file in enumerate(["model.safetensors", "adapter_model.safetensors"]):
         found, expected = (load_file(tmp_path / out / f"saved-{number}" / file) for out in ("two", "one"))
         assert found.keys() == expected.keys()
         for name, weight in expected.items():
@@ -106,10 +106,11 @@ def test_a_trial_keeps_neither_adapters_nor_optimizer_in_memory():
     with tuned(model, config, data, constraint, lambda _report: False) as trained:
         adapter = weakref.ref(trained.base_model.model.model.layers[0].mlp.up_proj.lora_A["default"].weight)
         assert sharded(trained.base_model.model.model.layers[0].mlp.up_proj.lora_A)
+        kinds = {type(one).__name__ for one in gc.get_objects()}
+        assert "DeepSpeedZeroOptimizer_Stage3" not in kinds, "its states take memory while the model is measured"
     del trained
     gc.collect()
     assert adapter() is None
-    assert not [one for one in gc.get_objects() if type(one).__name__ == "DeepSpeedZeroOptimizer_Stage3"]
 
 
 def test_hooks_are_there_once_however_often_they_are_put_there():
