@@ -1,7 +1,9 @@
+import gc
+
 import pytest
 import torch
-from benches import bench, run_trials, weights_of, write_files
-from ranks import on_ranks
+from benches import bench, run_trials, write_files
+from tiny import weights_of
 
 from training.config import DirectionConfig, Source, TrialConfig
 from training.errors import DataError, DirectionError
@@ -32,19 +34,6 @@ def test_trials_one_after_another_leave_no_trace(directory):
     assert (directory / "out" / "directions" / "tiny").is_dir()
 
 
-@pytest.mark.xdist_group("ranks")
-def test_two_sharded_ranks_measure_what_one_rank_does(directory):
-    sharded = {**LORA, "deepspeed": {"zero_stage": 3}, "safety_share": 0.25}
-    alone = run_trials({"directory": str(directory), "trials": [sharded]})[0]
-    first, second = on_ranks(
-        2,
-        run_trials,
-        {"directory": str(directory), "trials": [sharded, {**FULL, "deepspeed": {"zero_stage": 3}}]},
-    )
-    assert first == second
-    assert first[0]["utility/loss"] == pytest.approx(alone["utility/loss"], rel=1e-3)
-
-
 def test_a_stopped_trial_is_not_measured_and_leaves_no_trace(directory):
     made = bench(directory)
     made.prepare()
@@ -69,6 +58,37 @@ def test_what_is_saved_loads_with_plain_libraries(directory, settings):
         loaded = AutoModelForCausalLM.from_pretrained(directory / "saved").eval()
     again = made._measure(loaded)
     assert again.report.metrics == pytest.approx(measured.report.metrics, rel=1e-5, nan_ok=True)
+
+
+def _optimizers():
+    return [one for one in gc.get_objects() if issubclass(type(one), torch.optim.Optimizer) and one.state]
+
+
+class _Watching:
+    """A judge that looks for what training has left in memory."""
+
+    name, asks = "watching", "refused"
+
+    def __init__(self):
+        self.found = []
+
+    def judge(self, exchanges):
+        self.found += _optimizers()
+        return [False] * len(exchanges)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_judges_are_asked_when_the_optimizer_is_gone(directory, stage):
+    made, watching = bench(directory), _Watching()
+    made._judges = [watching]
+    gc.collect()  # of other tests
+    before = [id(one) for one in _optimizers()]
+    gc.disable()  # what is freed is so without a search for garbage, which comes whenever it likes
+    try:
+        made.run(TrialConfig.model_validate({**FULL, "deepspeed": {"zero_stage": stage}}), lambda _report: False)
+    finally:
+        gc.enable()
+    assert [one for one in watching.found if id(one) not in before] == []
 
 
 def test_precision_of_the_trial_is_honoured(directory):

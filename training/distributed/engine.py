@@ -8,6 +8,7 @@ from torch import Tensor
 from training.config import TrialConfig
 from training.distributed.deepspeed_config import BatchSizes, clips_by_itself, deepspeed_config
 from training.distributed.parameter_groups import parameter_groups
+from training.distributed.sharding import whole_shape
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def initialise(module: torch.nn.Module, trial: TrialConfig, batches: BatchSizes)
     from deepspeed.runtime.config import DeepSpeedConfig
     from pydantic import ValidationError
 
-    config = deepspeed_config(trial, batches)
+    config = deepspeed_config(trial, batches, sum(whole_shape(parameter).numel() for parameter in module.parameters()))
     try:
         DeepSpeedConfig(config)
     except ValidationError as error:
@@ -63,15 +64,6 @@ def step(engine: "DeepSpeedEngine", trial: TrialConfig) -> Tensor | float | None
     return norm
 
 
-def gathered_trainable(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Copies of the trained parameters on the CPU, whole even where ZeRO 3 shards them; all ranks must call it."""
-    from deepspeed.runtime.zero import GatheredParameters
-
-    trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    with GatheredParameters(list(trained.values()), modifier_rank=None):
-        return {name: parameter.detach().cpu().clone() for name, parameter in trained.items()}
-
-
 def restart_optimizer(engine: "DeepSpeedEngine") -> None:
     """Forget what the optimizer of ``engine`` has seen; the weights stay.
 
@@ -87,3 +79,13 @@ def restart_optimizer(engine: "DeepSpeedEngine") -> None:
                 value.zero_()
             elif isinstance(value, int | float):
                 state[name] = 0
+
+
+def free_optimizer(engine: "DeepSpeedEngine") -> None:
+    """Let go of the optimizer of an engine that is ended, and so of its states and float32 copies of the weights.
+
+    DeepSpeed's ``destroy`` leaves it on the engine, which is a reference cycle: both would stay in memory until Python
+    next looks for garbage, and what is measured then would find the device full.
+    """
+    for name in ("optimizer", "basic_optimizer", "client_optimizer"):
+        setattr(engine, name, None)

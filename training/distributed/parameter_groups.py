@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from training.config import AdapterTuning, TrialConfig
+from training.distributed.sharding import whole_shape
 
 RATIO = "lr_ratio"
 """Entry of a group of parameters: what its learning rate is over the trial's."""
@@ -19,16 +20,11 @@ def parameter_groups(module: nn.Module, trial: TrialConfig) -> list[dict[str, An
     ratio = trial.tuning.loraplus_lr_ratio if isinstance(trial.tuning, AdapterTuning) else None
     if ratio is None:
         return [{"params": [parameter for _, parameter in trained]}]
-    faster = {name for name, parameter in trained if "lora_B" in name or len(shape_of(parameter)) == 1}
+    faster = {name for name, parameter in trained if "lora_B" in name or len(whole_shape(parameter)) == 1}
     return [
         {"params": [parameter for name, parameter in trained if name not in faster], RATIO: 1.0},
         {"params": [parameter for name, parameter in trained if name in faster], RATIO: ratio},
     ]
-
-
-def shape_of(parameter: nn.Parameter) -> tuple[int, ...]:
-    """The shape of the whole parameter, of which ZeRO 3 may keep a flat share."""
-    return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def set_rate(optimizer: Any, rate: float) -> None:

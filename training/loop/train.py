@@ -20,6 +20,7 @@ from training.data.samples import Batch, Integers, Samples
 from training.distributed import engine as engines
 from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
+from training.distributed.gathering import close
 from training.distributed.parameter_groups import set_rate
 from training.errors import DivergedError
 from training.loop.checkpoint import Checkpointing, Checkpoints
@@ -190,7 +191,8 @@ def train(
         model.train()
         cleanup.callback(model.eval)
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
-        cleanup.callback(engine.destroy)
+        cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
+        cleanup.callback(close, engine)
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
         if checkpointing is not None:
