@@ -281,7 +281,7 @@ class Workbench:
             gc.collect()  # an engine and its module refer to each other
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        self.model = self._load(form)
+        self.model: PreTrainedModel = self._load(form)
         self.model_fingerprint = fingerprint_of_all_ranks(self.model, self.model_path)
         self._loaded = form
 
