@@ -57,7 +57,8 @@ def slot_loop(setup: SlotSetup) -> None:
 
         start_process()
     rank = ray.train.get_context().get_world_rank()
-    broker = ray.get_actor(setup.broker, namespace=setup.namespace) if rank == 0 else None
+    anyone = ray.get_actor(setup.broker, namespace=setup.namespace)
+    broker = anyone if rank == 0 else None
     if broker is not None:
         ray.get(broker.slot_started.remote(setup.slot))
     benches = _Benches(setup)
@@ -67,7 +68,11 @@ def slot_loop(setup: SlotSetup) -> None:
         if job == CLOSE:
             return
         if isinstance(job, Job):
-            _serve(job, benches, setup.directory / CHECKPOINTS, broker, setup.slot)
+            try:
+                _serve(job, benches, setup.directory / CHECKPOINTS, broker, setup.slot)
+            except _FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
+                ray.get(anyone.report.remote(setup.slot, job.id, Update("failed", error=str(failed))))
+                raise
 
 
 def _broadcast(job: Job | str | None) -> Job | str | None:
@@ -112,11 +117,15 @@ class _Benches:
 def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: int) -> None:
     """Run one job, from its last checkpoint where it has one, and report how it ended.
 
-    What one trial does wrong never ends the slot.
+    What one trial does wrong never ends a slot of one rank.
+
+    Raises:
+        _FailedError: it failed on this rank, which is not the one that talks to the broker.
+        _RestartNeededError: another rank is gone, or every rank stands without room on the disk.
     """
     import ray
 
-    from training.distributed.ranks import world_size
+    from training.distributed.ranks import is_of_another_rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
     from training.evaluation.scores import Scores
@@ -168,10 +177,19 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         raise
     except TrainingError as error:  # raised alike on every rank
         say(Update("failed", error=str(error), unprepared=bench is None or bench.fault is not None))
-    except Exception:
-        say(Update("failed", error=traceback.format_exc(limit=-6)))
+    except Exception as error:
+        if world_size() > 1 and is_of_another_rank(error):
+            raise _RestartNeededError from error
+        text = traceback.format_exc(limit=-6)
+        if broker is None:
+            raise _FailedError(text) from error
+        say(Update("failed", error=text))
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
+
+
+class _FailedError(Exception):
+    """The job came to an error nobody foresaw on another rank than the first; the text is its traceback."""
 
 
 class _RestartNeededError(Exception):

@@ -42,6 +42,14 @@ def decision_of_rank_zero(decision: bool, device: torch.device) -> bool:
     return bool(flag.item())
 
 
+def is_of_another_rank(error: BaseException) -> bool:
+    """Whether ``error`` only says that another rank is gone: that a connection to it broke, in or before a collective.
+
+    gloo has no class of its own for that.
+    """
+    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+
+
 def portable(error: Exception) -> Exception:
     """``error`` as other ranks can read it: itself, or its text where its class cannot be pickled."""
     try:

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from small_sweeps import small_sweep
+from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
 from orchestrator.slots.messages import Job, Update
-from orchestrator.slots.worker import SlotSetup, _Benches, _serve
+from orchestrator.slots.worker import SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
 from training.errors import ModelError, TrainingError
@@ -206,3 +207,34 @@ def test_a_workbench_is_kept_while_jobs_need_its_model(tmp_path: Path) -> None:
     assert second is not first
     assert (second.name, second.data, second.evaluation) == ("b", SPEC.data, SPEC.evaluation)
     assert benches.for_model(model("a")) is not first, "one model at a time"
+
+
+class TestSeveralRanks:
+    @pytest.fixture(autouse=True)
+    def two(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("training.distributed.ranks.world_size", lambda: 2)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            RuntimeError("[/__w/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:553] Connection closed by peer"),
+            DistBackendError("NCCL error: remote process exited or there was a network error"),
+        ],
+    )
+    def test_a_lost_rank_restarts_the_group_and_fails_no_trial(
+        self, handle: Handle, tmp_path: Path, error: Exception
+    ) -> None:
+        with pytest.raises(_RestartNeededError):
+            served(handle, Bench(raises(error)), folder=tmp_path)
+        assert handle.ask("poll", "m-0", 0, 0.1) == []
+        handle.ask("slot_started", 0)
+        assert handle.ask("next_job", 0, 0.1).id == "m-0"
+
+    def test_an_error_of_its_own_is_told_by_whichever_rank_it_is_of(self, handle: Handle, tmp_path: Path) -> None:
+        fault = ValueError("an index is out of range")
+        with pytest.raises(ValueError, match="out of range"):
+            served(handle, Bench(raises(fault)), folder=tmp_path)
+        assert "an index is out of range" in str(handle.ask("poll", "m-0", 0, 0.1)[-1].error)
+        job = Job("m-1", ModelConfig(name="m", path="organism/small"), SPEC.trial, rungs=(), judged=False)
+        with pytest.raises(_FailedError, match="out of range"):
+            _serve(job, Bench(raises(fault)), tmp_path / "checkpoints", None, slot=0)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny import random_samples, tiny_llama
+from tiny import held_as, random_samples, tiny_llama, weights_of
 
 from training.config import LoraTuning, TrialConfig
 from training.distributed.parameter_groups import RATIO, parameter_groups, set_rate
@@ -47,9 +47,9 @@ def trained(config: TrialConfig) -> tuple[list[float], dict[str, float]]:
         return False
 
     moved: dict[str, float] = {}
-    with tuned(model, config, TrainingSet(samples, len(samples), None), None, note) as module:
-        for name, weight in module.named_parameters():
-            if weight.requires_grad:
+    with tuned(held_as(config, model), config, TrainingSet(samples, len(samples), None), None, note) as module:
+        for name, weight in weights_of(module).items():
+            if name in before:
                 kind = next(part for part in ("lora_A", "lora_B", "magnitude") if part in name)
                 distance = float((weight.float() - before[name].float()).abs().max())
                 moved[kind] = max(moved.get(kind, 0.0), distance)
