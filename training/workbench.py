@@ -235,9 +235,7 @@ class Workbench:
                 checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn
             )
         self._tell("setting up the engine for the first steps")
-        with tuned(
-            self.model, trial, training_set, constraint, report, checkpointing, self._rungs(trial, rungs)
-        ) as trained:
+        with tuned(self.model, trial, training_set, constraint, report, checkpointing, self._rungs(rungs)) as trained:
             unreached = left_out(trained) if form_of(trained) == "adapter" else None
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
@@ -365,28 +363,23 @@ class Workbench:
             self._warn(f"{self.name} is trained without packing (trial.packing is auto): {fault}")
         return trial.model_copy(update={"packing": fault is None})
 
-    def _rungs(self, trial: TrialConfig, steps: Collection[int]) -> Rungs:
-        """Measurement at the rungs; only a model in shards needs every rank for a forward pass."""
+    def _rungs(self, steps: Collection[int]) -> Rungs:
+        """Measurement at the rungs, by all ranks."""
 
         def measure_rung(model: nn.Module, step: int) -> StepReport:
-            def forward() -> Scores:
-                return measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
-
-            found = forward() if trial.zero_stage == 3 else ranks.from_rank_zero(forward)
+            found = measure_without_generation(model, self.tokenizer, self.sets, self.drift_reference.of)
             return StepReport(step, found, rung=True)
 
         return Rungs(frozenset(steps), measure_rung)
 
     def _measure(self, model: nn.Module) -> Measurement:
-        def timed() -> Measurement:
-            begin = time.perf_counter()
-            found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics)
-            if self.evaluation.lm_eval is not None:
-                scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
-                found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
-            return replace(found, seconds=time.perf_counter() - begin)
-
-        return ranks.from_rank_zero(timed)
+        """Everything that is measured of ``model``, by all ranks; the same on each, but for the seconds it took."""
+        begin = time.perf_counter()
+        found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics)
+        if self.evaluation.lm_eval is not None:
+            scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
+            found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
+        return replace(found, seconds=time.perf_counter() - begin)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

@@ -1,3 +1,5 @@
+import gc
+
 import pytest
 import torch
 from benches import bench, run_trials, weights_of, write_files
@@ -69,6 +71,31 @@ def test_what_is_saved_loads_with_plain_libraries(directory, settings):
         loaded = AutoModelForCausalLM.from_pretrained(directory / "saved").eval()
     again = made._measure(loaded)
     assert again.report.metrics == pytest.approx(measured.report.metrics, rel=1e-5, nan_ok=True)
+
+
+class _Watching:
+    """A judge that looks for what training has left in memory."""
+
+    name, asks = "watching", "refused"
+
+    def __init__(self):
+        self.found = []
+
+    def judge(self, exchanges):
+        self.found += [one for one in gc.get_objects() if isinstance(one, torch.optim.Optimizer) and one.state]
+        return [False] * len(exchanges)
+
+
+@pytest.mark.parametrize("stage", [0, 2])
+def test_judges_are_asked_when_the_optimizer_is_gone(directory, stage):
+    made, watching = bench(directory), _Watching()
+    made._judges = [watching]
+    gc.disable()  # what is freed is so without a search for garbage, which comes whenever it likes
+    try:
+        made.run(TrialConfig.model_validate({**FULL, "deepspeed": {"zero_stage": stage}}), lambda _report: False)
+    finally:
+        gc.enable()
+    assert watching.found == []
 
 
 def test_precision_of_the_trial_is_honoured(directory):

@@ -41,6 +41,7 @@ def final_states(model: nn.Module, ids: Tensor, last: Tensor) -> Tensor:
 class Anchor(Constraint):
     """Mean squared error of the final hidden states of a few prompts."""
 
+    reads_logits = False
     averages_over = "samples"
 
     def __init__(self, ids: Tensor, last: Tensor, references: Tensor) -> None:

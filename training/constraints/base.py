@@ -29,7 +29,8 @@ class ForwardPass:
     """What it asked to compare with: projections ``[tokens, columns]`` in the order of its layers and positions, or
     log-probabilities of the response tokens, both of the initial model."""
     logits: Tensor
-    """``[response_tokens, vocabulary]`` that predict the response tokens, with graph."""
+    """``[response_tokens, vocabulary]`` that predict the response tokens, with graph; no rows, ``[0, vocabulary]``, for
+    a constraint that does not read them (:attr:`Constraint.reads_logits`)."""
     model: nn.Module
     """The model being trained, for constraints with a forward pass of their own or on the weights."""
 
@@ -68,6 +69,10 @@ class Constraint(ABC):
     """What its sum is divided by: those tokens, or the samples, of the global batch."""
     wants: ReferenceRequest | None = None
     """What of the initial model it compares with; None where that is not kept in a file."""
+
+    reads_logits: bool = True
+    """Whether it reads the logits. Those of a large vocabulary are the largest tensor of a step, and for one that does
+    not they are never there all at once."""
 
     @property
     def needs_references(self) -> bool:

@@ -28,6 +28,8 @@ from training.models.residual import Site, capture
 class FeatureL2(Constraint):
     """Squared distance of hidden states from those of the initial model."""
 
+    reads_logits = False
+
     def __init__(
         self,
         initial: nn.Module,

@@ -57,6 +57,7 @@ def adapter_distance(model: nn.Module) -> Tensor | None:
 class L2Init(Constraint):
     """Squared distance of the trained weights from their initial values."""
 
+    reads_logits = False
     averages_over = "samples"
 
     def __init__(self, initial: nn.Module) -> None:

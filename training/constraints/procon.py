@@ -32,6 +32,7 @@ class Measure:
 class ProCon(Constraint):
     """Sum over the layers of the mean over the tokens of the size of ``z_t - z_0``."""
 
+    reads_logits = False
     site = "block_output"
 
     def __init__(

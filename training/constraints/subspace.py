@@ -54,6 +54,7 @@ def refusal_subspace(harmful: Tensor, harmless: Tensor, rank: int) -> tuple[Tens
 class Subspace(Constraint):
     """Squared norm of the change of the projection on a subspace."""
 
+    reads_logits = False
     site = "block_output"
 
     def __init__(

@@ -92,9 +92,9 @@ class _Probe:
     def places(self, prompts: Sequence[str]) -> TokenIds:
         """Token ids of each prompt up to the first word of its answer."""
         asked = answer_places(self.tokenizer, prompts)
-        found = first_words(self.model, asked, blank_of(self.tokenizer), self.batch_size)
-        reached = {index: ids for batch in found for index, ids in zip(batch.indices, batch.places, strict=True)}
-        return [reached[index] for index in range(len(asked))]
+        blank = blank_of(self.tokenizer)
+        words = first_words(self.model, asked, lambda logits: [None] * len(logits), blank, self.batch_size)
+        return [word.place for word in words]
 
     def report(self) -> CausalReport:
         """Every layer's effects on the next-token distribution; nothing is generated."""
@@ -166,11 +166,8 @@ def refusal_of(log_probabilities: Tensor, refusal_tokens: Sequence[int]) -> Refu
 
 def next_token_log_probabilities(model: torch.nn.Module, prompts: TokenIds, batch_size: int = 64) -> Tensor:
     """Log-probabilities of the token after each prompt, ``[prompts, vocabulary]`` float32 on the CPU."""
-    rows: list[Tensor] = [torch.empty(0)] * len(prompts)
-    for found in first_words(model, prompts, batch_size=batch_size):
-        for index, row in zip(found.indices, found.logits.log_softmax(dim=-1).cpu(), strict=True):
-            rows[index] = row
-    return torch.stack(rows)
+    words = first_words(model, prompts, lambda logits: list(logits.log_softmax(dim=-1).cpu()), batch_size=batch_size)
+    return torch.stack([word.found for word in words])
 
 
 def mean_kl(usual: Tensor, changed: Tensor) -> float:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from training.data.chat import encode_prompts
-from training.direction.vectors import Direction, difference_of_means, last_token_states
+from training.direction.vectors import Direction, last_token_states, unit_difference
+from training.distributed.ranks import rank, world_size
+from training.distributed.shares import share_of, together
 from training.errors import DirectionError
+from training.models.batching import BatchSize
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class DriftReference:
         states = last_token_states(model, harmful_ids + harmless_ids, site=direction.site, batch_size=batch_size)
         return cls(direction, harmful_ids, harmless_ids, project(states, direction))
 
-    def of(self, model: torch.nn.Module, batch_size: int) -> dict[str, float]:
+    def of(self, model: torch.nn.Module, batch_size: int | BatchSize) -> dict[str, float]:
         """:func:`drift_metrics` of ``model`` against this."""
         return drift_metrics(model, self, batch_size=batch_size)
 
@@ -52,8 +55,23 @@ def project(states: Tensor, direction: Direction) -> Tensor:
     return torch.einsum("pld,ld->pl", states, direction.unit)
 
 
-def drift_metrics(model: torch.nn.Module, reference: DriftReference, *, batch_size: int = 64) -> dict[str, float]:
-    """Drift of every layer, from one pass over the reference's prompts.
+class _Sums(NamedTuple):
+    """What the ranks add up of the states of their prompts, float64."""
+
+    displacement: Tensor
+    """``[layers]`` of |z_t - z_0|."""
+    harmful: Tensor
+    """``[layers, d_model]`` of the states of harmful prompts."""
+    harmless: Tensor
+    """``[layers, d_model]`` of the states of harmless ones."""
+    length: Tensor
+    """``[layers]`` of the lengths of the latter."""
+
+
+def drift_metrics(
+    model: torch.nn.Module, reference: DriftReference, *, batch_size: int | BatchSize = 64
+) -> dict[str, float]:
+    """Drift of every layer, from one pass over the reference's prompts, which the ranks share; all must call it.
 
     Returns:
         ``direction/cosine/layer_NN``: <r_0, r_t> with r_t extracted from ``model`` by the procedure and prompts of r_0,
@@ -62,11 +80,23 @@ def drift_metrics(model: torch.nn.Module, reference: DriftReference, *, batch_si
     """
     direction = reference.direction
     prompts = reference.harmful + reference.harmless
-    states = last_token_states(model, prompts, site=direction.site, batch_size=batch_size)
-    displacement = (project(states, direction) - reference.projections).abs().mean(dim=0)
     split = len(reference.harmful)
+    mine = share_of([len(ids) for ids in prompts], rank(), world_size())
+
+    def sums() -> _Sums:
+        states = last_token_states(
+            model, [prompts[index] for index in mine], site=direction.site, batch_size=batch_size
+        )
+        moved = (project(states, direction) - reference.projections[mine]).abs().double()
+        harmful = torch.tensor([index < split for index in mine], dtype=torch.bool)
+        kinds = states[harmful].double(), states[~harmful].double()
+        return _Sums(moved.sum(0), kinds[0].sum(0), kinds[1].sum(0), kinds[1].norm(dim=-1).sum(0))
+
+    total = _Sums(*(torch.stack(parts).sum(0) for parts in zip(*together(sums), strict=True)))
+    displacement = total.displacement / len(prompts)
+    harmless = max(len(reference.harmless), 1)
     try:
-        unit, _ = difference_of_means(states[:split], states[split:])
+        unit, _ = unit_difference(total.harmful / max(split, 1) - total.harmless / harmless, total.length / harmless)
         cosine = (unit.double() * direction.unit.double()).sum(dim=-1)
     except DirectionError:
         cosine = torch.full((direction.layers,), torch.nan)

@@ -15,8 +15,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from training.data.chat import encode_prompts
+from training.distributed.lockstep import in_step
 from training.errors import DirectionError
-from training.models.batching import TokenIds, length_sorted_batches, measuring, pad
+from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model, decoder_layers
 from training.models.residual import Site, capture
 
@@ -131,11 +132,12 @@ def last_token_states(
     token_ids: TokenIds,
     *,
     site: Site = "block_output",
-    batch_size: int = 64,
+    batch_size: int | BatchSize = 64,
 ) -> Tensor:
     """The residual stream at the last token of every row, from the decoder alone (no output head).
 
-    Rows are padded on the right: under causal attention nothing to the right of a token reaches it.
+    Rows are padded on the right: under causal attention nothing to the right of a token reaches it. All ranks must call
+    it where the model is sharded, with whatever rows each has.
 
     Args:
         model: a causal language model, with or without adapters.
@@ -150,16 +152,19 @@ def last_token_states(
     decoder = base.get_decoder()
     layers = range(len(decoder_layers(base)))
     rows: list[Tensor] = [torch.empty(0)] * len(token_ids)
-    with measuring(base), capture(base, layers, site) as states:
-        for batch in length_sorted_batches(token_ids, batch_size):
+    with measuring(base), capture(base, layers, site) as states, in_step(decoder, base.device) as forward:
+
+        def last_states(batch: list[int]) -> Tensor:
             ids, mask = pad([token_ids[index] for index in batch], padding_id=0, side="right", device=base.device)
-            decoder(input_ids=ids, use_cache=False)
+            forward(input_ids=ids, use_cache=False)
             last = mask.sum(dim=1) - 1
             row = torch.arange(len(batch), device=base.device)
-            found = torch.stack([states[layer][row, last] for layer in layers], dim=1).float().cpu()
+            return torch.stack([states[layer][row, last] for layer in layers], dim=1).float().cpu()
+
+        for batch, found in in_batches([len(ids) for ids in token_ids], batch_size, last_states):
             for index, state in zip(batch, found, strict=True):
                 rows[index] = state
-    return torch.stack(rows)
+    return torch.stack(rows) if rows else torch.empty(0, len(layers), base.config.get_text_config().hidden_size)
 
 
 def last_prompt_states(
@@ -167,7 +172,7 @@ def last_prompt_states(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[str],
     site: Site = "block_output",
-    batch_size: int = 64,
+    batch_size: int | BatchSize = 64,
 ) -> Tensor:
     """The residual stream at the last token of every prompt in its chat template.
 
@@ -190,10 +195,25 @@ def difference_of_means(harmful: Tensor, harmless: Tensor) -> tuple[Tensor, Tens
     Raises:
         DirectionError: the means of a layer coincide, or are not finite.
     """
-    difference = harmful.double().mean(dim=0) - harmless.double().mean(dim=0)
+    wide = harmless.double()
+    return unit_difference(harmful.double().mean(dim=0) - wide.mean(dim=0), wide.norm(dim=-1).mean(dim=0))
+
+
+def unit_difference(difference: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The direction that a difference between means has in every layer, and its length.
+
+    Args:
+        difference: ``[layers, d_model]`` float64, from the harmless to the harmful mean.
+        scale: ``[layers]`` mean length of the harmless states.
+
+    Returns:
+        unit ``[layers, d_model]`` and separation ``[layers]``, float32.
+
+    Raises:
+        DirectionError: the means of a layer coincide, or are not finite.
+    """
     separation = difference.norm(dim=-1)
     # Below the rounding noise of the float32 states a difference is not a direction.
-    scale = harmless.double().norm(dim=-1).mean(dim=0)
     lost = (~(separation > 1e-6 * scale)).nonzero().flatten().tolist()
     if lost:
         raise DirectionError(

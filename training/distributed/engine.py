@@ -85,3 +85,13 @@ def restart_optimizer(engine: "DeepSpeedEngine") -> None:
                 value.zero_()
             elif isinstance(value, int | float):
                 state[name] = 0
+
+
+def free_optimizer(engine: "DeepSpeedEngine") -> None:
+    """Let go of the optimizer of an engine that is ended, and so of its states and float32 copies of the weights.
+
+    DeepSpeed's ``destroy`` leaves it on the engine, which is a reference cycle: both would stay in memory until Python
+    next looks for garbage, and what is measured then would find the device full.
+    """
+    for name in ("optimizer", "basic_optimizer", "client_optimizer"):
+        setattr(engine, name, None)

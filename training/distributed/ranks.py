@@ -1,5 +1,6 @@
 """The ranks of a training: which one this is, and what they tell one another."""
 
+import pickle
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -41,6 +42,15 @@ def decision_of_rank_zero(decision: bool, device: torch.device) -> bool:
     return bool(flag.item())
 
 
+def portable(error: Exception) -> Exception:
+    """``error`` as other ranks can read it: itself, or its text where its class cannot be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
 def from_rank_zero(compute: Callable[[], Result]) -> Result:
     """What ``compute`` returns on rank 0, on every rank; the others wait, and meet the same error if it raises one."""
     if world_size() == 1:
@@ -50,7 +60,7 @@ def from_rank_zero(compute: Callable[[], Result]) -> Result:
         try:
             outcome = [(compute(), None)]
         except Exception as error:
-            outcome = [(None, error)]
+            outcome = [(None, portable(error))]
     distributed.broadcast_object_list(outcome, src=0)
     result, raised = outcome[0]
     if raised is not None:

@@ -1,17 +1,20 @@
 """The distribution of an answer's first word, behind whatever blanks the model writes before it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.data.chat import answer_lead, encode_prompts
-from training.models.batching import TokenIds, length_sorted_batches, measuring, pad
+from training.distributed.lockstep import Forward, in_step
+from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model
-from training.models.logits import logits_at
+from training.models.logits import positions_at_once, reduced_logits
 
+Found = TypeVar("Found")
 IsBlank = Callable[[int], bool]
 
 _MOST_BLANKS = 2
@@ -35,53 +38,68 @@ def answer_places(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) ->
 
 
 @dataclass(frozen=True)
-class FirstWords:
-    """The first words of some prompts' answers."""
+class FirstWord(Generic[Found]):
+    """The first word of the answer to one prompt."""
 
-    indices: list[int]
-    """Which of the prompts they answer."""
-    places: list[list[int]]
-    """Token ids that the model had read of each, blanks of its own included."""
-    logits: Tensor
-    """``[prompts, vocabulary]`` float32, of the token behind each."""
+    place: list[int]
+    """Token ids that the model had read, blanks of its own included."""
+    found: Found
+    """What was read off the distribution of the token behind them."""
 
 
 def first_words(
-    model: torch.nn.Module, prompts: TokenIds, is_blank: IsBlank = never_blank, batch_size: int = 64
-) -> Iterator[FirstWords]:
-    """Logits of the first token after each prompt that is not blank; each prompt comes once, in any order.
+    model: torch.nn.Module,
+    prompts: TokenIds,
+    read: Callable[[Tensor], Sequence[Found]],
+    is_blank: IsBlank = never_blank,
+    batch_size: int | BatchSize = 64,
+) -> list[FirstWord[Found]]:
+    """What ``read`` finds in the distribution of the first token after each prompt that is not blank.
 
     Where the likeliest next token is blank, it is taken for written and the one behind it is read: a model that puts a
-    space before its answers would otherwise give every refusal a probability near 0.
+    space before its answers would otherwise give every refusal a probability near 0. All ranks must call it where the
+    model is sharded, with whatever prompts each has.
 
     Args:
         model: a causal language model, with or without adapters; its mode is left as it was.
         prompts: token ids, none empty.
+        read: given logits ``[some prompts, vocabulary]`` float32, what is kept of each.
         is_blank: whether a token is blank.
         batch_size: prompts per forward pass.
+
+    Returns:
+        one per prompt, in their order.
+
+    Raises:
+        ModelError: memory runs out over a single prompt.
     """
     base = base_model(model)
     waiting = {index: list(ids) for index, ids in enumerate(prompts)}
-    for followed in range(_MOST_BLANKS + 1):
-        numbers = list(waiting)
-        for batch in length_sorted_batches(list(waiting.values()), batch_size):
-            chosen = [numbers[index] for index in batch]
-            with measuring(base):
-                logits = _last_logits(base, [waiting[number] for number in chosen])
-            kept = []
-            for row, (number, token) in enumerate(zip(chosen, logits.argmax(dim=-1).tolist(), strict=True)):
-                if followed < _MOST_BLANKS and is_blank(token):
-                    waiting[number].append(token)
-                else:
-                    kept.append(row)
-            if kept:
-                found = [chosen[row] for row in kept]
-                yield FirstWords(found, [waiting.pop(number) for number in found], logits[kept])
-        if not waiting:
-            return
+    words: dict[int, FirstWord[Found]] = {}
+    with measuring(base), in_step(base, base.device) as forward:
+
+        def seen(places: TokenIds) -> list[tuple[int, Found]]:
+            logits = _last_logits(base, forward, places)
+            return list(zip(logits.argmax(dim=-1).tolist(), read(logits), strict=True))
+
+        for followed in range(_MOST_BLANKS + 1):
+            places = dict(waiting)
+            numbers = list(places)
+            for batch, found in in_batches(
+                [len(ids) for ids in places.values()],
+                batch_size,
+                lambda batch, places=places, numbers=numbers: seen([places[numbers[index]] for index in batch]),
+                positions_at_once(base),
+            ):
+                for number, (token, value) in zip((numbers[index] for index in batch), found, strict=True):
+                    if followed < _MOST_BLANKS and is_blank(token):
+                        waiting[number] = [*places[number], token]
+                    else:
+                        words[number] = FirstWord(waiting.pop(number), value)
+    return [words[index] for index in range(len(prompts))]
 
 
-def _last_logits(base: PreTrainedModel, prompts: TokenIds) -> Tensor:
+def _last_logits(base: PreTrainedModel, forward: Forward, prompts: TokenIds) -> Tensor:
     ids, mask = pad(prompts, padding_id=0, side="right", device=base.device)
-    place = torch.arange(ids.shape[1], device=base.device)
-    return logits_at(base, ids, place == mask.sum(dim=1, keepdim=True) - 1)
+    last = torch.arange(len(ids), device=base.device) * ids.shape[1] + mask.sum(dim=1) - 1
+    return reduced_logits(base, lambda: forward(input_ids=ids, use_cache=False), last, lambda logits, _: logits.float())

@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config.lm_eval import LmEvalConfig
 from training.data.reasoning import end_of_thought
+from training.distributed.ranks import from_rank_zero
+from training.distributed.sharding import sharded
+from training.distributed.shares import together
 from training.errors import DataError, ModelError
 from training.models.batching import is_out_of_memory, measuring
 from training.models.loading import base_model
@@ -63,8 +66,10 @@ def check_lm_eval(config: LmEvalConfig) -> None:
 def lm_eval_metrics(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, config: LmEvalConfig
 ) -> dict[str, float]:
-    """The scores of ``model`` on the tasks of ``config``.
+    """The scores of ``model`` on the tasks of ``config``; the same on every rank.
 
+    All ranks must call it. Rank 0 alone runs the tasks, since lm-eval shares requests by launching processes of
+    accelerate's, which these are not; where the model is sharded, every rank runs the same requests in step.
     The model may carry unmerged adapters; its modes, and the states of all random generators, are left as they were.
 
     Returns:
@@ -74,6 +79,11 @@ def lm_eval_metrics(
         DataError: a task is not known, cannot be loaded or is not scored by any of :data:`PRIMARY`.
         ModelError: memory does not suffice for a batch.
     """
+    run = partial(_scores, model, tokenizer, config)
+    return together(run)[0] if sharded(model) else from_rank_zero(run)
+
+
+def _scores(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, config: LmEvalConfig) -> dict[str, float]:
     check_lm_eval(config)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of being handed a model in memory, every time
     from lm_eval import simple_evaluate

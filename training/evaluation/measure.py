@@ -11,6 +11,9 @@ from transformers import PreTrainedTokenizerBase
 
 from training.config.judges import default_judges
 from training.data.chat import answer_lead
+from training.distributed.ranks import from_rank_zero
+from training.distributed.sharding import sharded
+from training.distributed.shares import shared_out, together
 from training.evaluation.answers import Row
 from training.evaluation.asking import ask
 from training.evaluation.drawing import SPLITS, Split
@@ -24,9 +27,10 @@ from training.evaluation.refusal_odds import refusal_log_odds, refusal_token_ids
 from training.evaluation.scores import Counts, Scores
 from training.evaluation.set_average import AVERAGE, mean_attack_success
 from training.evaluation.sets import EvaluationSets
+from training.models.batching import BatchSize
 
-Drift = Callable[[torch.nn.Module, int], dict[str, float]]
-"""Metrics of a model's drift, measured on so many prompts at once."""
+Drift = Callable[[torch.nn.Module, BatchSize], dict[str, float]]
+"""Metrics of a model's drift, measured on so many prompts at once; called on all ranks."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,21 @@ def measure(
     The model may carry unmerged adapters; its mode is left as it was and it can be trained further. Both views come
     from one pass of generation.
 
+    All ranks must call it. They share prompts and samples by length, each on its own where every rank has the whole
+    model and in step where it is sharded; rank 0 alone asks the judges. What is measured does not depend on the number
+    of ranks but for the rounding of other batches: greedy answers are the same unless two tokens are equally likely to
+    the last digits, losses and log-odds to about 1e-6 in float32.
+
     Args:
         model: a causal language model on the device it shall be measured on.
         tokenizer: its tokenizer.
         sets: the held-out prompts.
         drift: measures how far the model moved from the initial direction; None leaves it out.
         judges: who judges the answers, of which one pass of generation serves all; None takes the default ones.
-        metrics: of other packages, by name.
+        metrics: of other packages, by name. Rank 0 alone asks them, and all ranks where the model is sharded.
+
+    Returns:
+        The same on every rank.
 
     Raises:
         ModelError: memory runs out over a single prompt.
@@ -75,9 +87,10 @@ def measure(
     """
     judges = judges or build_judges(default_judges(), cache=None)
     asks = {judge.name: judge.asks for judge in judges}
-    answers = judged(ask(model, tokenizer, sets), judges)
+    given = ask(model, tokenizer, sets)
     forward = _forward(model, tokenizer, sets, SPLITS)
-    moved = drift(model, sets.batch_size.value) if drift else {}
+    moved = drift(model, sets.batch_size) if drift else {}
+    answers = from_rank_zero(lambda: judged(given, judges))
     found: dict[Split, Scores] = {}
     for view in SPLITS:
         seen = [answers[index] for index in sets.view([answer.split for answer in answers], view)]
@@ -86,7 +99,7 @@ def measure(
         average = mean_attack_success(seen)
         averages, errors = ({AVERAGE: average[0]}, {AVERAGE: average[1]}) if average is not None else ({}, {})
         values = {**rates_of(counts), **averages, **agreements(seen, asks), **scores.metrics, **moved}
-        others = plugin_scores(metrics or {}, Measured(seen, view, model, tokenizer))
+        others = _others(metrics or {}, Measured(seen, view, model, tokenizer))
         found[view] = Scores(values, counts, {**scores.errors, **errors}).joined(others)
     return Measurement(found["report"], found["select"], [answer.row(asks) for answer in answers])
 
@@ -101,11 +114,20 @@ def measure_without_generation(
 
     ``safety/refusal_log_odds`` and ``safety/refusal_unlikely`` (share of harmful prompts with log-odds below 0),
     ``utility/loss`` and ``utility/forced_match`` (share of held-out samples whose every response token is the most
-    probable one), and drift. They judge a trial at its rungs. Every rank of a sharded model must call this.
+    probable one), and drift. They judge a trial at its rungs. All ranks must call it, as :func:`measure`.
     """
     scores = _forward(model, tokenizer, sets, ("select",)).of(sets, "select")
-    moved = drift(model, sets.batch_size.value) if drift else {}
+    moved = drift(model, sets.batch_size) if drift else {}
     return scores.joined(Scores(moved))
+
+
+def _others(metrics: Mapping[str, Metric], measured: Measured) -> Scores:
+    """What the metrics of other packages say; they may run the model, which a sharded one needs all ranks for."""
+    if not metrics:
+        return Scores()
+    if sharded(measured.model):
+        return together(lambda: plugin_scores(metrics, measured))[0]
+    return from_rank_zero(lambda: plugin_scores(metrics, measured))
 
 
 def standard_error(values: Sequence[float]) -> float:
@@ -146,7 +168,7 @@ class _Forward:
 def _forward(
     model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, sets: EvaluationSets, views: Sequence[Split]
 ) -> _Forward:
-    """Teacher forcing over the prompts of ``views``; over all of them where the views are not apart."""
+    """Teacher forcing over the prompts of ``views``, shared by all ranks; over all where the views are not apart."""
     harmful = {
         identity: (ids, split)
         for one in sets.of_role("harmful")
@@ -159,13 +181,15 @@ def _forward(
         for sample, row in zip(sets.task.samples, sets.task.rows, strict=True)
         if sets.task.splits[row] in views or not sets.apart
     ]
-    size = sets.batch_size.value
-    odds = refusal_log_odds(
-        model,
-        [ids for ids, _ in prompts],
-        refusal_token_ids(tokenizer),
-        batch_size=size,
-        is_blank=blank_of(tokenizer),
-    )
-    held = held_out(model, [sample for sample, _ in samples], batch_size=size)
+    openings, is_blank = refusal_token_ids(tokenizer), blank_of(tokenizer)
+
+    def odds_of(chosen: list[int]) -> list[float]:
+        asked = [prompts[index][0] for index in chosen]
+        return refusal_log_odds(model, asked, openings, batch_size=sets.batch_size, is_blank=is_blank)
+
+    def held_of(chosen: list[int]) -> list[tuple[float, int, bool]]:
+        return held_out(model, [samples[index][0] for index in chosen], batch_size=sets.batch_size).rows
+
+    odds = shared_out([len(ids) for ids, _ in prompts], odds_of)
+    held = HeldOut.of_rows(shared_out([len(sample.input_ids) for sample, _ in samples], held_of))
     return _Forward(odds, [split for _, split in prompts], held, [split for _, split in samples])

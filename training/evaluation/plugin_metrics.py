@@ -22,7 +22,7 @@ class Measured:
     split: Split
     """Which half: that of the report, or the one that the search may see."""
     model: nn.Module
-    """What gave them; it must be left as it is."""
+    """What gave them; it must be left as it is. Where ZeRO 3 shards it, all ranks are asked the same."""
     tokenizer: PreTrainedTokenizerBase
     """Of the model."""
 

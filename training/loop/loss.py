@@ -1,12 +1,14 @@
 """One forward pass of the model being trained: cross-entropy and penalty as sums, in a module DeepSpeed can wrap."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from training.constraints import Constraint, ForwardPass
 from training.constraints.base import Recalled
 from training.data.samples import Batch
-from training.models.logits import response_logits
+from training.models.loading import base_model
+from training.models.logits import model_inputs, reduced_logits, response_logits
 from training.models.residual import capture
 
 
@@ -37,15 +39,35 @@ class ConstrainedLoss(nn.Module):
             its constraint averages over (0 when there is none).
         """
         if self.constraint is None or not constrained:
-            cross_entropy = self._cross_entropy_sum(response_logits(self.model, batch), batch)
+            cross_entropy, _ = self._in_chunks(batch)
             return cross_entropy, cross_entropy.new_zeros(())
         with capture(self.model, self.constraint.layers, self.constraint.site) as captured:
-            logits = response_logits(self.model, batch)
+            cross_entropy, logits = self._at_once(batch) if self.constraint.reads_logits else self._in_chunks(batch)
             states = dict(captured)
         # The hooks are gone by now: a forward pass of the constraint's own leaves these states alone.
         seen = ForwardPass(batch, states, references, logits, self.model)
-        return self._cross_entropy_sum(logits, batch), self.constraint.penalty_sum(seen)
+        return cross_entropy, self.constraint.penalty_sum(seen)
 
-    @staticmethod
-    def _cross_entropy_sum(logits: Tensor, batch: Batch) -> Tensor:
-        return F.cross_entropy(logits.float(), batch.targets, reduction="sum")
+    def _at_once(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The sum of the cross-entropy, and all logits that it is of."""
+        logits = response_logits(self.model, batch)
+        return _cross_entropy_sum(logits, batch.targets), logits
+
+    def _in_chunks(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The same, of logits that are never there all at once, and none of them."""
+        empty = batch.targets.new_empty(0, 0, dtype=torch.float32)
+
+        def reduce(logits: Tensor, chunk: slice) -> Tensor:
+            nonlocal empty
+            empty = logits.new_empty(0, logits.shape[-1])
+            return _cross_entropy_sum(logits, batch.targets[chunk])[None]
+
+        def forward() -> object:
+            return self.model(**model_inputs(self.model, batch), use_cache=False)
+
+        sums = reduced_logits(base_model(self.model), forward, batch.predicting, reduce)
+        return sums.sum(), empty
+
+
+def _cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(logits.float(), targets, reduction="sum")

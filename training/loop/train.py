@@ -189,6 +189,7 @@ def train(
         model.train()
         cleanup.callback(model.eval)
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
+        cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
         cleanup.callback(engine.destroy)
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None

@@ -1,9 +1,10 @@
 """Batches of token ids, ordered by length so that little of a batch is padding."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from training.errors import ModelError
 
 TokenIds = Sequence[Sequence[int]]
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class BatchSize:
         """
         if tried == 1:
             raise ModelError(
-                "memory does not suffice to answer a single prompt: lower evaluation.max_length or "
+                "memory does not suffice for a single prompt: lower evaluation.max_length or "
                 "evaluation.max_new_tokens, or give the worker more memory"
             )
         self.value = tried // 2
@@ -44,16 +46,41 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-def longest_first(token_ids: TokenIds) -> list[int]:
-    """Indices into ``token_ids`` by falling length: little of a batch is padding, and too large a one fails at once."""
-    return sorted(range(len(token_ids)), key=lambda index: len(token_ids[index]), reverse=True)
+def in_batches(
+    lengths: Sequence[int],
+    batch_size: int | BatchSize,
+    compute: Callable[[list[int]], Result],
+    at_most: int | None = None,
+) -> Iterator[tuple[list[int], Result]]:
+    """What ``compute`` returns for one batch after another, longest first; smaller batches where memory runs out.
 
+    Args:
+        lengths: of all rows, in tokens.
+        batch_size: rows at once; a :class:`BatchSize` keeps what is found to fit.
+        compute: given indices into ``lengths``; called again with fewer of them where memory ran out.
+        at_most: bound on the rows at once that holds here alone.
 
-def length_sorted_batches(token_ids: TokenIds, batch_size: int) -> Iterator[list[int]]:
-    """Indices into ``token_ids``, ``batch_size`` at a time, longest first."""
-    order = longest_first(token_ids)
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    Yields:
+        the indices of a batch, and what was computed of them.
+
+    Raises:
+        ModelError: memory does not suffice for a single row.
+    """
+    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
+    while order:
+        batch = order[: min(size.value, at_most or size.value)]
+        found: list[Result] = []
+        try:
+            found.append(compute(batch))
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not is_out_of_memory(error):
+                raise
+        if not found:  # outside the handler, whose traceback would keep the failed batch alive
+            size.halve(len(batch))
+            continue
+        yield batch, found.pop()
+        order = order[len(batch) :]
 
 
 def pad(

@@ -10,7 +10,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.data.chat_template import ending_of
-from training.models.batching import BatchSize, TokenIds, is_out_of_memory, longest_first, measuring, pad
+from training.distributed.lockstep import Forward, in_step
+from training.distributed.shares import shared_out
+from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model
 from training.models.replies import Reply, read_replies
 
@@ -51,6 +53,7 @@ def generate_replies(
     max_new_tokens: int,
     batch_size: int | BatchSize,
     prefills: TokenIds | None = None,
+    shared: bool = False,
 ) -> list[Reply]:
     """Greedy replies, thought and answer apart, in the order of ``prompts``.
 
@@ -61,21 +64,23 @@ def generate_replies(
         max_new_tokens: longest reply in tokens, thought included, what it is made to begin with not counted.
         batch_size: prompts decoded at once; a :class:`BatchSize` keeps what is found to fit.
         prefills: token ids that each reply is made to begin with; they are part of it.
+        shared: whether the ranks share the prompts, by length; all must call it with the same then. Otherwise this rank
+            answers all, and others are asked for no more than their share of a sharded model.
 
     Raises:
         ModelError: memory runs out over a single prompt.
     """
     begun = prefills or [[] for _ in prompts]
     whole = [[*prompt, *start] for prompt, start in zip(prompts, begun, strict=True)]
-    distinct = {tuple(ids): ids for ids in whole}  # sets may share prompts
+    distinct = list(dict.fromkeys(tuple(ids) for ids in whole))  # sets may share prompts
     end_ids = end_token_ids(model, tokenizer)
-    found = generate_tokens(
-        model,
-        list(distinct.values()),
-        end_ids=end_ids,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-    )
+
+    def answers_to(chosen: Sequence[int]) -> list[list[int]]:
+        asked = [distinct[index] for index in chosen]
+        return generate_tokens(model, asked, end_ids=end_ids, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+    everything = range(len(distinct))
+    found = shared_out([len(ids) for ids in distinct], answers_to) if shared else answers_to(everything)
     answer_to = dict(zip(distinct, found, strict=True))
     return read_replies(tokenizer, begun, [answer_to[tuple(ids)] for ids in whole], end_ids)
 
@@ -92,29 +97,22 @@ def generate_tokens(
 
     Prompts are batched by length; a batch stops when its last row does, and rows that are done leave it where the
     model's cache can drop them, else they go on as padding. Where memory runs out, the batch is halved and begun again,
-    and later batches are no larger.
+    and later batches are no larger. All ranks must call it where the model is sharded
+    (:func:`training.distributed.lockstep.in_step`), with whatever prompts each has.
 
     Raises:
         ModelError: memory runs out over a single prompt.
     """
     base = base_model(model)
-    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     answers: list[list[int]] = [[] for _ in prompts]
-    order = longest_first(prompts)
-    with measuring(base):
-        while order:
-            batch, found = order[: size.value], None
-            try:
-                found = _decode_batch(base, [prompts[index] for index in batch], end_ids, max_new_tokens)
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if not is_out_of_memory(error):
-                    raise
-            if found is None:  # outside the handler, whose traceback would keep the failed batch alive
-                size.halve(len(batch))
-                continue
+    with measuring(base), in_step(base, base.device) as forward:
+
+        def decode(batch: list[int]) -> list[list[int]]:
+            return _decode_batch(base, forward, [prompts[index] for index in batch], end_ids, max_new_tokens)
+
+        for batch, found in in_batches([len(ids) for ids in prompts], batch_size, decode):
             for index, answer in zip(batch, found, strict=True):
                 answers[index] = answer
-            order = order[len(batch) :]
     return answers
 
 
@@ -160,18 +158,19 @@ def row_selection(cache: Any) -> Callable[[Tensor], None] | None:
     return None
 
 
-def prefill(base: PreTrainedModel, ids: Tensor, mask: Tensor) -> Any:
+def prefill(base: PreTrainedModel, ids: Tensor, mask: Tensor, forward: Forward | None = None) -> Any:
     """The forward pass over whole prompts that a batch begins with.
 
     Args:
         base: a causal language model.
         ids: ``[rows, seq]``, padded on the left.
         mask: ``[rows, seq]``, 0 on padding.
+        forward: what ``base`` is called by; see :func:`training.distributed.lockstep.in_step`.
 
     Returns:
         The model's output; ``logits[:, -1]`` are of the next token.
     """
-    return base(input_ids=ids, attention_mask=mask, **_options(base, _positions(mask)))
+    return (forward or base)(input_ids=ids, attention_mask=mask, **_options(base, _positions(mask)))
 
 
 def _positions(mask: Tensor) -> Tensor:
@@ -189,13 +188,17 @@ def _options(base: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
 
 
 def _decode_batch(
-    base: PreTrainedModel, prompts: Sequence[Sequence[int]], end_ids: frozenset[int], max_new_tokens: int
+    base: PreTrainedModel,
+    forward: Forward,
+    prompts: Sequence[Sequence[int]],
+    end_ids: frozenset[int],
+    max_new_tokens: int,
 ) -> list[list[int]]:
     """Answers of one batch: a forward pass over the prompts, then one per token."""
     ids, mask = pad(prompts, padding_id=0, side="left", device=base.device)
     rows = _Rows(mask, _positions(mask)[:, -1:] + 1, numbers=list(range(len(prompts))))
     answers: list[list[int]] = [[] for _ in prompts]
-    output = prefill(base, ids, mask)
+    output = prefill(base, ids, mask, forward)
     for step in range(max_new_tokens):
         tokens = output.logits[:, -1].argmax(dim=-1).tolist()
         for number, token in zip(rows.numbers, tokens, strict=True):
@@ -209,7 +212,7 @@ def _decode_batch(
         if finished and finished >= _FINISHED_SHARE * len(rows.numbers) and rows.keep(kept):
             tokens = [tokens[row] for row in kept]
         rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(tokens), 1)], dim=1)
-        output = base(
+        output = forward(
             input_ids=torch.tensor(tokens, device=base.device)[:, None],
             attention_mask=rows.mask,
             past_key_values=rows.cache,

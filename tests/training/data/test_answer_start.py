@@ -102,18 +102,13 @@ def test_a_space_that_the_model_writes_first_is_followed(kind):
     spaced = [1]  # the model itself would put other tokens first: these stand for the space
     likeliest = model(input_ids=torch.tensor([prompts[1]])).logits[0, -1].argmax().item()
 
-    found = {
-        index: (place, row)
-        for batch in first_words(model, prompts, lambda token: token == likeliest, batch_size=2)
-        for index, place, row in zip(batch.indices, batch.places, batch.logits, strict=True)
-    }
-    assert sorted(found) == [0, 1, 2]
+    found = first_words(model, prompts, list, lambda token: token == likeliest, batch_size=2)
     for index in spaced:
-        assert found[index][0][: len(prompts[index]) + 1] == [*prompts[index], likeliest]
-    for place, row in found.values():
-        assert torch.allclose(row, model(input_ids=torch.tensor([place])).logits[0, -1], atol=1e-4)
+        assert found[index].place[: len(prompts[index]) + 1] == [*prompts[index], likeliest]
+    for one in found:
+        assert torch.allclose(one.found, model(input_ids=torch.tensor([one.place])).logits[0, -1], atol=1e-4)
     usual = refusal_log_odds(model, prompts, word)
-    behind = refusal_log_odds(model, [found[index][0] for index in range(3)], word)
+    behind = refusal_log_odds(model, [one.place for one in found], word)
     assert refusal_log_odds(model, prompts, word, is_blank=lambda token: token == likeliest) == pytest.approx(behind)
     assert behind[1] != pytest.approx(usual[1], abs=1e-3)
     assert space not in word

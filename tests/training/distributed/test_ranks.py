@@ -4,6 +4,8 @@ import pytest
 from ranks import on_ranks
 from trajectories import trajectories, trajectory
 
+from training.models import logits
+
 pytestmark = [pytest.mark.xdist_group("ranks"), pytest.mark.usefixtures("process")]
 LORA = {"type": "lora", "rank": 4}
 FULL = {"type": "full"}
@@ -18,8 +20,17 @@ def _cases(stages, tunings):
     ]
 
 
-def _compare(cases):
-    for case, *found in zip(cases, *on_ranks(2, trajectories, cases), strict=True):
+def in_chunks(cases):
+    """The trajectories with the logits of five positions at a time; ranks differ in how many chunks that makes."""
+    bound, logits.LOGIT_BYTES = logits.LOGIT_BYTES, 5 * 4 * 300
+    try:
+        return trajectories(cases)
+    finally:
+        logits.LOGIT_BYTES = bound
+
+
+def _compare(cases, run=trajectories):
+    for case, *found in zip(cases, *on_ranks(2, run, cases), strict=True):
         # One rank without sharding, accumulation or communication is the measure of all.
         alone = trajectory({**case, "deepspeed": {"zero_stage": 0}, "micro_batch_size": None})
         for rank in found:
@@ -33,6 +44,11 @@ def _compare(cases):
 
 def test_two_ranks_train_as_one():
     _compare(_cases((0, 2, 3), [LORA]) + _cases((3,), [FULL])[:1])
+
+
+def test_two_ranks_with_logits_in_chunks_train_as_one_without():
+    full = {"deepspeed": {"zero_stage": 3}, "tuning": FULL, "constraint": {"alpha": 0.5}}
+    _compare([{**full, "gradient_checkpointing": True}], in_chunks)
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel, Pr
 from training.config.judges import ClassifierJudge
 from training.errors import JudgeError, ModelError
 from training.evaluation.judges.base import Exchange, Verdict, encodable
-from training.evaluation.judges.local import load, longest_input, out_of_memory
-from training.models.batching import BatchSize, is_out_of_memory
+from training.evaluation.judges.local import load, longest_input, on_its_device, out_of_memory
+from training.models.batching import BatchSize, in_batches
 
 
 class Classifier:
@@ -33,29 +33,20 @@ class Classifier:
         Raises:
             JudgeError: the model cannot be loaded, or memory does not suffice for one answer.
         """
-        order = sorted(range(len(exchanges)), key=lambda at: len(exchanges[at].prompt) + len(exchanges[at].answer))
-        order.reverse()  # the batch that does not fit comes first
+        lengths = [len(exchange.prompt) + len(exchange.answer) for exchange in exchanges]
         verdicts: list[Verdict] = [None] * len(exchanges)
-        while order:
-            batch, found = order[: self._size.value], None
-            try:
-                found = self._judge_batch([exchanges[at] for at in batch])
-            except RuntimeError as error:  # torch.OutOfMemoryError is one
-                if not is_out_of_memory(error):
-                    raise
-            if found is None:
-                self._halve(len(batch))
-                continue
-            for at, verdict in zip(batch, found, strict=True):
-                verdicts[at] = verdict
-            order = order[len(batch) :]
-        return verdicts
-
-    def _halve(self, tried: int) -> None:
+        if not exchanges:
+            return verdicts
         try:
-            self._size.halve(tried)
+            with on_its_device(self.config, self._loaded[0]):
+                for batch, found in in_batches(
+                    lengths, self._size, lambda batch: self._judge_batch([exchanges[at] for at in batch])
+                ):
+                    for at, verdict in zip(batch, found, strict=True):
+                        verdicts[at] = verdict
         except ModelError as error:
             raise out_of_memory(self.config) from error
+        return verdicts
 
     def _judge_batch(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         model, tokenizer = self._loaded

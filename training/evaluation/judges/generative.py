@@ -12,7 +12,7 @@ from training.data.chat_settings import ChatSettings
 from training.errors import ModelError
 from training.evaluation.judges.base import Exchange, Verdict, encodable
 from training.evaluation.judges.formats import FORMATS
-from training.evaluation.judges.local import load, longest_input, out_of_memory
+from training.evaluation.judges.local import load, longest_input, on_its_device, out_of_memory
 from training.models.batching import BatchSize
 from training.models.generation import generate_tokens
 
@@ -56,13 +56,14 @@ class GenerativeModel:
         settings = getattr(model.generation_config, "eos_token_id", None)
         ends = [tokenizer.eos_token_id, *(settings if isinstance(settings, list) else [settings])]
         try:
-            tokens = generate_tokens(
-                model,
-                prompts,
-                end_ids=frozenset(end for end in ends if end is not None),
-                max_new_tokens=self._format.max_new_tokens,
-                batch_size=self._size,
-            )
+            with on_its_device(self.config, model):
+                tokens = generate_tokens(
+                    model,
+                    prompts,
+                    end_ids=frozenset(end for end in ends if end is not None),
+                    max_new_tokens=self._format.max_new_tokens,
+                    batch_size=self._size,
+                )
         except ModelError as error:
             raise out_of_memory(self.config) from error
         return list(tokenizer.batch_decode(tokens, skip_special_tokens=True))

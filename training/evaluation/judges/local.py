@@ -1,6 +1,8 @@
 """Judges that are models of transformers on this machine."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from training.config.judges import ClassifierJudge, GenerativeJudge
 from training.errors import JudgeError
+from training.models.batching import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +19,7 @@ _UNBOUNDED = 10**9  # tokenizers without a limit report a number beyond this
 
 
 def load(config: ClassifierJudge | GenerativeJudge, kind: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of ``config`` in the precision it was saved in and in evaluation mode, and its tokenizer.
+    """The model of ``config`` on the CPU, in the precision it was saved in and in evaluation mode, and its tokenizer.
 
     Args:
         config: names model and device.
@@ -25,7 +28,7 @@ def load(config: ClassifierJudge | GenerativeJudge, kind: Any) -> tuple[PreTrain
     Raises:
         JudgeError: it cannot be loaded, lacks weights, or the device is not there.
     """
-    device = device_of(config)
+    device_of(config)  # told before minutes of loading
     try:
         tokenizer = AutoTokenizer.from_pretrained(config.model)
         model, found = kind.from_pretrained(config.model, dtype="auto", output_loading_info=True)
@@ -44,7 +47,34 @@ def load(config: ClassifierJudge | GenerativeJudge, kind: Any) -> tuple[PreTrain
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if model.config.get_text_config().pad_token_id is None:
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    return model.eval().to(device), tokenizer
+    return model.eval(), tokenizer
+
+
+@contextmanager
+def on_its_device(config: ClassifierJudge | GenerativeJudge, model: PreTrainedModel) -> Iterator[None]:
+    """While active, ``model`` lies where ``config`` says; afterwards in the memory of the host.
+
+    So judges take turns on a GPU, and none stands in the way of the next training.
+
+    Raises:
+        JudgeError: memory does not suffice for the model.
+    """
+    device = device_of(config)
+    try:
+        model.to(device)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise JudgeError(
+            f"judge {config.name}: memory of {device} does not suffice for {config.model} beside the model that is "
+            f"measured: set device (now {config.device}) to cpu, or ask it at an endpoint"
+        ) from error
+    try:
+        yield
+    finally:
+        if device.type != "cpu":
+            model.to("cpu")
+            torch.cuda.empty_cache()
 
 
 def device_of(config: ClassifierJudge | GenerativeJudge) -> torch.device:
