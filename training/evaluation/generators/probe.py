@@ -5,18 +5,14 @@ two such models may differ is found by shaking our own. A number that is rounded
 of itself, by ``_UNIT / sqrt(3)`` in root mean square. Every product with weights is rounded twice, its weights (where
 the checkpoint is float32) and what it puts out; a decoder layer's output twice, by its two sums. Taken as independent,
 either is a relative error of ``_UNIT * sqrt(2 / 3)``. A second forward pass of ours puts it on what every module and
-every layer of the decoder puts out, so that each architecture, depth and set of weights shows by how much it amplifies
-it. With ``d`` the root mean square by which that changes the log-probabilities, and ``z`` that of the logits, which
-are rounded once more: ::
-
-    bound = 3 * sqrt(2 * (d**2 + (_UNIT * z)**2 / 3))
-
-Both sides may have such errors, hence the 2; the 3 is room for errors that are not independent. A side in float32 or
-fp16 has less of them. Other weights, another adapter or a quantised server differ by more.
+every layer of the decoder puts out, and on the logits, so that each architecture, depth and set of weights shows by how
+much it amplifies it. With ``d`` the root mean square by which that changes the log-probabilities, the bound is ``3 *
+sqrt(2) * d``: both sides may have such errors, and the 3 is room for errors that are not independent. A side in float32
+or fp16 has less of them. Other weights, another adapter or a quantised server differ by more.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +26,9 @@ from training.distributed.shares import shared_out
 from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model, decoder_layers
 from training.models.logits import reduced_logits
+
+Change = Callable[[Tensor], Tensor]
+"""What is done to some numbers."""
 
 _UNIT = 2.0**-9
 """Largest relative error of rounding to bf16, which has 8 significant bits."""
@@ -57,20 +56,18 @@ def forced(model: nn.Module, texts: TokenIds, starts: Sequence[int]) -> Forced:
         ModelError: memory does not suffice for a single text.
     """
     base = base_model(model)
-    exact = torch.tensor(_rows(base, texts, starts))
-    with _shaken(base):
-        shaken = torch.tensor(_rows(base, texts, starts))
-    amplified = (exact[:, 0] - shaken[:, 0]).square().mean().item()
-    rounded = _UNIT**2 / 3 * exact[:, 1].square().mean().item()
-    return Forced(exact[:, 0].tolist(), _ROOM * math.sqrt(2 * (amplified + rounded)))
+    exact = _log_probabilities(base, texts, starts, lambda logits: logits)
+    with _shaken(base) as shake:
+        shaken = _log_probabilities(base, texts, starts, shake)
+    return Forced(exact, _ROOM * math.sqrt(2) * distance(exact, shaken))
 
 
-def _rows(base: PreTrainedModel, texts: TokenIds, starts: Sequence[int]) -> list[list[float]]:
-    """Log-probability and logit of every token that counts, of all texts in order."""
+def _log_probabilities(base: PreTrainedModel, texts: TokenIds, starts: Sequence[int], change: Change) -> list[float]:
+    """Of every token that counts, of all texts in order, by logits that ``change`` is done to."""
     size = BatchSize(_AT_ONCE)
 
-    def rows_of(chosen: list[int]) -> list[list[list[float]]]:
-        found: list[list[list[float]]] = [[] for _ in chosen]
+    def rows_of(chosen: list[int]) -> list[list[float]]:
+        found: list[list[float]] = [[] for _ in chosen]
         with measuring(base), in_step(base, base.device) as forward:
 
             def compute(batch: list[int]) -> tuple[list[int], Tensor]:
@@ -81,9 +78,7 @@ def _rows(base: PreTrainedModel, texts: TokenIds, starts: Sequence[int]) -> list
                 wanted, where = ids[counts], counts.flatten().nonzero().flatten()
 
                 def reduce(logits: Tensor, part: slice) -> Tensor:
-                    wide = logits.float()
-                    own = wide.gather(1, wanted[part, None])[:, 0]
-                    return torch.stack([own - wide.logsumexp(dim=-1), own], dim=-1)
+                    return change(logits.float()).log_softmax(dim=-1).gather(1, wanted[part, None])[:, 0]
 
                 # The position before a token predicts it; no answer begins a row.
                 each = reduced_logits(base, lambda: forward(input_ids=ids, use_cache=False), where - 1, reduce)
@@ -98,8 +93,12 @@ def _rows(base: PreTrainedModel, texts: TokenIds, starts: Sequence[int]) -> list
 
 
 @contextmanager
-def _shaken(base: PreTrainedModel) -> Iterator[None]:
-    """While active, all modules of the decoder put out what rounding could make of it: by chance, but always alike."""
+def _shaken(base: PreTrainedModel) -> Iterator[Change]:
+    """While active, all modules of the decoder put out what rounding could make of it: by chance, but always alike.
+
+    Yields:
+        what does the same to the logits.
+    """
     chance = torch.Generator(base.device).manual_seed(0)
 
     def shake(states: Tensor) -> Tensor:
@@ -115,7 +114,7 @@ def _shaken(base: PreTrainedModel) -> Iterator[None]:
     parts = [part for layer in layers for part in layer.modules() if not list(part.children())]
     handles = [part.register_forward_hook(hook) for part in [*layers, *parts]]
     try:
-        yield
+        yield shake
     finally:
         for handle in handles:
             handle.remove()

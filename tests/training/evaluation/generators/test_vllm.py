@@ -33,6 +33,11 @@ def asked(tokenizer, prompts):
     return encode_prompts(tokenizer, prompts[::2])
 
 
+@pytest.fixture
+def few(asked):
+    return asked[:4]
+
+
 def served(server, tmp_path, **changes):
     config = VllmGenerator.model_validate(server.settings(**changes))
     return build_generator(config, tmp_path / "served", lambda model, folder: model.save_pretrained(folder))
@@ -87,7 +92,7 @@ def test_what_bf16_rounds_is_within_the_bound(adapted_model, base, tokenizer, as
         replies(generator, adapted_model, tokenizer, asked[:2])
     probe = generator._probe
     share = distance(probe.ours.log_probabilities, probe.theirs) / probe.ours.bound
-    assert 0.02 < share < 0.7, share
+    assert 0.02 < share < 0.7, (share, probe.ours.bound)
 
 
 def test_our_own_log_probabilities_are_the_models(base, asked):
@@ -104,7 +109,7 @@ def test_our_own_log_probabilities_are_the_models(base, asked):
 def test_another_base_model_is_refused(adapted_model, base, tokenizer, asked, tmp_path):
     other = _without_adapters(adapted_model)
     with torch.no_grad():
-        other.model.layers[1].mlp.down_proj.weight.mul_(0.9)
+        other.model.layers[1].mlp.down_proj.weight.zero_()
     with VllmLike(other) as server:
         said = rf"endpoint \({server.url}\) serves another model than the one in training: .* 20 .* differ by"
         with pytest.raises(GeneratorError, match=said):
@@ -136,12 +141,12 @@ def test_an_adapter_that_is_left_out_or_another_is_refused(adapted_model, base, 
             server.ignores_adapters, server.instead = False, tmp_path / "another"
 
 
-def test_adapters_that_change_nothing_pass(adapted_model, base, tokenizer, asked, tmp_path):
+def test_adapters_that_change_nothing_pass(adapted_model, base, tokenizer, few, tmp_path):
     _scale(adapted_model, 0)
     with VllmLike(base, torch.bfloat16) as server:
         generator = served(server, tmp_path)
-        check(generator, base, tokenizer, asked)
-        assert len(replies(generator, adapted_model, tokenizer, asked[:2])) == 2
+        check(generator, base, tokenizer, few)
+        assert len(replies(generator, adapted_model, tokenizer, few[:2])) == 2
 
 
 @pytest.mark.parametrize(
@@ -153,42 +158,42 @@ def test_adapters_that_change_nothing_pass(adapted_model, base, tokenizer, asked
         ({"max_adapters": 0}, "No free lora slots.*: raise --max-loras and --max-cpu-loras"),
     ],
 )
-def test_what_a_server_cannot_load(adapted_model, base, tokenizer, asked, tmp_path, switches, said):
+def test_what_a_server_cannot_load(adapted_model, base, tokenizer, few, tmp_path, switches, said):
     with VllmLike(base) as server:
         generator = served(server, tmp_path)
-        check(generator, base, tokenizer, asked)
+        check(generator, base, tokenizer, few)
         vars(server).update(switches)
         with pytest.raises(GeneratorError, match=said):
-            replies(generator, adapted_model, tokenizer, asked[:2])
+            replies(generator, adapted_model, tokenizer, few[:2])
         assert server.paths().count("load_lora_adapter") == 1  # asking again would change nothing
     assert not list((tmp_path / "served").iterdir())
 
 
-def test_a_folder_that_the_server_does_not_see(adapted_model, base, tokenizer, asked, tmp_path):
+def test_a_folder_that_the_server_does_not_see(adapted_model, base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         config = VllmGenerator.model_validate(server.settings())
         generator = build_generator(config, tmp_path / "served", lambda _model, _folder: None)
-        check(generator, base, tokenizer, asked)
+        check(generator, base, tokenizer, few)
         with pytest.raises(GeneratorError, match=r"does not see the adapter at .* evaluation\.generator\.adapter"):
-            replies(generator, adapted_model, tokenizer, asked[:2])
+            replies(generator, adapted_model, tokenizer, few[:2])
 
 
-def test_what_passes_is_tried_again(adapted_model, base, tokenizer, asked, tmp_path):
-    ours = our_replies(adapted_model, tokenizer, asked[:2])
+def test_what_passes_is_tried_again(adapted_model, base, tokenizer, few, tmp_path):
+    ours = our_replies(adapted_model, tokenizer, few[:2])
     with VllmLike(base) as server:
         generator = served(server, tmp_path)
-        check(generator, base, tokenizer, asked)
+        check(generator, base, tokenizer, few)
         server.script.extend([fault(503, "starting"), None])
-        assert replies(generator, adapted_model, tokenizer, asked[:2]) == ours
+        assert replies(generator, adapted_model, tokenizer, few[:2]) == ours
         assert server.paths().count("load_lora_adapter") == 3
         server.script.extend([(0, {}), *[fault(503, "busy")] * 2])
-        assert len(replies(generator, base, tokenizer, asked[:2])) == 2
+        assert len(replies(generator, base, tokenizer, few[:2])) == 2
 
 
-def test_an_adapter_whose_answer_was_lost_is_loaded(adapted_model, base, tokenizer, asked, tmp_path):
+def test_an_adapter_whose_answer_was_lost_is_loaded(adapted_model, base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         generator = served(server, tmp_path, timeout=1.0)
-        check(generator, base, tokenizer, asked)
+        check(generator, base, tokenizer, few)
         server.delay = 1.3
         posted = []
 
@@ -199,49 +204,49 @@ def test_an_adapter_whose_answer_was_lost_is_loaded(adapted_model, base, tokeniz
             return answer(path, body)
 
         server.answer = slow_once
-        assert len(replies(generator, adapted_model, tokenizer, asked[:2])) == 2
+        assert len(replies(generator, adapted_model, tokenizer, few[:2])) == 2
         assert posted[:2] == ["/v1/load_lora_adapter"] * 2
         assert not server.adapters
 
 
-def test_a_server_that_goes_down_is_named_after_its_last_attempt(adapted_model, base, tokenizer, asked, tmp_path):
+def test_a_server_that_goes_down_is_named_after_its_last_attempt(adapted_model, base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         generator = served(server, tmp_path)
-        check(generator, base, tokenizer, asked)
-        server.script.extend([(0, {})] * 21 + [None] * 100)  # while it answers, with the adapter loaded
+        check(generator, base, tokenizer, few)
+        server.script.extend([(0, {})] * 6 + [None] * 100)  # while it answers, with the adapter loaded
         with pytest.raises(GeneratorError, match=rf"endpoint \({server.url}\) does not answer .*: start the server"):
-            replies(generator, adapted_model, tokenizer, asked)
-        assert len(server.asked) - 40 - 21 <= 4 * 3 + 2  # neither prompts that had not begun, nor long farewells
+            replies(generator, adapted_model, tokenizer, few)
+        assert len(server.asked) - 8 - 6 <= 4 * 3 + 2  # neither prompts that had not begun, nor long farewells
     begin = time.monotonic()
     with pytest.raises(GeneratorError, match="does not answer"):
-        replies(generator, adapted_model, tokenizer, asked)
+        replies(generator, adapted_model, tokenizer, few)
     assert time.monotonic() - begin < 5
 
 
-def test_a_server_that_is_slow(base, tokenizer, asked, tmp_path):
+def test_a_server_that_is_slow(base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         server.delay = 0.4
         with pytest.raises(GeneratorError, match=r"ReadTimeoutError.*raise evaluation\.generator\.timeout \(0\.1 s\)"):
-            check(served(server, tmp_path, timeout=0.1, retries=1), base, tokenizer, asked[:2])
+            check(served(server, tmp_path, timeout=0.1, retries=1), base, tokenizer, few[:2])
 
 
-def test_a_server_without_token_ids(base, tokenizer, asked, tmp_path):
+def test_a_server_without_token_ids(base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         server.token_ids = False
         with pytest.raises(GeneratorError, match=r"return_token_ids.*: use vLLM 0\.10\.2 or later"):
-            check(served(server, tmp_path), base, tokenizer, asked)
+            check(served(server, tmp_path), base, tokenizer, few)
 
 
-def test_a_prompt_that_is_too_long(base, tokenizer, asked, tmp_path):
+def test_a_prompt_that_is_too_long(base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         server.max_model_len = 20
         with pytest.raises(GeneratorError, match=r"answer as base \(status 400: .*maximum context length is 20"):
-            check(served(server, tmp_path), base, tokenizer, asked)
+            check(served(server, tmp_path), base, tokenizer, few)
 
 
-def test_log_probabilities_that_are_no_numbers_are_refused(base, tokenizer, asked, tmp_path):
+def test_log_probabilities_that_are_no_numbers_are_refused(base, tokenizer, few, tmp_path):
     with VllmLike(base) as server, torch.no_grad():
         server.base.lm_head.weight[7] = math.nan
         with pytest.raises(GeneratorError, match="differ by nan nats"):
-            check(served(server, tmp_path), base, tokenizer, asked)
+            check(served(server, tmp_path), base, tokenizer, few)
     assert base_model(base) is base
