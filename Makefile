@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean bench-train bench-search bench-orchestrator models study
+.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator models study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ format: $(READY) ## Rewrite the code in the house style
 
 bench-train: $(READY) ## Measure training against plain fine-tuning and TRL (10 minutes)
 	$(BIN)/python benchmarks/train.py
+
+bench-evaluation: $(READY) ## Measure evaluation: two ranks against one, decoding against transformers (3 minutes)
+	$(BIN)/python benchmarks/evaluation.py
 
 bench-search: $(READY) ## Replay recorded trials to compare searchers, with and without pruning (10 minutes)
 	$(BIN)/python benchmarks/search.py

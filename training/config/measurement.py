@@ -50,8 +50,8 @@ class EvaluationConfig(Config):
     """Longest answer generated, in tokens."""
     max_length: PositiveInt = 512
     """Longest prompt in tokens, and longest held-out sample; a longer prompt loses its start."""
-    batch_size: PositiveInt = 64
-    """Prompts generated at once; halved for good where memory runs out."""
+    batch_size: PositiveInt = 1024
+    """Prompts answered at once, at most: as many as memory has room for, halved for good where it runs out."""
     strict: bool = False
     """Refuse evaluation prompts that are training prompts too, instead of warning of them."""
     keep_answers: bool | None = None

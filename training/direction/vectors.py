@@ -20,6 +20,7 @@ from training.errors import DirectionError
 from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model, decoder_layers
 from training.models.residual import Site, capture
+from training.models.room import rows_read
 
 TENSORS_FILE = "direction.safetensors"
 METADATA_FILE = "direction.json"
@@ -161,7 +162,8 @@ def last_token_states(
             row = torch.arange(len(batch), device=base.device)
             return torch.stack([states[layer][row, last] for layer in layers], dim=1).float().cpu()
 
-        for batch, found in in_batches([len(ids) for ids in token_ids], batch_size, last_states):
+        room = rows_read(base, captured=len(layers))
+        for batch, found in in_batches([len(ids) for ids in token_ids], batch_size, last_states, room):
             for index, state in zip(batch, found, strict=True):
                 rows[index] = state
     return torch.stack(rows) if rows else torch.empty(0, len(layers), base.config.get_text_config().hidden_size)

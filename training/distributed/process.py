@@ -12,7 +12,7 @@ from torch import distributed
 _SINGLE_PROCESS = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 _SHARED_MEMORY_OP = "deepspeed_shm_comm"
 _TIMEOUT = timedelta(hours=12)
-"""How long a rank waits for another: rank 0 alone measures, which on a real model takes longer than the half hour
+"""How long a rank waits for another: rank 0 alone asks the judges, which may take longer than the half hour
 that a process group allows by default. A rank that dies ends the wait at once, through its broken connection or
 through whoever launched the ranks."""
 

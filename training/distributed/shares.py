@@ -64,8 +64,7 @@ def shared_out(costs: Sequence[int], compute: Callable[[list[int]], Sequence[Res
     """
     shares = [share_of(costs, one, world_size()) for one in range(world_size())]
     found = together(lambda: compute(shares[rank()]))
-    results: list[Result | None] = [None] * len(costs)
+    results: dict[int, Result] = {}
     for chosen, values in zip(shares, found, strict=True):
-        for index, value in zip(chosen, values, strict=True):
-            results[index] = value
-    return list(results)  # type: ignore[misc]  # every index is in one share
+        results |= zip(chosen, values, strict=True)
+    return [results[index] for index in range(len(costs))]

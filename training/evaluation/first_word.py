@@ -13,6 +13,7 @@ from training.distributed.lockstep import Forward, in_step
 from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model
 from training.models.logits import positions_at_once, reduced_logits
+from training.models.room import rows_read
 
 Found = TypeVar("Found")
 IsBlank = Callable[[int], bool]
@@ -76,24 +77,23 @@ def first_words(
     base = base_model(model)
     waiting = {index: list(ids) for index, ids in enumerate(prompts)}
     words: dict[int, FirstWord[Found]] = {}
+    room = rows_read(base)
     with measuring(base), in_step(base, base.device) as forward:
-
-        def seen(places: TokenIds) -> list[tuple[int, Found]]:
-            logits = _last_logits(base, forward, places)
-            return list(zip(logits.argmax(dim=-1).tolist(), read(logits), strict=True))
-
         for followed in range(_MOST_BLANKS + 1):
-            places = dict(waiting)
-            numbers = list(places)
+            places = list(waiting.items())
+
+            def seen(batch: list[int], places: list[tuple[int, list[int]]] = places) -> list[tuple[int, Found]]:
+                logits = _last_logits(base, forward, [places[index][1] for index in batch])
+                return list(zip(logits.argmax(dim=-1).tolist(), read(logits), strict=True))
+
+            lengths = [len(place) for _, place in places]
             for batch, found in in_batches(
-                [len(ids) for ids in places.values()],
-                batch_size,
-                lambda batch, places=places, numbers=numbers: seen([places[numbers[index]] for index in batch]),
-                positions_at_once(base),
+                lengths, batch_size, seen, lambda longest: min(positions_at_once(base), room(longest))
             ):
-                for number, (token, value) in zip((numbers[index] for index in batch), found, strict=True):
+                for index, (token, value) in zip(batch, found, strict=True):
+                    number, place = places[index]
                     if followed < _MOST_BLANKS and is_blank(token):
-                        waiting[number] = [*places[number], token]
+                        waiting[number] = [*place, token]
                     else:
                         words[number] = FirstWord(waiting.pop(number), value)
     return [words[index] for index in range(len(prompts))]

@@ -14,6 +14,7 @@ from training.distributed.lockstep import in_step
 from training.models.batching import BatchSize, in_batches, measuring, pad
 from training.models.loading import base_model
 from training.models.logits import reduced_logits
+from training.models.room import rows_read
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ def held_out(model: torch.nn.Module, samples: Sequence[EncodedSample], *, batch_
             each = reduced_logits(base, lambda: forward(input_ids=ids, use_cache=False), where - 1, of)
             return response.sum(dim=1).tolist(), each.cpu()
 
-        for batch, (sizes, each) in in_batches([len(sample.input_ids) for sample in samples], batch_size, scores):
-            for index, size, found in zip(batch, sizes, each.split(sizes), strict=True):
+        lengths = [len(sample.input_ids) for sample in samples]
+        for batch, (sizes, each) in in_batches(lengths, batch_size, scores, rows_read(base)):
+            for index, size, found in zip(batch, sizes, torch.split(each, sizes), strict=True):
                 losses[index], tokens[index] = float(found[:, 0].sum()), size
                 matched[index] = bool(found[:, 1].all())
     return HeldOut(losses, tokens, matched)

@@ -50,7 +50,7 @@ def in_batches(
     lengths: Sequence[int],
     batch_size: int | BatchSize,
     compute: Callable[[list[int]], Result],
-    at_most: int | None = None,
+    at_most: Callable[[int], int] | None = None,
 ) -> Iterator[tuple[list[int], Result]]:
     """What ``compute`` returns for one batch after another, longest first; smaller batches where memory runs out.
 
@@ -58,7 +58,7 @@ def in_batches(
         lengths: of all rows, in tokens.
         batch_size: rows at once; a :class:`BatchSize` keeps what is found to fit.
         compute: given indices into ``lengths``; called again with fewer of them where memory ran out.
-        at_most: bound on the rows at once that holds here alone.
+        at_most: given the length of the longest row, how many there is room for; see :mod:`training.models.room`.
 
     Yields:
         the indices of a batch, and what was computed of them.
@@ -69,7 +69,8 @@ def in_batches(
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     order = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)
     while order:
-        batch = order[: min(size.value, at_most or size.value)]
+        room = size.value if at_most is None else at_most(lengths[order[0]])
+        batch = order[: min(size.value, room)]
         found: list[Result] = []
         try:
             found.append(compute(batch))

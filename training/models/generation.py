@@ -15,6 +15,7 @@ from training.distributed.shares import shared_out
 from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
 from training.models.loading import base_model
 from training.models.replies import Reply, read_replies
+from training.models.room import rows_decoded
 
 _FINISHED_SHARE = 0.125
 """Finished rows are dropped once they are this share of a batch: copying the cache costs about one more step."""
@@ -62,7 +63,8 @@ def generate_replies(
         tokenizer: decodes the answers and knows the end-of-turn token.
         prompts: token ids up to and including the generation prompt.
         max_new_tokens: longest reply in tokens, thought included, what it is made to begin with not counted.
-        batch_size: prompts decoded at once; a :class:`BatchSize` keeps what is found to fit.
+        batch_size: prompts decoded at once, at most: fewer where memory has no room for so many
+            (:mod:`training.models.room`); a :class:`BatchSize` keeps what is found to fit.
         prefills: token ids that each reply is made to begin with; they are part of it.
         shared: whether the ranks share the prompts, by length; all must call it with the same then. Otherwise this rank
             answers all, and others are asked for no more than their share of a sharded model.
@@ -110,7 +112,8 @@ def generate_tokens(
         def decode(batch: list[int]) -> list[list[int]]:
             return _decode_batch(base, forward, [prompts[index] for index in batch], end_ids, max_new_tokens)
 
-        for batch, found in in_batches([len(ids) for ids in prompts], batch_size, decode):
+        room = rows_decoded(base, forward, max_new_tokens)
+        for batch, found in in_batches([len(ids) for ids in prompts], batch_size, decode, room):
             for index, answer in zip(batch, found, strict=True):
                 answers[index] = answer
     return answers

@@ -100,18 +100,18 @@ def _in_chunks(
         return reduce(scaling(whole(hidden)), slice(start, start + len(hidden)))
 
     def forward(hidden: Tensor) -> Tensor:
-        parts = zip(hidden.split(size), range(0, len(hidden), size), strict=True)
+        parts = zip(torch.split(hidden, size), range(0, len(hidden), size), strict=True)
         if torch.is_grad_enabled():
             return torch.cat([checkpoint(chunk, part, start, use_reentrant=False) for part, start in parts])
         return torch.cat([chunk(part, start) for part, start in parts])
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward
     handle = head.register_forward_hook(lambda _head, _args, output: keep(output))
     try:
         yield
     finally:
         handle.remove()
         if own:  # somebody else's wrapper
-            head.forward = whole  # type: ignore[method-assign]
+            head.forward = whole
         else:
             del head.forward
