@@ -53,16 +53,22 @@ def answers_of(made: Workbench, settings: dict[str, Any] | None) -> list[Any]:
     return [answers, measured.report.metrics]
 
 
-def test_trials_measure_what_they_do_without_a_server(directory):
+def test_trials_measure_what_they_do_without_a_server_and_one_that_fails_ends_no_other(directory):
     with VllmLike(load_model(directory / "model")) as server:
-        made = served_bench(directory, server.settings())
-        found = [answers_of(made, settings) for settings in (None, LORA)]
-        (loaded,) = (body for path, body in server.asked if path.endswith("/load_lora_adapter"))
-    assert Path(loaded["lora_path"]).parent == directory / "out" / "served"
+        made = served_bench(directory, server.settings(retries=0))
+        base = answers_of(made, None)
+        server.script.extend([(0, {})] * 3 + [fault(500, "EngineCore encountered an issue.")] * 99)
+        with pytest.raises(GeneratorError, match="EngineCore encountered an issue"):
+            answers_of(made, LORA)
+        server.script.clear()
+        trained = answers_of(made, LORA)
+        loaded = [body for path, body in server.asked if path.endswith("/load_lora_adapter")]
+    assert len({body["lora_name"] for body in loaded}) == 2
+    assert {Path(body["lora_path"]).parent for body in loaded} == {directory / "out" / "served"}
     assert not list((directory / "out" / "served").iterdir())
     made._generator = None
-    assert found == [answers_of(made, settings) for settings in (None, LORA)]
-    assert found[0][0] != found[1][0]
+    assert [base, trained] == [answers_of(made, None), answers_of(made, LORA)]
+    assert base[0] != trained[0]
 
 
 def replies_of(argument: dict[str, Any]) -> list[str]:
@@ -114,18 +120,6 @@ def test_two_sharded_ranks_measure_what_one_does(directory):
     (own,) = trials_of({**argument, "generator": {"type": "transformers"}, "trials": [LORA]})
     assert first == second
     assert [answers for answers, _ in first] == [own[0]] * 2
-
-
-def test_one_trial_fails_and_the_next_goes_on(directory):
-    with VllmLike(load_model(directory / "model")) as server:
-        made = served_bench(directory, server.settings(retries=0))
-        made.prepare()
-        trial = TrialConfig.model_validate(LORA)
-        server.script.extend([(0, {})] * 40 + [fault(500, "EngineCore encountered an issue.")])
-        with pytest.raises(GeneratorError, match="EngineCore encountered an issue"):
-            made.run(trial, lambda _report: False)
-        server.script.clear()
-        assert made.run(trial, lambda _report: False).answers
 
 
 def test_what_a_server_cannot_answer_for_is_refused_before_training(directory):
