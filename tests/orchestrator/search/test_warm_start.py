@@ -180,8 +180,11 @@ def test_a_journal_without_a_manifest_lends_settings_alone(tmp_path: Path) -> No
 
 def test_answers_of_a_server_are_no_values_of_the_models_own_but_it_may_move() -> None:
     def identity(**generator: Any) -> dict[str, Any]:
-        spec = sweep(evaluation={"generator": generator} if generator else {})
-        return Measured.of(spec.model_dump(mode="json"), spec.models[0].name, {}).identity
+        spec = sweep().model_dump(mode="json")
+        spec["evaluation"] |= {"generator": generator} if generator else {}
+        return Measured.of(
+            SweepSpec.model_validate(spec).model_dump(mode="json"), spec["models"][0]["name"], {}
+        ).identity
 
     moved = identity(type="vllm", endpoint="http://other/v1", adapter_dir="/shared", timeout=5)
     assert differences(identity(), moved) == ["evaluation.generator.type"]

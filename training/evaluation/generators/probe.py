@@ -85,7 +85,7 @@ def _log_probabilities(base: PreTrainedModel, texts: TokenIds, starts: Sequence[
                 return counts.sum(dim=1).tolist(), each.double().cpu()
 
             for batch, (sizes, each) in in_batches([len(texts[row]) for row in chosen], size, compute):
-                for index, part in zip(batch, each.split(sizes), strict=True):
+                for index, part in zip(batch, torch.split(each, sizes), strict=True):
                     found[index] = part.tolist()
         return found
 
