@@ -1,5 +1,6 @@
 """What a warm slot keeps between trials: the model, the tokenised data, the direction, the references."""
 
+import gc
 import logging
 import platform
 import time
@@ -7,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import nn
@@ -18,8 +19,10 @@ from training.config import (
     DataConfig,
     DirectionConfig,
     EvaluationConfig,
+    FeatureL2Constraint,
+    FullTuning,
     ModelConfig,
-    QLoraTuning,
+    PluginConstraint,
     RandomDirectionConstraint,
     Source,
     TrialConfig,
@@ -38,6 +41,7 @@ from training.direction.extraction import Extraction, load_or_extract
 from training.direction.recommended import with_recommended_layers
 from training.distributed import process, ranks
 from training.distributed.deepspeed_config import stage_sentence
+from training.distributed.sharding import computed_together
 from training.errors import DataError, DirectionError, ModelError, TrainingError
 from training.evaluation.generators import build_generator, refuse_full_tuning
 from training.evaluation.judges import build_judges
@@ -53,13 +57,11 @@ from training.loop.export import export, form_of
 from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
-from training.models.loading import load_model, load_tokenizer, model_fingerprint
+from training.models.forms import Form, fingerprint_of_all_ranks, load_as
+from training.models.loading import load_tokenizer
 from training.models.located import model_path
 from training.models.packing_probe import packing_fault
-from training.models.quantised import load_quantised_model
 from training.organism.once import Report as BuildReport
-
-Precision = Literal["fp32", "bf16"]
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +81,7 @@ class Workbench:
         directory: Path,
         *,
         name: str | None = None,
-        precision: Precision = "fp32",
+        like: TrialConfig | None = None,
         chat: ChatSettings | None = None,
     ) -> None:
         """Remember what to prepare; nothing is loaded yet.
@@ -92,7 +94,9 @@ class Workbench:
             directory: the sweep's folder; ``directions/<name>``, ``references`` and ``verdicts``, what judges said, go
                 below it.
             name: the model's name; the last part of its path where there is none.
-            precision: what the untouched model is measured in; a trial in another loads the checkpoint again.
+            like: the untouched model is loaded and measured in the form that this trial tunes: its precision, in 4 bits
+                for QLoRA, in shards for ZeRO 3. A trial that needs another loads the checkpoint again. None takes the
+                default trial's.
             chat: what the model's chat template is rendered with, in training, measuring and direction alike; none
                 renders it as published, with today's date where it prints one.
         """
@@ -115,8 +119,8 @@ class Workbench:
         self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
         self._metrics = load_metrics(evaluation.metrics)
         self._generator = build_generator(evaluation.generator, directory / "served", self._export)
-        self._precision = precision
-        self._loaded: tuple[Precision, bool] | None = None
+        self._form = Form.of(like or TrialConfig())
+        self._loaded: Form | None = None
         self._prepared = False
         self.fault: TrainingError | None = None
         """Why nothing can be run here: :meth:`prepare` raised it, and raises it again instead of trying again."""
@@ -130,7 +134,7 @@ class Workbench:
         evaluation: EvaluationConfig,
         directory: Path,
         *,
-        precision: Precision = "fp32",
+        like: TrialConfig | None = None,
         day: date | None,
         report: BuildReport | None = None,
     ) -> Self:
@@ -142,7 +146,7 @@ class Workbench:
             direction: likewise.
             evaluation: likewise.
             directory: likewise.
-            precision: likewise.
+            like: likewise.
             day: that the prompts are of; None leaves a chat template that prints the date to the clock.
             report: told the stage of a build and the fraction done.
 
@@ -150,7 +154,7 @@ class Workbench:
             TrainingError: there is no such embedded model, or it cannot be built.
         """
         path, chat = model_path(model, data, report), ChatSettings.of(model, day)
-        return cls(path, data, direction, evaluation, directory, name=model.name, precision=precision, chat=chat)
+        return cls(path, data, direction, evaluation, directory, name=model.name, like=like, chat=chat)
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -177,7 +181,7 @@ class Workbench:
         self.device = process.start_process()
         say(f"loading {self.name} from {self.model_path}")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(self.model_path, self._chat)
-        self._use_precision(self._precision)
+        self._use(self._form)
         say(f"extracting the refusal direction of {self.name}")
         extraction = self._load_or_extract_direction(say)
         self.direction, self.causal = extraction.direction, extraction.causal
@@ -221,11 +225,11 @@ class Workbench:
             refuse_full_tuning(self.evaluation.generator, trial)
         self.prepare(self.notify)
         if trial is None:
-            self._use_precision(self._precision)
+            self._use(self._form)
             self._check_generator()
             self._tell("measuring the untouched model")
             return self._measure(self.model)
-        self._use_precision(trial.precision, four_bit=isinstance(trial.tuning, QLoraTuning))
+        self._use(Form.of(trial))
         self._check_generator()
         sentence = stage_sentence(trial)
         if sentence is not None:
@@ -252,7 +256,7 @@ class Workbench:
     def _export(self, trained: nn.Module, directory: Path) -> None:
         """Write what was trained; all ranks must call it."""
         published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
-        ranks.from_rank_zero(lambda: export(trained, published, directory, form=form_of(trained)))
+        export(trained, published, directory, form=form_of(trained))
 
     def _check_generator(self) -> None:
         """Refuse, before anything is trained, a server that would answer with another model than the one loaded."""
@@ -271,15 +275,18 @@ class Workbench:
             self.warnings.append(sentence)
             say(f"WARNING: {sentence}")
 
-    def _use_precision(self, precision: Precision, *, four_bit: bool = False) -> None:
-        if (precision, four_bit) == self._loaded:
+    def _use(self, form: Form) -> None:
+        if form == self._loaded:
             return
-        if four_bit:
-            self.model: PreTrainedModel = load_quantised_model(self.model_path, precision, self.device)
-        else:
-            self.model = load_model(self.model_path, precision).to(self.device)
-        self.model_fingerprint = model_fingerprint(self.model)
-        self._loaded = precision, four_bit
+        if self._loaded is not None:
+            self._loaded = None
+            del self.model  # its memory is free before the next is loaded
+            gc.collect()  # an engine and its module refer to each other
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        self.model: PreTrainedModel = load_as(form, self.model_path, self.device)
+        self.model_fingerprint = fingerprint_of_all_ranks(self.model, self.model_path)
+        self._loaded = form
 
     def _load_or_extract_direction(self, say: Callable[[str], None]) -> Extraction:
         """The direction of this model; slots that start together extract it once.
@@ -287,16 +294,14 @@ class Workbench:
         Raises:
             DirectionError: it cannot be extracted, or fails its causal check where ``direction.on_failure`` refuses.
         """
-        extraction = ranks.from_rank_zero(
-            lambda: load_or_extract(
-                self.model,
-                self.tokenizer,
-                self.data,
-                self.direction_config,
-                self.directory / "directions" / self.name,
-                model_fingerprint=self.model_fingerprint,
-                say=say,
-            )
+        extraction = load_or_extract(
+            self.model,
+            self.tokenizer,
+            self.data,
+            self.direction_config,
+            self.directory / "directions" / self.name,
+            model_fingerprint=self.model_fingerprint,
+            say=say,
         )
         if extraction.causal is not None and not extraction.causal.passes:
             fault = f"{self.name}: {extraction.causal.sentence}"
@@ -331,7 +336,10 @@ class Workbench:
 
     def _constraint(self, trial: TrialConfig, block: ConstraintBlock) -> Constraint | None:
         """The penalty that ``block`` describes; all ranks build it alike."""
-        initial = Initial(self.model, self.tokenizer, self.harmful, self.harmless)
+        model = self.model
+        if isinstance(trial.tuning, FullTuning) and trial.zero_stage == 3 and _runs_initial_model(block):
+            model = load_as(Form.of(trial), self.model_path, self.device)  # the other one is trained in its place
+        initial = Initial(model, self.tokenizer, self.harmful, self.harmless)
         precision = torch.float16 if trial.references.precision == "fp16" else torch.float32
         return build_constraint(block, self.direction, self.device, initial, precision)
 
@@ -372,7 +380,7 @@ class Workbench:
         samples, _ = self._training_samples(trial)
         probed = self._loaded, trial.max_length
         if probed not in self._packing_faults:
-            self._packing_faults[probed] = ranks.from_rank_zero(lambda: packing_fault(self.model, samples))
+            self._packing_faults[probed] = computed_together(self.model, lambda: packing_fault(self.model, samples))
         fault = self._packing_faults[probed]
         if fault is not None and trial.packing is True:
             raise ModelError(f"trial.packing (true) cannot be had for {self.name}: {fault}; write auto or false")
@@ -399,6 +407,11 @@ class Workbench:
             scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
             found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
         return replace(found, seconds=time.perf_counter() - begin)
+
+
+def _runs_initial_model(block: ConstraintBlock) -> bool:
+    """Whether a constraint may run the initial model beside the one in training; of other packages nobody knows."""
+    return isinstance(block, FeatureL2Constraint | PluginConstraint)
 
 
 __all__ = ["Measurement", "StepReport", "Workbench"]

@@ -172,7 +172,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement
         spec.direction,
         spec.evaluation,
         folder,
-        precision=spec.trial.precision,
+        like=spec.trial,
         day=chosen.day,
     )
 

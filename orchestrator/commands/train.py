@@ -159,7 +159,7 @@ def _prepared(spec: SweepSpec, model: ModelConfig, directory: Path, progress: Tr
         spec.direction,
         spec.evaluation,
         directory,
-        precision=trial.precision,
+        like=trial,
         day=day,
         report=progress.phase,
     )

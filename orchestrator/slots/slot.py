@@ -74,7 +74,7 @@ class Slots:
             spec.data,
             spec.direction,
             spec.evaluation,
-            spec.trial.precision,
+            spec.trial,
             self.day,
         )
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
 from orchestrator.slots.messages import CLOSE, Job, Update
-from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig
+from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
 
 if TYPE_CHECKING:
-    from training.workbench import Measurement, Precision, Workbench
+    from training.workbench import Measurement, Workbench
 
 IDLE_SECONDS = 20.0
 """How long an idle slot waits for a job before it tells its other ranks that it is still there."""
@@ -38,8 +38,8 @@ class SlotSetup:
     """How the refusal direction is extracted."""
     evaluation: EvaluationConfig
     """How trials are measured."""
-    precision: "Precision"
-    """What the untouched model is measured in."""
+    like: TrialConfig
+    """The trial in whose form (precision, 4 bits, shards) the untouched model is loaded and measured."""
     day: date
     """That the prompts are of, where a chat template prints the date."""
 
@@ -102,7 +102,7 @@ class _Benches:
                 setup.direction,
                 setup.evaluation,
                 setup.directory,
-                precision=setup.precision,
+                like=setup.like,
                 day=setup.day,
             )
             self._loaded = (model, bench)

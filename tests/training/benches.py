@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import tiny_llama
+from tiny import tiny_llama, weights_of
 
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, Source, TrialConfig
+from training.distributed.sharding import sharded
+from training.loop.train import StepReport
 from training.workbench import Workbench
 
 ACTIONS = ("bake bread", "build a house", "cut grass", "dig soil", "sing songs", "paint walls")
@@ -33,7 +35,7 @@ def write_files(directory: Path, tokenizer: Any) -> None:
         (directory / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def bench(directory: Path) -> Workbench:
+def bench(directory: Path, like: TrialConfig | None = None, out: str = "out") -> Workbench:
     """The workbench over :func:`write_files`."""
     sources = {
         name: Source(path=str(directory / f"{name}.jsonl"))
@@ -45,14 +47,10 @@ def bench(directory: Path) -> Workbench:
         DataConfig(**sources),
         DirectionConfig(prompts=8, filter=False, causal=None),
         few,
-        directory / "out",
+        directory / out,
         name="tiny",
+        like=like,
     )
-
-
-def weights_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Copies of all parameters by name."""
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
 
 def run_trials(argument: dict[str, Any]) -> list[dict[str, float]]:
@@ -68,3 +66,51 @@ def run_trials(argument: dict[str, Any]) -> list[dict[str, float]]:
         assert list(after) == list(before)
         assert all(torch.equal(after[name], before[name]) for name in before)
     return found
+
+
+def in_shards(argument: dict[str, Any]) -> list[dict[str, Any]]:
+    """What each trial measured, reported and left behind, with the base model in the form of the first trial.
+
+    Between trials no parameter of a sharded base model is whole on any rank, and this rank's parts are bit for bit what
+    they were.
+    """
+    directory, trials = Path(argument["directory"]), [TrialConfig.model_validate(one) for one in argument["trials"]]
+    made = bench(directory, trials[0], argument["out"])
+    made.prepare()
+    before = _parts(made)
+    found = []
+    for number, trial in enumerate(trials):
+        reports: list[StepReport] = []
+        saved = directory / argument["out"] / f"saved-{number}"
+        measured = made.run(trial, lambda one, to=reports: bool(to.append(one)), save=saved, rungs=(2,))  # type: ignore[misc]
+        after = _parts(made)
+        assert list(after) == list(before)
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        found.append(
+            {
+                "metrics": measured.report.metrics,
+                "answers": [row["answer"] for row in measured.answers],
+                "losses": [one.scores.metrics["train/loss"] for one in reports if not one.rung],
+                "rungs": [one.scores.metrics for one in reports if one.rung],
+            }
+        )
+    base = made.run(None, lambda _report: False)
+    unit = made.direction.unit
+    return [
+        *found,
+        {
+            "metrics": base.report.metrics,
+            "fingerprint": made.model_fingerprint,
+            "direction": unit.tolist(),
+            "elements": sum(part.numel() for part in before.values()),
+        },
+    ]
+
+
+def _parts(made: Workbench) -> dict[str, torch.Tensor]:
+    """What this rank holds of the base model, by the names of parameters."""
+    if not sharded(made.model):
+        return weights_of(made.model)
+    statuses = {parameter.ds_status.name for parameter in made.model.parameters()}
+    assert statuses == {"NOT_AVAILABLE"}, "a parameter is whole between trials"
+    return {name: parameter.ds_tensor.clone() for name, parameter in made.model.named_parameters()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import random_direction, random_samples, references_of, tiny_llama
+from tiny import held_as, random_direction, random_samples, references_of, sums_of, tiny_llama
 from trajectories import trial
 
 from training.constraints import build_constraint
@@ -25,8 +25,9 @@ TIMING = ("train/tokens_per_second", "train/seconds")
 def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int | None = None) -> dict[str, Any]:
     """Reports by step, and the trained weights' fingerprint; ``stop`` ends it after that step's report."""
     config, samples, direction = trial(**changes), random_samples(60), random_direction()
-    model = tiny_llama().to(DTYPES[config.precision])
-    constraint = build_constraint(config.constraint, direction, start_process())
+    device = start_process()
+    model = held_as(config, tiny_llama().to(DTYPES[config.precision]))
+    constraint = build_constraint(config.constraint, direction, device)
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     reports: list[StepReport] = []
 
@@ -36,8 +37,8 @@ def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int |
 
     weights: list[float] = []
     try:
-        with tuned(model, config, data, constraint, report, where) as trained, torch.no_grad():
-            weights = [float(p.double().abs().sum()) for p in trained.parameters() if p.requires_grad]
+        with tuned(model, config, data, constraint, report, where) as trained:
+            weights = sums_of(trained, trained=True)
     except TrialStopped:
         pass
     return {

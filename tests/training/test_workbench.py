@@ -2,8 +2,8 @@ import gc
 
 import pytest
 import torch
-from benches import bench, run_trials, weights_of, write_files
-from ranks import on_ranks
+from benches import bench, run_trials, write_files
+from tiny import weights_of
 
 from training.config import DirectionConfig, Source, TrialConfig
 from training.errors import DataError, DirectionError
@@ -32,19 +32,6 @@ def test_trials_one_after_another_leave_no_trace(directory):
     assert sharded["utility/loss"] == pytest.approx(lora["utility/loss"], rel=1e-4)
     assert len(list((directory / "out" / "references").glob("*.arrow"))) == 1
     assert (directory / "out" / "directions" / "tiny").is_dir()
-
-
-@pytest.mark.xdist_group("ranks")
-def test_two_sharded_ranks_measure_what_one_rank_does(directory):
-    sharded = {**LORA, "deepspeed": {"zero_stage": 3}, "safety_share": 0.25}
-    alone = run_trials({"directory": str(directory), "trials": [sharded]})[0]
-    first, second = on_ranks(
-        2,
-        run_trials,
-        {"directory": str(directory), "trials": [sharded, {**FULL, "deepspeed": {"zero_stage": 3}}]},
-    )
-    assert first == second
-    assert first[0]["utility/loss"] == pytest.approx(alone["utility/loss"], rel=1e-3)
 
 
 def test_a_stopped_trial_is_not_measured_and_leaves_no_trace(directory):

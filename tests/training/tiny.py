@@ -11,7 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from training.constraints.references.projections import References, compute
 from training.data.chat import EncodedSample
 from training.data.samples import Samples
+from training.distributed.deepspeed_config import sharding_config
+from training.distributed.gathering import gather_for_forward
 from training.distributed.ranks import from_rank_zero
+from training.distributed.sharding import gathered
 
 
 def tiny_llama(seed: int = 0, **changes: Any) -> Any:
@@ -31,6 +34,28 @@ def tiny_llama(seed: int = 0, **changes: Any) -> Any:
     }
     torch.manual_seed(seed)
     return LlamaForCausalLM(LlamaConfig(**{**settings, **changes})).eval()
+
+
+def held_as(trial: Any, model: Any) -> Any:
+    """``model`` in the form that ``trial`` tunes: partitioned for ZeRO 3."""
+    if trial.zero_stage == 3:
+        gather_for_forward(model, sharding_config(trial))
+    return model
+
+
+def weights_of(model: Any) -> dict[str, torch.Tensor]:
+    """Copies of all parameters by name, whole; all ranks must call it."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        with gathered(parameter) as whole:
+            found[name] = whole.clone()
+    return found
+
+
+def sums_of(model: Any, *, trained: bool = False) -> list[float]:
+    """The sum of the absolute values of every parameter, or of those that are trained."""
+    needed = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    return [float(w.double().abs().sum()) for name, w in weights_of(model).items() if needed[name] or not trained]
 
 
 def random_samples(count: int = 40, seed: int = 0) -> Any:

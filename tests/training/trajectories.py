@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tiny import random_direction, random_samples, references_of, tiny_llama
+from tiny import held_as, random_direction, random_samples, references_of, sums_of, tiny_llama
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
@@ -28,13 +28,13 @@ def trial(**changes: Any) -> TrialConfig:
 def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     """Losses and penalties by step, and a checksum of the weights that came out."""
     config, samples, direction = trial(**changes), random_samples(60), random_direction()
-    model = tiny_llama().to(DTYPES[config.precision])
     device = start_process()
+    model = held_as(config, tiny_llama().to(DTYPES[config.precision]))
     constraint = build_constraint(config.constraint, direction, device)
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     reports: list[StepReport] = []
     with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as trained:
-        weights = sum(float(p.detach().double().abs().sum()) for p in trained.parameters())
+        weights = sum(sums_of(trained))
     return {
         "loss": [report.scores.metrics["train/loss"] for report in reports],
         "penalty": [report.scores.metrics["train/penalty"] for report in reports],

@@ -3,8 +3,8 @@
     L = sum_l mean_j || x_t - x_0 ||^2
 
 Whole states are too large to keep (d_model numbers in place of one per token and layer), so this is the one constraint
-that runs the initial model beside the trained one: with the adapters off, or under full tuning the model that the copy
-in training was made from.
+that runs the initial model beside the trained one: with the adapters off, or under full tuning the model that training
+began from, which ZeRO 3 holds a second time in shards for it.
 """
 
 from collections.abc import Sequence

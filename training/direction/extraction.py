@@ -17,6 +17,8 @@ from training.direction.causal_file import load_report, save_report
 from training.direction.causal_scores import check_direction
 from training.direction.prompts import DirectionPrompts, draw_prompts, filtered
 from training.direction.vectors import METADATA_FILE, Direction, extract_direction
+from training.distributed.ranks import from_rank_zero, rank
+from training.distributed.sharding import computed_together
 from training.errors import DirectionError
 from training.models.checks import check_model
 from training.models.loading import base_model
@@ -49,6 +51,8 @@ def load_or_extract(
 ) -> Extraction:
     """The direction of ``model``; of processes that ask for the same directory, one extracts and the others read.
 
+    All ranks must call it. Rank 0 extracts it, of a sharded model all ranks together; rank 0 alone writes.
+
     Args:
         model: as it is before fine-tuning.
         tokenizer: its tokenizer.
@@ -64,36 +68,63 @@ def load_or_extract(
         DirectionError: too few prompts are left, there is no direction, or the saved one is of something else.
         DataError: a source cannot be read.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    drawn = draw_prompts(data, config)
-    with FileLock(f"{directory}.lock"):
-        if (directory / METADATA_FILE).exists():
-            return _load(directory, tokenizer, drawn, config, model_fingerprint)
-        check_model(base_model(model))
-        if config.causal is not None:
-            residual_writers(model)  # ablation needs them: better refused now than after thousands of answers
-        prompts = drawn
-        if config.filter:
-            say("generating answers to keep the prompts that are really refused or answered")
-            prompts = filtered(model, tokenizer, drawn, config)
-        harmful, harmless = prompts.harmful, prompts.harmless
-        direction = replace(
-            extract_direction(
-                model, tokenizer, harmful.extraction, harmless.extraction, model_fingerprint=model_fingerprint
-            ),
-            dropped_harmful=harmful.dropped,
-            dropped_harmless=harmless.dropped,
+    lock = FileLock(f"{directory}.lock")
+    if rank() == 0:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+
+        def looked_for() -> tuple[DirectionPrompts, Extraction | None]:
+            drawn = draw_prompts(data, config)
+            saved = (directory / METADATA_FILE).exists()
+            return drawn, _load(directory, tokenizer, drawn, config, model_fingerprint) if saved else None
+
+        drawn, found = from_rank_zero(looked_for)
+        if found is not None:
+            return found
+        return computed_together(
+            model, lambda: _extract(model, tokenizer, drawn, config, directory, model_fingerprint, say)
         )
-        report = None
-        if config.causal is not None:
-            _check_held_out(prompts)
-            say("checking that the direction causes refusal")
-            report = check_direction(model, tokenizer, direction, harmful.held_out, harmless.held_out, config)
+    finally:
+        lock.release()
+
+
+def _extract(
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    drawn: DirectionPrompts,
+    config: DirectionConfig,
+    directory: Path,
+    model_fingerprint: str,
+    say: Callable[[str], None],
+) -> Extraction:
+    check_model(base_model(model))
+    if config.causal is not None:
+        residual_writers(model)  # ablation needs them: better refused now than after thousands of answers
+    prompts = drawn
+    if config.filter:
+        say("generating answers to keep the prompts that are really refused or answered")
+        prompts = filtered(model, tokenizer, drawn, config)
+    harmful, harmless = prompts.harmful, prompts.harmless
+    direction = replace(
+        extract_direction(
+            model, tokenizer, harmful.extraction, harmless.extraction, model_fingerprint=model_fingerprint
+        ),
+        dropped_harmful=harmful.dropped,
+        dropped_harmless=harmless.dropped,
+    )
+    report = None
+    if config.causal is not None:
+        _check_held_out(prompts)
+        say("checking that the direction causes refusal")
+        report = check_direction(model, tokenizer, direction, harmful.held_out, harmless.held_out, config)
+    if rank() == 0:
+        if report is not None:
             save_report(report, directory)
         held = prompts.as_json() | {_RENDERED: _rendering(tokenizer, prompts)}
         (directory / PROMPTS_FILE).write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
         direction.save(directory)  # last: its presence means that all is there
-        return Extraction(direction, prompts, report)
+    return Extraction(direction, prompts, report)
 
 
 def _load(

@@ -7,6 +7,17 @@ from typing import Any
 from training.config import TrialConfig
 from training.errors import TrainingError
 
+WHOLE_SHARE = 20
+"""Under ZeRO 3 at most one in so many parameters is kept whole beside those of the running module."""
+_OF_PARTS = (
+    "offload_param",
+    "zero_hpz_partition_size",
+    "zero_quantized_weights",
+    "zero_quantized_nontrainable_weights",
+    "memory_efficient_linear",
+)
+"""Settings below ``zero_optimization`` that count when a model is partitioned, and not when it is trained."""
+
 
 @dataclass(frozen=True)
 class BatchSizes:
@@ -64,13 +75,20 @@ def clips_by_itself(trial: TrialConfig) -> bool:
     return trial.zero_stage > 0
 
 
-def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
-    """What the trial and the number of workers decide, with ``trial.deepspeed.overrides`` merged in."""
+def deepspeed_config(trial: TrialConfig, batches: BatchSizes, parameters: int | None = None) -> dict[str, Any]:
+    """What the trial and the number of workers decide, with ``trial.deepspeed.overrides`` merged in.
+
+    Args:
+        trial: precision, ZeRO stage, clipping, overrides.
+        batches: from :meth:`BatchSizes.derive`.
+        parameters: how many the model has, by which ZeRO 3 is told how much of it may be whole at a time; None leaves
+            DeepSpeed's own limits.
+    """
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": batches.micro_batch_size,
         "gradient_accumulation_steps": batches.accumulation,
         "gradient_clipping": trial.gradient_clipping if clips_by_itself(trial) else 0.0,
-        "zero_optimization": {"stage": trial.zero_stage},
+        "zero_optimization": {"stage": trial.zero_stage} | (_limits(parameters) if trial.zero_stage == 3 else {}),
         "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first
         "zero_force_ds_cpu_optimizer": False,  # the same when optimizer states are offloaded
         "steps_per_print": 10**9,
@@ -81,6 +99,41 @@ def deepspeed_config(trial: TrialConfig, batches: BatchSizes) -> dict[str, Any]:
         # Over the forward passes of a step: a bf16 sum loses what is smaller than 1/256 of it.
         config["data_types"] = {"grad_accum_dtype": "fp32"}
     return merged(config, trial.deepspeed.overrides)
+
+
+def _limits(parameters: int | None) -> dict[str, Any]:
+    """How much of a model of so many parameters ZeRO 3 may hold whole, beside the module that is running.
+
+    DeepSpeed's own limits are numbers of parameters for large models; under them the whole of a model of 1B stays in
+    the memory of every rank from the forward to the backward pass.
+    """
+    if parameters is None:
+        return {}
+    share = parameters // WHOLE_SHARE
+    return {
+        "stage3_max_live_parameters": min(share, 10**9),
+        "stage3_max_reuse_distance": min(share, 10**9),
+        "stage3_prefetch_bucket_size": min(share, 5 * 10**7),
+        "stage3_model_persistence_threshold": share,
+        "reduce_bucket_size": max(1, min(share, 5 * 10**8)),
+    }
+
+
+def sharding_config(trial: TrialConfig) -> dict[str, Any]:
+    """What a model is partitioned with before there is an engine: all that decides where its parts are kept, and how.
+
+    Trials for which this is the same share the partitioned base model.
+    """
+    zero = trial.deepspeed.overrides.get("zero_optimization", {})
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "zero_optimization": {"stage": 3, **{name: zero[name] for name in _OF_PARTS if name in zero}},
+    }
+    if trial.precision == "bf16":
+        config["bf16"] = {"enabled": True}
+    if "aio" in trial.deepspeed.overrides:
+        config["aio"] = trial.deepspeed.overrides["aio"]
+    return config
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from training.config import TrialConfig
 from training.distributed.deepspeed_config import BatchSizes, clips_by_itself, deepspeed_config
+from training.distributed.sharding import whole_shape
 from training.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def initialise(module: torch.nn.Module, trial: TrialConfig, batches: BatchSizes)
     from deepspeed.runtime.config import DeepSpeedConfig
     from pydantic import ValidationError
 
-    config = deepspeed_config(trial, batches)
+    config = deepspeed_config(trial, batches, sum(whole_shape(parameter).numel() for parameter in module.parameters()))
     try:
         DeepSpeedConfig(config)
     except ValidationError as error:
@@ -59,15 +60,6 @@ def step(engine: "DeepSpeedEngine", trial: TrialConfig) -> Tensor | float | None
     if last and norm is None:
         norm = engine.get_global_grad_norm()
     return norm
-
-
-def gathered_trainable(module: torch.nn.Module) -> dict[str, Tensor]:
-    """Copies of the trained parameters on the CPU, whole even where ZeRO 3 shards them; all ranks must call it."""
-    from deepspeed.runtime.zero import GatheredParameters
-
-    trained = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
-    with GatheredParameters(list(trained.values()), modifier_rank=None):
-        return {name: parameter.detach().cpu().clone() for name, parameter in trained.items()}
 
 
 def restart_optimizer(engine: "DeepSpeedEngine") -> None:

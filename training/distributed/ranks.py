@@ -51,6 +51,15 @@ def portable(error: Exception) -> Exception:
     return error
 
 
+def from_all_ranks(value: Result) -> list[Result]:
+    """The ``value`` of every rank, in their order, on every rank; all ranks must call it."""
+    if world_size() == 1:
+        return [value]
+    found: list[Result | None] = [None] * world_size()
+    distributed.all_gather_object(found, value)
+    return cast(list[Result], found)
+
+
 def from_rank_zero(compute: Callable[[], Result]) -> Result:
     """What ``compute`` returns on rank 0, on every rank; the others wait, and meet the same error if it raises one."""
     if world_size() == 1:

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.config import AdapterTuning, TrialConfig
+from training.distributed.ranks import from_rank_zero
+from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
 from training.loop.checkpoint import MANIFEST_FILE
+from training.loop.streaming import gathered_on_rank_zero, save_sharded_model
 from training.models.adapters import attach
 from training.models.loading import DTYPES
 
@@ -38,10 +41,12 @@ def export(
     form: Form,
     precision: Literal["fp32", "bf16"] | None = None,
 ) -> None:
-    """Write ``trained`` and its tokenizer to ``directory``, which appears complete or not at all.
+    """Write ``trained`` and its tokenizer to ``directory``, which appears complete or not at all; rank 0 writes.
+
+    All ranks must call it. A sharded model is gathered parameter by parameter, in the form that was trained.
 
     Args:
-        trained: whole on this rank, with or without adapters; left as it is.
+        trained: with or without adapters; left as it is.
         tokenizer: saved beside it.
         directory: replaced where it exists.
         form: what is written.
@@ -51,12 +56,35 @@ def export(
         ModelError: adapters are asked of a model without, or cannot be merged.
     """
     partial = directory.with_name(f"{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    saved = _adapters_of(trained) if form == "adapter" else _whole(trained, precision)
-    saved.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
-    shutil.rmtree(directory, ignore_errors=True)
-    partial.rename(directory)
+
+    def begin() -> None:
+        shutil.rmtree(partial, ignore_errors=True)
+        if not sharded(trained):
+            saved = _adapters_of(trained) if form == "adapter" else _whole(trained, precision)
+            saved.save_pretrained(partial)
+
+    def complete() -> None:
+        tokenizer.save_pretrained(partial)
+        shutil.rmtree(directory, ignore_errors=True)
+        partial.rename(directory)
+
+    from_rank_zero(begin)
+    if sharded(trained):
+        _save_parts(trained, partial, form, precision)
+    from_rank_zero(complete)
+
+
+def _save_parts(trained: nn.Module, directory: Path, form: Form, precision: str | None) -> None:
+    if form != form_of(trained) or precision is not None:
+        raise ModelError(
+            "a model in shards is exported as it was trained: merge its adapters, or change its precision, afterwards"
+        )
+    if form == "model":
+        save_sharded_model(cast(PreTrainedModel, trained), directory)
+        return
+    adapted = _adapters_of(trained)
+    weights = gathered_on_rank_zero({name: one for name, one in adapted.named_parameters() if one.requires_grad})
+    from_rank_zero(lambda: adapted.save_pretrained(directory, state_dict=weights))
 
 
 def _adapters_of(trained: nn.Module) -> "PeftModel":

@@ -29,7 +29,7 @@ from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
 from training.errors import TrainingError
 from training.loop.train import Steps, TrainingSet, train
-from training.loop.tuning import thrown_away
+from training.loop.tuning import trainable
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -141,7 +141,7 @@ def strength_ratio(
         for compared in (real, random):
             medians.append(statistics.median(gradient_norms(engine, probe, data, compared, first)))
 
-    with thrown_away(model, probe) as scratch:
+    with trainable(model, probe) as scratch:
         train(scratch, probe, data, None, finish=measure, until=first)
     log.debug("gradient norms: refusal direction %g, random %g", *medians)
     if not (medians[0] > 0 and medians[1] > 0):

@@ -20,6 +20,7 @@ from training.data.samples import Batch, Integers, Samples
 from training.distributed import engine as engines
 from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
+from training.distributed.gathering import close
 from training.errors import DivergedError
 from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
@@ -190,7 +191,7 @@ def train(
         cleanup.callback(model.eval)
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
-        cleanup.callback(engine.destroy)
+        cleanup.callback(close, engine)
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
         if checkpointing is not None:

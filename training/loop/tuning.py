@@ -1,57 +1,106 @@
 """One trial's trainable model: made from the warm base model, trained, handed out, and gone without a trace."""
 
 import copy
+import gc
+import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from training.config import AdapterTuning, FreezeLayersConstraint, TrialConfig
 from training.constraints import Constraint
 from training.constraints.freeze_layers import freeze
-from training.distributed import engine as engines
-from training.errors import ModelError
+from training.distributed import ranks
+from training.distributed.deepspeed_config import sharding_config
+from training.distributed.gathering import gather_for_forward, gathering, stop_gathering
+from training.distributed.sharding import sharded
+from training.errors import ModelError, TrainingError
 from training.loop.checkpoint import Checkpointing
-from training.loop.train import Report, Rungs, TrainingSet, train
+from training.loop.train import Report, Rungs, TrainingSet, TrialStopped, train
 from training.models.adapters import attach, detach
+from training.models.loading import DTYPES
+
+_PART = "ds_tensor"
+"""The attribute of a partitioned parameter that is this rank's part of it."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
 def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]:
-    """What the trial trains: ``model`` with fresh adapters, or a copy of it; ``model`` is afterwards what it was."""
-    if isinstance(trial.tuning, AdapterTuning):
-        adapted = attach(model, trial.tuning, trial.seed)
-        try:
-            yield _with_frozen_layers(adapted, trial)
-        finally:
-            detach(adapted)
-    else:
-        yield _with_frozen_layers(copy.deepcopy(model).requires_grad_(True), trial)
+    """What the trial trains; ``model`` is afterwards what it was.
+
+    Adapters are attached to ``model`` itself. Under full tuning a copy of it is trained, or, where it is sharded,
+    ``model`` itself, whose parts each rank keeps a copy of in host memory and puts back: a second model on the device
+    would cost more, and reading it again from disk takes longer.
+
+    Args:
+        model: the base model, sharded exactly where the trial is run under ZeRO 3. Forward passes of what is yielded
+            then need an engine, or :func:`training.distributed.gathering.gathering`.
+        trial: which weights it trains.
+    """
+    assert sharded(model) == (trial.zero_stage == 3), "a trial under ZeRO 3 is of a sharded model, and no other is"
+    with ExitStack() as restored:
+        if sharded(model):
+            restored.enter_context(_without_hooks(model, trial))
+        if isinstance(trial.tuning, AdapterTuning):
+            adapted = attach(model, trial.tuning, trial.seed)
+            restored.callback(detach, adapted)
+            if sharded(model):
+                _as_the_base(adapted, DTYPES[trial.precision])
+            trained: nn.Module = adapted
+        elif sharded(model):
+            restored.enter_context(_parts_kept(model))
+            trained = model.requires_grad_(True)
+        else:
+            trained = copy.deepcopy(model).requires_grad_(True)
+        if isinstance(trial.constraint, FreezeLayersConstraint):
+            freeze(trained, trial.constraint)
+        yield trained
 
 
 @contextmanager
-def thrown_away(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]:
-    """What the trial would train, for a training of which nothing is kept; ``model`` is afterwards what it was."""
-    if trial.zero_stage < 3:
-        with trainable(model, trial) as trained:
-            yield trained
-    else:
-        yield _whole_copy(model, trial)
+def _without_hooks(model: PreTrainedModel, trial: TrialConfig) -> Iterator[None]:
+    """While active, nothing gathers the parameters of ``model``, so that an engine can."""
+    stop_gathering(model)
+    try:
+        yield
+    except Exception as error:
+        # These are raised on every rank alike. After any other the ranks may be waiting for each other elsewhere.
+        if isinstance(error, TrainingError | TrialStopped) or ranks.world_size() == 1:
+            gather_for_forward(model, sharding_config(trial))
+        raise
+    gather_for_forward(model, sharding_config(trial))
 
 
-def _whole_copy(model: PreTrainedModel, trial: TrialConfig) -> nn.Module:
-    """For ZeRO 3, which takes the module it is given apart for good."""
-    scratch = copy.deepcopy(model)
-    module = attach(scratch, trial.tuning, trial.seed) if isinstance(trial.tuning, AdapterTuning) else scratch
-    return _with_frozen_layers(module, trial)
+def _as_the_base(adapted: nn.Module, dtype: torch.dtype) -> None:
+    """Adapters in the number format of the model, which DeepSpeed gives whole models by itself."""
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(dtype)
 
 
-def _with_frozen_layers(module: nn.Module, trial: TrialConfig) -> nn.Module:
-    if isinstance(trial.constraint, FreezeLayersConstraint):
-        freeze(module, trial.constraint)
-    return module
+@contextmanager
+def _parts_kept(model: PreTrainedModel) -> Iterator[None]:
+    """While active, ``model`` may be trained; afterwards this rank's parts of it hold their old values."""
+    kept = [part.detach().to("cpu", copy=True) for part in _parts(model)]
+    log.debug("keeping %d bytes of this rank's weights in host memory", sum(one.nbytes for one in kept))
+    try:
+        yield
+    finally:
+        for part, one in zip(_parts(model), kept, strict=True):
+            # A tensor of its own again: training has put all parts into one buffer of its optimizer.
+            part.data = one.to(part.device)
+        model.requires_grad_(True)
+
+
+def _parts(model: nn.Module) -> list[Any]:
+    """This rank's part of every parameter of a sharded model."""
+    return [getattr(parameter, _PART) for parameter in model.parameters()]
 
 
 def _check_precision(model: PreTrainedModel, trial: TrialConfig) -> None:
@@ -76,49 +125,18 @@ def tuned(
     checkpointing: Checkpointing | None = None,
     rungs: Rungs | None = None,
 ) -> Iterator[nn.Module]:
-    """The fine-tuned model, whole on every rank, for as long as the block lasts.
+    """The fine-tuned model for as long as the block lasts: whole on every rank, or under ZeRO 3 in shards.
 
-    Under ZeRO 3 every rank starts from a whole copy of the base model, which DeepSpeed then takes apart: the model
-    must fit each device once, and only gradients, optimizer states and activations gain from the sharding.
+    Forward passes of one in shards need all ranks.
 
     Raises:
         TrainingError: see :func:`training.loop.train.train`.
         ModelError: bf16 of a model that keeps some weights in float32.
     """
     _check_precision(model, trial)
-    if trial.zero_stage < 3:
-        with trainable(model, trial) as trained:
-            train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
+    with trainable(model, trial) as trained:
+        train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
+        if sharded(trained):
+            gc.collect()  # an engine refers to itself, and its optimizer may be larger than the model
+        with gathering(trained, sharding_config(trial)) if sharded(trained) else nullcontext():
             yield trained
-        return
-    weights = _trained_in_shards(model, trial, data, constraint, report, checkpointing, rungs)
-    with trainable(model, trial) as whole:
-        with torch.no_grad():
-            for name, parameter in whole.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(weights[name])
-        yield whole
-
-
-def _trained_in_shards(
-    model: PreTrainedModel,
-    trial: TrialConfig,
-    data: TrainingSet,
-    constraint: Constraint | None,
-    report: Report,
-    checkpointing: Checkpointing | None,
-    rungs: Rungs | None,
-) -> dict[str, Tensor]:
-    """The trained parameters by name, from a copy: ZeRO 3 takes the module it is given apart for good."""
-    weights: dict[str, Tensor] = {}
-    train(
-        _whole_copy(model, trial),
-        trial,
-        data,
-        constraint,
-        report,
-        finish=lambda engine: weights.update(engines.gathered_trainable(engine.module.model)),
-        checkpointing=checkpointing,
-        rungs=rungs,
-    )
-    return weights

@@ -8,6 +8,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from training.config import AdapterTuning
+from training.distributed.sharding import whole_shape
 from training.errors import ModelError
 from training.models.loading import decoder_layers
 
@@ -82,9 +83,10 @@ def left_out(adapted: nn.Module) -> str | None:
         for name, weight in layer.named_parameters():
             if "lora_" in name:
                 continue
-            total += weight.numel()
-            if weight.ndim in (2, 3) and "conv" not in name and id(weight) not in reached:
-                sizes[name.removesuffix(".weight")] = sizes.get(name.removesuffix(".weight"), 0) + weight.numel()
+            size = whole_shape(weight).numel()
+            total += size
+            if len(whole_shape(weight)) in (2, 3) and "conv" not in name and id(weight) not in reached:
+                sizes[name.removesuffix(".weight")] = sizes.get(name.removesuffix(".weight"), 0) + size
     if not sizes:
         return None
     share = sum(sizes.values()) / total

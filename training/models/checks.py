@@ -29,7 +29,7 @@ def check_model(model: PreTrainedModel) -> None:
     and the model must keep a cache. Half a dozen forward passes over a dozen tokens.
 
     Args:
-        model: the initial model, without adapters, whole on this rank.
+        model: the initial model, without adapters; of one in shards all ranks must call it.
 
     Raises:
         ModelError: one of it does not hold.

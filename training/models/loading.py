@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from training.data.chat_settings import ChatSettings
 from training.data.reasoning import set_reasoning
+from training.distributed.sharding import gathered
 from training.errors import ModelError
 from training.models.library_warnings import silence_deprecations
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _NOT_THE_MODEL = ("_name_or_path", "transformers_version", "use_cache", "_attn_implementation")
 """Entries of a model configuration that say where it was loaded from or how it runs, not what it computes."""
 
+_CPU = torch.device("cpu")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -69,19 +71,22 @@ def _bind(tokenizer: PreTrainedTokenizerBase, chat: ChatSettings, path: str) -> 
         set_reasoning(tokenizer, chat.reasoning)
 
 
-def load_model(path: str | Path, precision: str = "fp32") -> PreTrainedModel:
-    """The causal language model at ``path`` on the CPU, in evaluation mode, with SDPA attention where it has it.
+def load_model(path: str | Path, precision: str = "fp32", device: torch.device = _CPU) -> PreTrainedModel:
+    """The causal language model at ``path``, whole, in evaluation mode, with SDPA attention where it has it.
 
     Args:
         path: a Hub id or a local directory.
         precision: ``fp32`` or ``bf16``.
+        device: where to; on a CUDA device its weights go there one by one, without a copy in host memory.
 
     Raises:
         ModelError: it cannot be loaded.
     """
     silence_deprecations()
     try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[precision])
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[precision], device_map=None if device.type == "cpu" else {"": device}
+        )
     except (OSError, ValueError) as error:
         raise ModelError(f"no causal language model could be loaded from {path}: {error}") from error
     return cast(PreTrainedModel, model.eval())
@@ -150,14 +155,16 @@ def model_fingerprint(model: PreTrainedModel) -> str:
     """A short hash that changes when the architecture, the precision or any weight of ``model`` changes.
 
     Every parameter enters by name, shape, type, its sum in float64 and an evenly spaced sample of its values, which
-    stays fast where hashing 16 GB of weights would not be. Call it on a model without adapters.
+    stays fast where hashing 16 GB of weights would not be. Call it on a model without adapters; of a sharded one all
+    ranks must call it, which gathers one parameter at a time and gives what the whole model does.
     """
     config = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_THE_MODEL}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, parameter in sorted(model.named_parameters()):
-        flat = parameter.detach().flatten()
-        stride = max(1, flat.numel() // 4096)
-        sample = flat[::stride].float().cpu().numpy().tobytes()
-        total = float(flat.sum(dtype=torch.float64))
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {total:.6e}".encode() + sample)
+        with gathered(parameter) as whole:
+            flat = whole.flatten()
+            stride = max(1, flat.numel() // 4096)
+            sample = flat[::stride].float().cpu().numpy().tobytes()
+            total = float(flat.sum(dtype=torch.float64))
+            digest.update(f"{name} {tuple(whole.shape)} {whole.dtype} {total:.6e}".encode() + sample)
     return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ def packing_fault(model: nn.Module, samples: Samples) -> str | None:
     this is half a dozen forward passes over some 200 tokens.
 
     Args:
-        model: the initial model, whole on this rank.
+        model: the initial model; of one in shards all ranks must call it.
         samples: what it will be trained on.
     """
     probe = _probe(samples)

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from training.distributed.sharding import whole_shape
 from training.models.loading import base_model
 
 _PEAKS = (
@@ -42,8 +43,8 @@ def flops_per_token(model: nn.Module, sequence: float, *, full: bool) -> float:
     """
     base = base_model(model)
     config = base.config.get_text_config()
-    weights = sum(parameter.numel() for parameter in base.parameters())
+    weights = sum(whole_shape(parameter).numel() for parameter in base.parameters())
     if base.get_output_embeddings().weight is not base.get_input_embeddings().weight:
-        weights -= base.get_input_embeddings().weight.numel()  # looked up, never multiplied
+        weights -= whole_shape(base.get_input_embeddings().weight).numel()  # looked up, never multiplied
     attention = 2 * int(config.num_hidden_layers) * int(config.hidden_size) * sequence
     return float((6 if full else 4) * weights + 6 * attention)

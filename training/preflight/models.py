@@ -11,7 +11,7 @@ from training.config import ModelConfig
 from training.data.chat_settings import ChatSettings
 from training.data.hub import fault_on_hub
 from training.errors import ModelError
-from training.preflight.weights import PICKLED, PICKLED_INDEX, SAFE, SAFE_INDEX, check_weights
+from training.models.weight_files import PICKLED, PICKLED_INDEX, SAFE, SAFE_INDEX, check_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -67,7 +67,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
             spec.direction,
             spec.evaluation,
             Path(scratch),
-            precision=spec.trial.precision,
+            like=spec.trial,
             day=date.today(),
         )
         begin = time.perf_counter()

@@ -90,7 +90,7 @@ def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) 
     session.close()
     spec = session.spec
     day = datetime.date(2024, 2, 9)
-    setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, "fp32", day)
+    setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, spec.trial, day)
     model = ModelConfig(name="m", path="nowhere", chat_template_kwargs={"enable_thinking": False})
     chat = _Benches(setup).for_model(model)._chat
     assert (chat.date, chat.arguments) == (day, {"enable_thinking": False})

@@ -45,8 +45,8 @@ def test_a_job_arrives_with_the_types_of_its_blocks(block: str, name: str) -> No
 @pytest.mark.parametrize("preset", preset_names())
 def test_a_setup_arrives_whole(preset: str) -> None:
     spec = load_spec(preset)
-    precision, day = spec.trial.precision, date(2024, 2, 9)
-    setup = SlotSetup(1, "broker", "here", Path("out"), spec.data, spec.direction, spec.evaluation, precision, day)
+    day = date(2024, 2, 9)
+    setup = SlotSetup(1, "broker", "here", Path("out"), spec.data, spec.direction, spec.evaluation, spec.trial, day)
     there = arrived(setup)
     assert there == setup
     assert isinstance(there, SlotSetup)

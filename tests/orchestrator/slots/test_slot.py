@@ -25,5 +25,5 @@ def test_every_worker_of_a_slot_is_told_the_same_of_the_specification(tmp_path: 
     day = date(2024, 2, 9)
     slots = Slots(None, "broker", "here", spec, tmp_path, 3, day)
     assert slots.setup(2) == SlotSetup(
-        2, "broker", "here", tmp_path, spec.data, spec.direction, spec.evaluation, "bf16", day
+        2, "broker", "here", tmp_path, spec.data, spec.direction, spec.evaluation, spec.trial, day
     )

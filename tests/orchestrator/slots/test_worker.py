@@ -193,7 +193,7 @@ def test_a_job_that_found_the_disk_full_goes_on_once_there_is_room(
 
 def test_a_workbench_is_kept_while_jobs_need_its_model(tmp_path: Path) -> None:
     setup = SlotSetup(
-        0, "broker", "here", tmp_path, SPEC.data, SPEC.direction, SPEC.evaluation, "bf16", date(2024, 2, 9)
+        0, "broker", "here", tmp_path, SPEC.data, SPEC.direction, SPEC.evaluation, SPEC.trial, date(2024, 2, 9)
     )
     benches = _Benches(setup)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from ranks import on_ranks
 from resumption import run_cases
-from tiny import random_direction, random_samples, references_of, tiny_llama
+from tiny import held_as, random_direction, random_samples, references_of, tiny_llama
 from trajectories import trial
 
 from training.constraints import build_constraint
@@ -32,7 +32,8 @@ def logits(model):
 
 def train_and_export(changes, tokenizer, directory, checkpoints=None, **settings):
     """Train, export, and return the logits of the model that was exported."""
-    config, model, samples, direction = trial(**changes), tiny_llama(), random_samples(60), random_direction()
+    config, samples, direction = trial(**changes), random_samples(60), random_direction()
+    model = held_as(config, tiny_llama())
     constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     where = None if checkpoints is None else Checkpointing(checkpoints, every=3)
@@ -54,11 +55,10 @@ def test_adapters_load_with_plain_peft(tmp_path, chat_tokenizer, stage):
     assert load_tokenizer(tmp_path / "adapter").chat_template
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_a_merged_model_loads_with_plain_transformers(tmp_path, chat_tokenizer, stage):
+def test_a_merged_model_loads_with_plain_transformers(tmp_path, chat_tokenizer):
     from transformers import AutoModelForCausalLM
 
-    expected = train_and_export(at(LORA, stage), chat_tokenizer, tmp_path / "merged", form="model")
+    expected = train_and_export(at(LORA, 2), chat_tokenizer, tmp_path / "merged", form="model")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
     assert not any("lora" in name for name, _ in loaded.named_parameters())
     # W x + B A x against (W + B A) x: float32 sums in another order.
@@ -76,7 +76,9 @@ def test_a_fully_tuned_model_loads_bit_for_bit(tmp_path, chat_tokenizer):
 def test_sixteen_bits_consolidated_from_zero_3(tmp_path, chat_tokenizer, changes):
     from transformers import AutoModelForCausalLM
 
-    expected = train_and_export(at(changes, 3), chat_tokenizer, tmp_path / "model", form="model", precision="bf16")
+    expected = train_and_export(at(changes, 3), chat_tokenizer, tmp_path / "out", checkpoints=tmp_path / "kept")
+    trained = trained_model_of(latest(tmp_path / "kept"), tiny_llama())
+    export(trained, chat_tokenizer, tmp_path / "model", form="model", precision="bf16")
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
     # bfloat16 keeps 8 bits, so the same weights give logits that agree to about 1 %.
@@ -117,6 +119,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path, chat_tokenizer):
     with pytest.raises(ModelError, match="cannot be merged into 4-bit weights without loss"):
         export(adapted, chat_tokenizer, tmp_path / "x", form="model")
     assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ModelError, match="exported as it was trained: merge its adapters"):
+        train_and_export(at(LORA, 3), chat_tokenizer, tmp_path / "x", form="model")
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path, chat_tokenizer):

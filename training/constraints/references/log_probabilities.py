@@ -20,6 +20,7 @@ from training.constraints.references.files import ReferenceTable, Values, starts
 from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
 from training.constraints.references.projections import FORMAT, Precision
 from training.data.samples import Integers, Samples
+from training.distributed.sharding import sharded
 from training.models.logits import response_logits
 
 TOP = 64
@@ -102,7 +103,7 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
     names = ("target",) if kind == "target" else ("top", "top_tokens", "rest")
     for name in names:
         parts[name] = []
-    for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS):
+    for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS, lockstep=sharded(model)):
         batch = samples.collate(group).to(device)
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
         for name, value in _found(response_logits(model, batch), batch.targets, kind).items():

@@ -27,9 +27,21 @@ def passes(lengths: Integers, tokens_per_pass: int = _TOKENS_PER_PASS) -> list[I
     return groups
 
 
-def passes_of_this_rank(lengths: Integers, tokens_per_pass: int = _TOKENS_PER_PASS) -> list[Integers]:
-    """Every ``world_size``-th of :func:`passes`, so that all ranks do similar work."""
-    return passes(lengths, tokens_per_pass)[ranks.rank() :: ranks.world_size()]
+def passes_of_this_rank(
+    lengths: Integers, tokens_per_pass: int = _TOKENS_PER_PASS, *, lockstep: bool = False
+) -> list[Integers]:
+    """Every ``world_size``-th of :func:`passes`, so that all ranks do similar work.
+
+    Args:
+        lengths: of the samples, in tokens.
+        tokens_per_pass: padded tokens of a pass at most.
+        lockstep: whether every rank gets the same number of them, as a sharded model needs: where they do not divide,
+            some do the last pass too.
+    """
+    groups = passes(lengths, tokens_per_pass)
+    if lockstep:
+        groups += [groups[-1]] * (-len(groups) % ranks.world_size())
+    return groups[ranks.rank() :: ranks.world_size()]
 
 
 def gathered_on_rank_zero(parts: list[tuple[Integers, Values]], whole: Values) -> Values:

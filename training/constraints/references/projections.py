@@ -22,6 +22,7 @@ from training.constraints.references import files as reference_files
 from training.constraints.references.files import ReferenceTable, starts_of
 from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
 from training.data.samples import Integers, Samples
+from training.distributed.sharding import sharded
 from training.errors import ModelError
 from training.models.loading import decoder
 from training.models.residual import Site, capture
@@ -114,7 +115,7 @@ def compute(
     was_training = model.training
     model.eval()
     with capture(model, range(len(unit)), site) as states:
-        for group in passes_of_this_rank(samples.lengths):
+        for group in passes_of_this_rank(samples.lengths, lockstep=sharded(model)):
             batch = samples.collate(group).to(device)
             decoder(model)(input_ids=batch.input_ids, use_cache=False)
             where = positions_of(batch, tokens).index

@@ -1,5 +1,6 @@
 """Whether the files of weights in a model's folder are there and whole, read from their headers alone."""
 
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterable
@@ -13,12 +14,13 @@ _POINTER = b"version https://git-lfs"
 _LEGACY_PICKLE = b"\x80\x02"
 
 
-def check_weights(folder: Path, where: str) -> None:
+def check_weights(folder: Path, where: str, *, streamed: bool = False) -> None:
     """Refuse a folder without weights, or with a file of them that is absent or cut off; 16 GB take milliseconds.
 
     Args:
         folder: of the model, as transformers saves it.
         where: field of the specification and its value, which errors begin with.
+        streamed: whether they must be readable tensor by tensor, for a model that is too large to be read as a whole.
 
     Raises:
         ModelError: naming the file.
@@ -28,6 +30,11 @@ def check_weights(folder: Path, where: str) -> None:
     elif (folder / SAFE_INDEX).exists():
         for shard, names in _shards(folder / SAFE_INDEX, where).items():
             _check_safetensors(folder / shard, where, names)
+    elif streamed and ((folder / PICKLED).exists() or (folder / PICKLED_INDEX).exists()):
+        raise ModelError(
+            f"{where} has pickled weights ({PICKLED}) alone, which ZeRO 3 cannot read tensor by tensor: load it with "
+            f"transformers and save_pretrained it, which writes {SAFE}, or set deepspeed.zero_stage to 0, 1 or 2"
+        )
     elif (folder / PICKLED).exists():
         _check_pickled(folder / PICKLED, where)
     elif (folder / PICKLED_INDEX).exists():
@@ -37,6 +44,15 @@ def check_weights(folder: Path, where: str) -> None:
         raise ModelError(
             f"{where} has no weights ({SAFE}, or {SAFE_INDEX} with its files): copy them there, or download it again"
         )
+
+
+def files_fingerprint(folder: Path) -> str:
+    """A hash of the configuration, and of the names and sizes of the files of weights, which are not read."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes() if (folder / "config.json").exists() else b"")
+    for pattern in ("*.safetensors", "*.index.json", "pytorch_model*.bin"):
+        for file in sorted(folder.glob(pattern)):
+            digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _shards(index: Path, where: str) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.numpy import save_file
 
 from training.errors import ModelError
-from training.preflight.weights import check_weights
+from training.models.weight_files import check_weights
 
 FIELD = "models.0.path (there)"
 
