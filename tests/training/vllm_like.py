@@ -64,7 +64,7 @@ class VllmLike:
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """The configuration of a generator that asks this server."""
-        quick = {"timeout": 20.0, "retries": 2, "backoff": 0.001, "concurrency": 4}
+        quick = {"timeout": 120.0, "retries": 2, "backoff": 0.001, "concurrency": 4}
         return {"type": "vllm", "endpoint": self.url, **quick, **changes}
 
     def paths(self) -> list[str]:

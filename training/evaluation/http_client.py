@@ -16,7 +16,7 @@ LONGEST_WAIT = 60.0
 
 
 class HttpClient:
-    """Posts JSON, and tries again what may pass the next time."""
+    """Sends JSON, and tries again what may pass the next time."""
 
     def __init__(
         self,
@@ -46,18 +46,25 @@ class HttpClient:
         self._pace = Pace(requests_per_minute)
         self._pool = PoolManager(maxsize=concurrency, retries=False, timeout=Timeout(timeout))
 
+    def get(self, path: str, headers: dict[str, str]) -> BaseHTTPResponse:
+        """See :meth:`post`."""
+        return self._asked("GET", path, None, headers)
+
     def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> BaseHTTPResponse:
         """The first answer that is neither lost nor to be tried again, or the last of all attempts.
 
         Raises:
             HTTPError: the last attempt got no answer.
         """
+        return self._asked("POST", path, body, headers)
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> BaseHTTPResponse:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
             self._pace.wait()
             wanted = None
             try:
-                response = self._pool.request("POST", self.url + path, json=body, headers=headers)
+                response = self._pool.request(method, self.url + path, json=body, headers=headers)
                 if last or not self._passes(response.status):
                     return response
                 wanted = _retry_after(response)

@@ -9,6 +9,9 @@ from training.config.generator import Generator, VllmGenerator
 from training.errors import GeneratorError
 from training.evaluation.generators.vllm_server import VllmServer
 
+_PATIENCE = 10.0
+"""Seconds that a server is waited for at most."""
+
 
 def check_generator(evaluation: EvaluationConfig, models: Sequence[ModelConfig], trials: Sequence[TrialConfig]) -> None:
     """Refuse a generator that could not answer: by the specification, by its folder, and by asking the server.
@@ -60,7 +63,7 @@ def refuse_full_tuning(config: Generator, trial: TrialConfig) -> None:
 
 
 def _check_server(config: VllmGenerator, evaluation: EvaluationConfig) -> None:
-    server = VllmServer(config.model_copy(update={"retries": 0, "timeout": min(config.timeout, 10.0)}))
+    server = VllmServer(config.model_copy(update={"retries": 0, "timeout": min(config.timeout, _PATIENCE)}))
     longest = server.base().get("max_model_len")
     needed = evaluation.max_length + evaluation.max_new_tokens + 1
     if isinstance(longest, int) and longest < needed:

@@ -2,13 +2,12 @@
 
 import json
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from urllib3 import BaseHTTPResponse, PoolManager, Timeout
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from training.config.generator import VllmGenerator
@@ -21,8 +20,6 @@ Result = TypeVar("Result")
 
 START = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve BASE --enable-lora --max-lora-rank RANK"
 """How a server that suits us is started."""
-_PATIENCE = 10.0
-"""Seconds that the question which models there are waits at most."""
 _PASSING = (429, 502, 503, 504)
 """A status 500 is none of them: vLLM's own are lasting, such as an adapter that it cannot load."""
 
@@ -56,9 +53,8 @@ class VllmServer:
         Raises:
             GeneratorError: it cannot be reached, refuses access or is none of vLLM's kind.
         """
-        pool = PoolManager(retries=False, timeout=Timeout(min(self.config.timeout, _PATIENCE)))
         try:
-            response = pool.request("GET", f"{self._client.url}/models", headers=self._headers())
+            response = self._client.get("/models", self._headers())
         except HTTPError as error:
             raise self._unreachable(error) from error
         if response.status != 200:
@@ -146,11 +142,11 @@ class VllmServer:
         def answer(prompt: Sequence[int]) -> list[int]:
             choice = self._choice(model, prompt, options)
             found = choice.get("token_ids")
-            if not isinstance(found, list) or not found:
+            if not isinstance(found, list) or not found or not all(isinstance(token, int) for token in found):
                 raise GeneratorError(
                     f"{self.where} answers without token ids (return_token_ids): use vLLM 0.10.2 or later"
                 )
-            return [int(token) for token in found]
+            return list(found)
 
         return self._all(answer, prompts)
 
@@ -176,22 +172,13 @@ class VllmServer:
 
     def _all(self, ask: Callable[[Asked], Result], asked: Sequence[Asked]) -> list[Result]:
         """``ask`` of each, side by side; once one has failed for good, those that have not begun are left out."""
-        failed = threading.Event()
-
-        def unless_failed(one: Asked) -> Result:
-            if failed.is_set():
-                raise GeneratorError("another request failed, whose own error says why")
-            try:
-                return ask(one)
-            except BaseException:
-                failed.set()
-                raise
-
         with ThreadPoolExecutor(self.config.concurrency) as workers:
-            futures = [workers.submit(unless_failed, one) for one in asked]
-        faults = [fault for future in futures if (fault := future.exception())]
-        if faults:
-            raise next((fault for fault in faults if not str(fault).startswith("another request failed")), faults[0])
+            futures = [workers.submit(ask, one) for one in asked]
+            for future in wait(futures, return_when=FIRST_EXCEPTION).not_done:
+                future.cancel()
+        for future in futures:
+            if not future.cancelled() and (fault := future.exception()) is not None:
+                raise fault
         return [future.result() for future in futures]
 
     def _choice(self, model: str, prompt: Sequence[int], options: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +224,8 @@ class VllmServer:
             fix = f"check the key in {variable}" if variable else "name the key in evaluation.generator.api_key_env"
         elif any(part in said.lower() for part in ("max_loras", "max_cpu_loras", "lora slots")):
             fix = "raise --max-loras and --max-cpu-loras of the server, by one for each trial at a time"
+        elif "does not exist" in said:
+            fix = "it was started anew, and has lost what was loaded: go on with procon resume"
         else:
             fix = "look into the server's log"
         return GeneratorError(f"{self.where} {what} (status {response.status}: {said}): {fix}")

@@ -223,6 +223,22 @@ def test_a_server_that_goes_down_is_named_after_its_last_attempt(adapted_model, 
     assert time.monotonic() - begin < 5
 
 
+def test_a_server_that_was_started_anew(adapted_model, base, tokenizer, few, tmp_path):
+    with VllmLike(base) as server:
+        generator = served(server, tmp_path)
+        check(generator, base, tokenizer, few)
+        complete = server._complete
+
+        def forgets(body):
+            if body.get("return_token_ids"):
+                server.adapters.clear()
+            return complete(body)
+
+        server._complete = forgets
+        with pytest.raises(GeneratorError, match=r"status 404: The model .* does not exist\.\): it was started anew"):
+            replies(generator, adapted_model, tokenizer, few)
+
+
 def test_a_server_that_is_slow(base, tokenizer, few, tmp_path):
     with VllmLike(base) as server:
         server.delay = 0.4
