@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory models study
+.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -40,6 +40,12 @@ bench-search: $(READY) ## Replay recorded trials to compare searchers, with and 
 
 bench-orchestrator: $(READY) ## Measure what orchestration costs: slots, many trials, journals (15 minutes)
 	$(BIN)/python benchmarks/orchestration.py
+
+bench-plan: $(READY) ## Compare the memory that a plan foretells with measured peaks (5 minutes)
+	$(BIN)/python benchmarks/plan_memory.py
+
+bench-gpu: $(READY) ## Measure all that needs a CUDA device, in stages that keep what was done (10 minutes)
+	$(BIN)/python benchmarks/gpu.py
 
 bench-memory: $(READY) ## Measure how much of a model each rank holds under ZeRO 3 (10 minutes)
 	$(BIN)/python benchmarks/memory.py

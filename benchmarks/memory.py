@@ -170,9 +170,9 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
     workbench.load_as = loaded  # type: ignore[attr-defined]
     begin("before")
     bench.prepare()
-    for kind, trial in trials.items():
+    for kind in tunings:  # the functions above read it
         begin(kind)
-        bench.run(trial, lambda _report: False, save=Path(work) / kind)
+        bench.run(trials[kind], lambda _report: False, save=Path(work) / kind)
     begin("end")
 
 
@@ -217,7 +217,7 @@ def measure(ranks: int, model: Path, weights: int, work: Path, tunings: Sequence
         for rank in range(ranks):
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_serve, args=(rank, ranks, port, str(model), str(work), theirs), daemon=True
+                target=_serve, args=(rank, ranks, port, str(model), str(work), theirs, list(tunings)), daemon=True
             )
             process.start()
             theirs.close()

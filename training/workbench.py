@@ -57,6 +57,7 @@ from training.loop.export import export, form_of
 from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
+from training.models.attention import use_attention
 from training.models.forms import Form, fingerprint_of_all_ranks, load_as
 from training.models.loading import load_tokenizer
 from training.models.located import model_path
@@ -83,6 +84,7 @@ class Workbench:
         name: str | None = None,
         like: TrialConfig | None = None,
         chat: ChatSettings | None = None,
+        attention: str | None = None,
     ) -> None:
         """Remember what to prepare; nothing is loaded yet.
 
@@ -99,6 +101,7 @@ class Workbench:
                 default trial's.
             chat: what the model's chat template is rendered with, in training, measuring and direction alike; none
                 renders it as published, with today's date where it prints one.
+            attention: what computes attention, see :func:`training.models.attention.use_attention`.
         """
         self.model_path = model_path
         self.data = data
@@ -120,6 +123,7 @@ class Workbench:
         self._metrics = load_metrics(evaluation.metrics)
         self._generator = build_generator(evaluation.generator, directory / "served", self._export)
         self._form = Form.of(like or TrialConfig())
+        self._attention = attention
         self._loaded: Form | None = None
         self._prepared = False
         self.fault: TrainingError | None = None
@@ -154,7 +158,17 @@ class Workbench:
             TrainingError: there is no such embedded model, or it cannot be built.
         """
         path, chat = model_path(model, data, report), ChatSettings.of(model, day)
-        return cls(path, data, direction, evaluation, directory, name=model.name, like=like, chat=chat)
+        return cls(
+            path,
+            data,
+            direction,
+            evaluation,
+            directory,
+            name=model.name,
+            like=like,
+            chat=chat,
+            attention=model.attn_implementation,
+        )
 
     def prepare(self, notify: Callable[[str], None] = log.info) -> None:
         """Load the model and what all trials of the slot share; :meth:`run` does it where it was not done before.
@@ -284,9 +298,14 @@ class Workbench:
             gc.collect()  # an engine and its module refer to each other
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        self.model: PreTrainedModel = load_as(form, self.model_path, self.device)
+        self.model: PreTrainedModel = self._load(form)
         self.model_fingerprint = fingerprint_of_all_ranks(self.model, self.model_path)
         self._loaded = form
+
+    def _load(self, form: Form) -> PreTrainedModel:
+        model = load_as(form, self.model_path, self.device)
+        use_attention(model, self._attention)
+        return model
 
     def _load_or_extract_direction(self, say: Callable[[str], None]) -> Extraction:
         """The direction of this model; slots that start together extract it once.
@@ -338,7 +357,7 @@ class Workbench:
         """The penalty that ``block`` describes; all ranks build it alike."""
         model = self.model
         if isinstance(trial.tuning, FullTuning) and trial.zero_stage == 3 and _runs_initial_model(block):
-            model = load_as(Form.of(trial), self.model_path, self.device)  # the other one is trained in its place
+            model = self._load(Form.of(trial))  # the other one is trained in its place
         initial = Initial(model, self.tokenizer, self.harmful, self.harmless)
         precision = torch.float16 if trial.references.precision == "fp16" else torch.float32
         return build_constraint(block, self.direction, self.device, initial, precision)

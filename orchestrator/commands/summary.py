@@ -16,6 +16,7 @@ from orchestrator.record.folder import JOURNAL
 from orchestrator.record.trials import Status
 from orchestrator.report.console import render_table
 from orchestrator.terminal import Terminal
+from orchestrator.tracking.views import page
 
 
 def print_outcome(outcome: Outcome, console: Terminal) -> None:
@@ -94,7 +95,7 @@ def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
         say(f"MLflow has the same runs: {command} server --backend-store-uri {shlex.quote(_short_uri(uri))}")
     if experiment is None:
         return
-    say(f"  all runs         {address}/#/experiments/{experiment}?workflowType=machine_learning")
+    say(f"  all runs         {page(address, experiment)}")
     for model, run in outcome.parent_runs.items():
         say(f"  front of {model:<8} {address}/#/experiments/{experiment}/runs/{run}/artifacts/front.html")
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from orchestrator.driver.session import Session
 from orchestrator.front.schema.document import FrontDocument
@@ -11,7 +10,9 @@ from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles
+from orchestrator.tracking.looks import flat
 from orchestrator.tracking.tracker import Tracker, parent_key
+from orchestrator.tracking.views import Shown
 
 GIVEN_UP = "procon.given_up"
 """Tag of a parent run whose model could not be prepared: why."""
@@ -39,12 +40,13 @@ class Mirror:
 
         uri, artifacts = session.tracking_uri, session.artifacts
         self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=dict(session.state.runs))
-        params = {**_flat(spec.trial.model_dump(mode="json"))}
+        params = flat(spec.trial.model_dump(mode="json"))
         tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
         tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
         for model in spec.models:
             described = {"model.path": model.path, **params}
             self._tracker.parent(model.name, described, tags, since=session.since, ended=session.quiet)
+        self._tracker.views(Shown(spec.objectives, list(spec.ranges), max(session.depths.values())))
 
     @property
     def experiment_id(self) -> str | None:
@@ -120,11 +122,3 @@ def ending(found: Sequence[TrialRecord]) -> Status:
     """How one model's part of a sweep ended that nobody stopped: FAILED where no searched trial came to a result."""
     finished = any(record.status is Status.FINISHED for record in found if record.kind == "trial")
     return Status.FINISHED if finished else Status.FAILED
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeps.cost.memory import Shape
-from training.config import ModelConfig, Source
+from sweeps.cost.shape import Shape
+from training.config import ClassifierJudge, EvaluationConfig, GenerativeJudge, ModelConfig, Source
 from training.data.chat_settings import ChatSettings
 from training.data.reasoning import reasoning_in, thoughts_cut_short
 from training.data.tables import FILES
@@ -41,17 +41,65 @@ def model_shape(model: ModelConfig) -> Shape | None:
                 "intermediate_size": made.feed_forward,
                 "vocab_size": recipe.vocabulary,
                 "tie_word_embeddings": True,
-            }
+            },
+            model.attn_implementation,
         )
     file = Path(model.path) / "config.json"
     if file.is_file():
-        return Shape.of_config(json.loads(file.read_text(encoding="utf-8")))
+        try:
+            return Shape.of_config(json.loads(file.read_text(encoding="utf-8")), model.attn_implementation)
+        except (KeyError, TypeError):  # entries are left to the defaults of transformers, whose import takes seconds
+            pass
     from transformers import AutoConfig
 
     try:
-        return Shape.of_config(AutoConfig.from_pretrained(model.path).to_dict())
+        return Shape.of_config(AutoConfig.from_pretrained(model.path).to_dict(), model.attn_implementation)
     except (OSError, ValueError) as error:
         raise ModelError(f"no model configuration could be read from {model.path}: {error}") from error
+    except (KeyError, TypeError):  # entries that an architecture of this name has and this one lacks
+        return None
+
+
+def files_bytes(model: ModelConfig, shape: Shape) -> float:
+    """Bytes of the files of weights: as they are here, else two for every weight."""
+    here = _weights_in(Path(model.path))
+    return here or 2.0 * shape.parameters
+
+
+def judge_bytes(evaluation: EvaluationConfig, *, gpu: bool) -> float:
+    """Bytes of the local judges that share a device with the model; 0 of those whose files are not here.
+
+    Args:
+        evaluation: names the judges.
+        gpu: whether the model is on a GPU: judges of device ``auto`` are then too, and those of ``cpu`` are not.
+    """
+    found = 0.0
+    for judge in evaluation.judges:
+        if not isinstance(judge, ClassifierJudge | GenerativeJudge) or (gpu and judge.device == "cpu"):
+            continue
+        found += _weights_in(Path(judge.model)) or _cached_weights(judge.model)
+    return found
+
+
+def _weights_in(folder: Path) -> float:
+    safe = list(folder.glob("*.safetensors")) if folder.is_dir() else []
+    return float(sum(file.stat().st_size for file in safe or folder.glob("*.bin")))
+
+
+def _cached_weights(repository: str) -> float:
+    """Bytes of a Hub model by the configuration that its check has fetched; 0 where it is not there."""
+    if repository.count("/") != 1 or Path(repository).is_dir():
+        return 0.0
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(repository, "config.json")
+    if not isinstance(cached, str):
+        return 0.0
+    try:
+        shape = Shape.of_config(json.loads(Path(cached).read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+    return 0.0 if shape is None else 2.0 * shape.parameters
 
 
 def thinking_warning(model: ModelConfig, folder: Path | None, max_new_tokens: int) -> str | None:

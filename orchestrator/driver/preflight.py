@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from orchestrator.driver.fit import check_memory
 from orchestrator.errors import ClusterError
 from orchestrator.record.machine import Machine, this_machine
 from orchestrator.slots.cluster import slots_that_fit
@@ -22,6 +23,7 @@ from sweeps.goals.metrics import check_metric, is_own, names_of_rates
 from sweeps.schema.spec import SweepSpec
 from training.config import Column, TrialConfig
 from training.evaluation.drawing import plain
+from training.models.attention import attention_fault
 from training.models.depth import depth_of
 from training.models.located import local_directory
 
@@ -139,9 +141,11 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         machine: what there is; None looks.
 
     Raises:
-        ClusterError: its workers do not fit.
+        ClusterError: its workers do not fit, or a model does not fit the memory of one.
+        SpecError: attention that cannot be computed here.
     """
-    node = (machine or this_machine()).node
+    machine = machine or this_machine()
+    node = machine.node
     node["CPU"] = max(node["CPU"], os.cpu_count() or 1)  # Ray counts cores that are not this process's too
     if "GPU" not in node and OTHER_GPUS.exists():
         return
@@ -149,6 +153,20 @@ def check_machine(spec: SweepSpec, machine: Machine | None = None) -> None:
         raise ClusterError(
             f"{does_not_fit(spec, [node], 'this machine')}: lower resources, or join a cluster with --address"
         )
+    check_attention(spec)
+    check_memory(spec, machine)
+
+
+def check_attention(spec: SweepSpec) -> None:
+    """Refuse attention that this machine lacks the package or the device for.
+
+    Raises:
+        SpecError: naming the field, its value and what is missing.
+    """
+    for index, model in enumerate(spec.models):
+        fault = attention_fault(model.attn_implementation, gpu=spec.resources.gpus_per_worker > 0)
+        if fault is not None:
+            raise SpecError(f"models.{index}.{fault}")
 
 
 def does_not_fit(spec: SweepSpec, nodes: Sequence[dict[str, float]], where: str) -> str:

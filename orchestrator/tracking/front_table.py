@@ -41,8 +41,14 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
-def front_note(front: FrontDocument, model: str) -> str:
-    """The run's description: the references and the front in Markdown."""
+def front_note(front: FrontDocument, model: str, picture: str = "") -> str:
+    """The run's description in Markdown: the picture of the front, the references and its members.
+
+    Args:
+        front: of the whole sweep.
+        model: whose.
+        picture: where the page finds it, as a link of Markdown; none where it is empty.
+    """
     body = front.models.get(model)
     if body is None:
         return "No trial of this model was recorded."
@@ -57,4 +63,5 @@ def front_note(front: FrontDocument, model: str) -> str:
     halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
     doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
-    return "\n".join([head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts])[:MAX_TEXT]
+    text = "\n".join([head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts])
+    return f"{text[: MAX_TEXT - len(picture) - 2]}\n\n{picture}".rstrip()

@@ -64,6 +64,12 @@ class RunIndex:
         """The experiment's id; None before the store was first reached."""
         return self._opened[1] if self._opened else None
 
+    def tag_experiment(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the experiment."""
+        client, experiment = self._open()
+        for name, value in tags.items():
+            client.set_experiment_tag(experiment, name, value)
+
     def find(self, key: str) -> str | None:
         """The run of ``key``, of this process or of an earlier one that remembered it; None where there is none."""
         return self._runs.get(key) or self._checked(key)

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.schema.entry import TrialEntry
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows, stable_text
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
+from orchestrator.tracking.looks import COLOR, flat, picture_of, run_color, run_name
+from orchestrator.tracking.views import Shown, are_known, view_tags
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +25,10 @@ RUN_STATUS = {
     Status.PRUNED: "KILLED",
     Status.STOPPED: "KILLED",
 }
+PARETO = "pareto"
+"""The tag that says whether a trial is on the front."""
+ON_FRONT = "front/on_front"
+"""The same as a number, which charts and filters of metrics take."""
 TABLE = "front_table.json"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 MAX_METRICS, MAX_PARAMS = 1000, 100
@@ -56,7 +63,15 @@ class RunStore:
         self._index = index
         self._described: dict[str, Mapping[str, Any]] = {}  # run -> parameters
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
-        self._on_front: dict[str, bool] = {}
+        self._places: dict[str, tuple[bool, float]] = {}  # trial -> whether it is on the front, and how surely
+        self._models: list[str] = []
+
+    def views(self, shown: Shown) -> None:
+        """Give the experiment its named views."""
+        from mlflow import __version__
+
+        if are_known(__version__):
+            self._index.tag_experiment(view_tags(shown, time.time()))
 
     def parent(
         self,
@@ -68,6 +83,8 @@ class RunStore:
         ended: bool = False,
     ) -> None:
         """Open the parent run of ``model``; one that has ended stays so where ``ended``."""
+        if model not in self._models:
+            self._models.append(model)
         run = self._index.find_or_create(
             parent_key(model),
             name=f"{self._index.experiment}: {model}",
@@ -86,6 +103,7 @@ class RunStore:
         if run in self._index.ended:  # a journal that is replayed
             return
         self._log(run, params=self._params(run, record), tags=self._status(run, record.status))
+        self._described[run] = record.params
 
     def trial_reported(self, trial: str, reports: Sequence[Report]) -> None:
         """Add training metrics of some steps."""
@@ -120,9 +138,11 @@ class RunStore:
         tags = self._status(run, record.status)
         if record.error:
             tags["procon.error"] = record.error[:MAX_TEXT]
-        if record.kind == "trial" and record.id not in self._on_front:
-            tags["pareto"] = "false"
-            self._on_front[record.id] = False
+        if record.kind == "trial" and record.id not in self._places:
+            tags[PARETO] = "false"
+            tags[COLOR] = run_color(record.kind, record.label, self._place(record.model), pale=True)
+            points.append((ON_FRONT, 0.0, 0, ended))
+            self._places[record.id] = False, 0.0
         self._log(run, metrics=points, params=self._params(run, record), tags=tags)
         self._end(run, record.status, ended)
 
@@ -147,18 +167,14 @@ class RunStore:
         body = front.models.get(model)  # none where no trial of the model was recorded
         now = at or time.time()
         summary = {"front/hypervolume": body.hypervolume if body else 0.0, "front/size": len(body.front) if body else 0}
-        for label, entry in body.reference.items() if body else ():
-            for metric in front.metrics:
-                value = entry.metrics.get(metric)
-                summary |= {} if value is None else {f"reference/{label}/{metric}": value}
         tags = {
             LOGGED_TABLES: json.dumps([{"path": TABLE, "type": "table"}]),
-            "mlflow.note.content": front_note(front, model),
+            "mlflow.note.content": front_note(front, model, picture_of(run)),
             STATUS: status,
         }
         self._log(run, metrics=[(name, value, 0, now) for name, value in summary.items()], tags=tags, again=True)
         for trial in body.trials if body else ():
-            self._mark(trial.id, trial.on_front)
+            self._mark(model, trial)
         if run not in self._index.ended:  # what has ended keeps its duration
             self._end(run, Status(status), now)
 
@@ -170,11 +186,20 @@ class RunStore:
         self._log(run, tags={STATUS: status, "procon.error": reason[:MAX_TEXT]})
         self._end(run, Status(status), time.time())
 
-    def _mark(self, trial: str, on_front: bool) -> None:
-        run = self._index.find(trial)
-        if run is not None and self._on_front.get(trial) is not on_front:
-            self._index.client.set_tag(run, "pareto", "true" if on_front else "false")
-            self._on_front[trial] = on_front
+    def _mark(self, model: str, trial: TrialEntry) -> None:
+        """Whether the trial is on the front, and how surely: as a tag, as numbers and as a colour."""
+        run = self._index.find(trial.id)
+        place = trial.on_front, round(trial.p_on_front or 0.0, 2)
+        if run is None or self._places.get(trial.id) == place:
+            return
+        now = time.time()
+        held = {} if run in self._index.created else self._index.client.get_run(run).data.metrics
+        values = {ON_FRONT: float(trial.on_front), "front/p_on_front": trial.p_on_front}
+        points = [(name, value, 0, now) for name, value in values.items() if value not in (None, held.get(name))]
+        color = run_color("trial", trial.id, self._place(model), pale=not trial.on_front)
+        tags = {PARETO: "true" if trial.on_front else "false", COLOR: color}
+        self._log(run, metrics=points, tags=tags, again=True)
+        self._places[trial.id] = place
 
     @property
     def experiment_id(self) -> str | None:
@@ -192,12 +217,25 @@ class RunStore:
             "procon.trial": record.id,
             "procon.label": record.label,
             STATUS: str(record.status),
+            COLOR: run_color(record.kind, record.label, self._place(record.model)),
         }
-        return self._index.find_or_create(record.id, name=record.id, tags=tags, started=record.started)
+        name = run_name(record, alone=len(self._models) < 2)
+        return self._index.find_or_create(record.id, name=name, tags=tags, started=record.started)
+
+    def _place(self, model: str) -> int:
+        """The place of ``model`` among those of the sweep, which decides its colour."""
+        return self._models.index(model) if model in self._models else 0
 
     def _params(self, run: str, record: TrialRecord) -> Mapping[str, Any]:
-        """The trial's parameters, where this process has not logged them yet."""
-        return {} if self._described.get(run) == record.params else record.params
+        """The trial's parameters, where this process has not logged them yet: those searched, the model, those fixed.
+
+        The latter only of a run of this process: another version may write them another way, and MLflow refuses a
+        parameter that changes.
+        """
+        if self._described.get(run) == record.params:
+            return {}
+        fixed = {"model": record.model, **flat(record.trial or {})} if run in self._index.created else {}
+        return {**fixed, **record.params}
 
     def _status(self, run: str, status: Status) -> dict[str, str]:
         """The tag of the trial's status, where the run has not got it yet."""
@@ -240,8 +278,6 @@ class RunStore:
         while entries or values or marks:
             self._index.client.log_batch(run, entries[:MAX_METRICS], values[:MAX_PARAMS], marks)
             entries, values, marks = entries[MAX_METRICS:], values[MAX_PARAMS:], []
-        if params:
-            self._described[run] = params
         if tags and STATUS in tags:
             self._index.told[run] = tags[STATUS]
         for name, _, step, _ in points:

@@ -15,6 +15,7 @@ from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.index import RunIndex
 from orchestrator.tracking.runs import Report, RunStore, parent_key
 from orchestrator.tracking.store import check_tracking, default_tracking_uri
+from orchestrator.tracking.views import Shown
 
 __all__ = ["Tracker", "check_tracking", "default_tracking_uri", "parent_key"]
 
@@ -83,6 +84,10 @@ class Tracker:
             ended: whether a run that has ended stays so, since nothing more will happen in it.
         """
         self._put(lambda: self._store.parent(model, params or {}, tags or {}, since, ended=ended))
+
+    def views(self, shown: Shown) -> None:
+        """Give the experiment its named views, where MLflow is of a version that is known to keep them."""
+        self._put(lambda: self._store.views(shown))
 
     def trial_started(self, record: TrialRecord) -> None:
         """Open the child run of a trial or reference; its parameters are logged now."""

@@ -1,164 +1,157 @@
 """How much memory one worker needs, estimated from shapes before anything is loaded (pure).
 
-The terms, with P weights of the base model, T trained ones (P under full tuning, else the adapters'), n workers, b
-bytes per number in the trial's precision (4 or 2):
+With P weights of the base model, T trained ones (P under full tuning, else the adapters'), n workers and b bytes per
+number in the trial's precision (4 or 2):
 
-* weights: b P for the base model, which stays loaded; under full tuning as much again for the copy that is trained
-  (``training.loop.tuning`` starts from a whole copy even under ZeRO 3), else b T. QLoRA has linear layers at 4.13 bits.
-* gradients: g T, shared among the n workers from ZeRO 2 on. g is 4, since they are added up in float32; in bf16 2 where
-  ``deepspeed.overrides.data_types.grad_accum_dtype`` says bf16, else 6 at ZeRO 1, which keeps bf16 ones beside them.
+* weights: b P of the base model, which stays loaded; under full tuning as much again for the copy that is trained, else
+  b T. QLoRA has linear layers at 4.13 bits; experts stay as they are.
+  ZeRO 3 keeps a share 1/n, gathers one weight in :data:`WHOLE_SHARE` beside the module that is running, and has its
+  initial copy for full tuning on the host.
+* gradients: 4 T, since they are added up in float32, shared among the n workers from ZeRO 2 on (2 T where
+  ``deepspeed.overrides.data_types.grad_accum_dtype`` says bf16). At ZeRO 0 and 1 those of a forward pass are whole
+  besides, b T.
 * optimizer: AdamW's two moments in float32, 8 T, and a float32 master copy, 4 T, which DeepSpeed keeps except in
-  float32 without ZeRO; shared among the workers from ZeRO 1 on; on the host where ``offload_optimizer`` says cpu.
-* activations of one forward pass of micro-batch x max_length tokens: per token and layer what autograd keeps of a
-  gated decoder block with SDPA attention (no score matrix; compare arXiv 2205.05198, section 4), plus the logits of the
-  response tokens, of which there are at most as many as tokens, in b bytes and twice in float32. With gradient
-  checkpointing only the block inputs, and one block in full.
+  float32 without ZeRO; shared among the workers from ZeRO 1 on; on the host where ``offload_optimizer`` says so.
+* activations and logits: see :mod:`sweeps.cost.activations`.
+* buffers: what DeepSpeed puts gradients into on their way to the other workers, ``reduce_bucket_size`` numbers of the
+  model's precision at ZeRO 2, and fewer at 3, however few are trained, and what its step copies them to.
 
-CUDA's own context (about 0.5 GiB), caches and fragmentation come on top.
+What is told is the worse of two moments, the end of a forward pass and the optimizer's step. CUDA's own context (about
+0.5 GiB), caches and fragmentation come on top.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any
 
-from training.config import AdapterTuning, QLoraTuning, TrialConfig
+from sweeps.cost.activations import BYTES, activation_bytes, logits_bytes
+from sweeps.cost.shape import Block, Shape
+from training.config import AdapterTuning, FullTuning, QLoraTuning, TrialConfig
 
-BYTES = {"fp32": 4, "bf16": 2}
 QLORA_BYTES = 4.127 / 8
 """A 4-bit weight with its share of the doubly quantised constants (arXiv 2305.14314, section 3)."""
-TIED_BY_DEFAULT = ("gemma",)
-BIASED = ("qwen2",)
-"""Architectures whose query, key and value projections always have biases."""
-NORMED_HEADS = ("qwen3",)
-"""Architectures that normalise queries and keys per head."""
-KNOWN = ("llama", "mistral", "qwen2", "qwen3", "gemma")
-"""``model_type`` of the architectures whose weights are counted exactly."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a dense decoder with gated feed-forward blocks."""
-
-    model_type: str
-    layers: int
-    hidden: int
-    queries: int
-    """Width of all query heads together."""
-    keys: int
-    """Width of all key heads together, which is that of the value heads."""
-    head: int
-    """Width of one head."""
-    feed_forward: int
-    vocabulary: int
-    tied: bool
-    """Whether the output head is the embedding."""
-    attention_bias: bool = False
-
-    @classmethod
-    def of_config(cls, config: Mapping[str, Any]) -> Self | None:
-        """The shape that a ``config.json`` of transformers describes; None where its architecture is not counted."""
-        text = config.get("text_config", config)
-        kind = text.get("model_type", "")
-        if kind not in KNOWN:
-            return None
-        heads = int(text["num_attention_heads"])
-        head = int(text.get("head_dim") or text["hidden_size"] // heads)
-        return cls(
-            model_type=kind,
-            layers=int(text["num_hidden_layers"]),
-            hidden=int(text["hidden_size"]),
-            queries=heads * head,
-            keys=int(text.get("num_key_value_heads") or heads) * head,
-            head=head,
-            feed_forward=int(text["intermediate_size"]),
-            vocabulary=int(text["vocab_size"]),
-            tied=bool(text.get("tie_word_embeddings", kind in TIED_BY_DEFAULT)),
-            attention_bias=bool(text.get("attention_bias", False)),
-        )
-
-    @property
-    def linear(self) -> dict[str, tuple[int, int]]:
-        """(inputs, outputs) of the linear layers of one block, by name."""
-        return {
-            "q_proj": (self.hidden, self.queries),
-            "k_proj": (self.hidden, self.keys),
-            "v_proj": (self.hidden, self.keys),
-            "o_proj": (self.queries, self.hidden),
-            "gate_proj": (self.hidden, self.feed_forward),
-            "up_proj": (self.hidden, self.feed_forward),
-            "down_proj": (self.feed_forward, self.hidden),
-        }
-
-    @property
-    def linear_parameters(self) -> int:
-        """Weights of the linear layers of all blocks, biases left out."""
-        return self.layers * sum(inputs * outputs for inputs, outputs in self.linear.values())
-
-    @property
-    def parameters(self) -> int:
-        """All weights of the model."""
-        biases = 0
-        if self.model_type in BIASED:
-            biases = self.queries + 2 * self.keys
-        elif self.attention_bias:
-            biases = self.queries + 2 * self.keys + self.hidden
-        norms = 2 * self.hidden + (2 * self.head if self.model_type in NORMED_HEADS else 0)
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.linear_parameters + self.layers * (norms + biases) + self.hidden
-
-    def adapter_parameters(self, tuning: AdapterTuning) -> int:
-        """Weights of the adapters: r x (inputs + outputs) for every linear layer that has one."""
-        targets = self.linear if tuning.targets == "all-linear" else tuning.targets
-        sizes = [self.linear[name] for name in self.linear if name in targets]
-        return self.layers * tuning.rank * sum(inputs + outputs for inputs, outputs in sizes)
+BUCKET = 500_000_000
+"""Numbers in DeepSpeed's bucket of gradients (``reduce_bucket_size``), by default."""
+WHOLE_SHARE = 20
+"""Under ZeRO 3 at most one in so many weights is whole at a time, and the bucket is no larger either."""
+CONTEXT = 0.5 * 2**30
+"""Bytes that CUDA takes for itself on a device."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that one worker needs."""
+    """Bytes that one worker needs at its worst moment."""
 
-    weights: float
-    gradients: float
-    optimizer: float
-    activations: float
+    weights: float = 0.0
+    gradients: float = 0.0
+    optimizer: float = 0.0
+    activations: float = 0.0
+    logits: float = 0.0
+    buffers: float = 0.0
+    """DeepSpeed's, for the exchange of gradients."""
+    cache: float = 0.0
+    """Keys and values of the tokens generated; 0 in training."""
+    judges: float = 0.0
+    """Local judges on the same device."""
     host: float = 0.0
-    """Optimizer states that were moved to the host."""
+    """On the host where the device is another: offloaded states and weights, and ZeRO 3's initial copy."""
+    moment: str = ""
+    """When that is."""
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """What it consists of on the device, without what is 0."""
+        return {name: value for name, value in vars(self).items() if name not in ("host", "moment") and value}
 
     @property
     def total(self) -> float:
         """Bytes on the device that trains."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        return sum(self.parts.values())
+
+    @property
+    def certain(self) -> float:
+        """Bytes that no shorter sample saves: all but activations, logits and cache."""
+        return self.total - self.activations - self.logits - self.cache
 
 
-def worker_memory(shape: Shape, trial: TrialConfig, workers: int) -> Memory:
+def worker_memory(shape: Shape, trial: TrialConfig, workers: int, *, judges: float = 0.0, gpu: bool = True) -> Memory:
     """The estimate that this module's docstring describes.
 
     Args:
         shape: of the base model.
         trial: how it is tuned.
         workers: ranks of the trial.
+        judges: bytes of local judges on the same device.
+        gpu: whether workers have devices of their own; on the CPU what is on the host is part of the same memory, and
+            buffers take what is written to them.
     """
-    width, stage = BYTES[trial.precision], trial.zero_stage
-    tuning = trial.tuning
-    trained = shape.adapter_parameters(tuning) if isinstance(tuning, AdapterTuning) else shape.parameters
+    held = _held(shape, trial, workers, gpu=gpu)
+    tokens = (trial.micro_batch_size or max(1, trial.batch_size // workers)) * trial.max_length
+    forward = replace(
+        held,
+        activations=activation_bytes(shape, trial, tokens),
+        logits=logits_bytes(shape, trial, tokens),
+        gradients=held.gradients + _passing_gradients(shape, trial, accumulating=_accumulates(trial, workers)),
+        judges=judges,
+        moment="at the end of a forward pass",
+    )
+    step = replace(
+        held,
+        gradients=held.gradients + _passing_gradients(shape, trial, accumulating=True),
+        buffers=held.buffers + _flattened(shape, trial, workers),
+        judges=judges,
+        moment="in the optimizer's step",
+    )
+    worst = max(forward, step, key=lambda memory: memory.total)
+    return worst if gpu else replace(worst, weights=worst.weights + worst.host, host=0.0)
+
+
+def held_weights(shape: Shape, trial: TrialConfig, workers: int) -> float:
+    """Bytes of the weights on one worker's device: the base model and what is trained of it."""
+    width = BYTES[trial.precision]
+    if trial.zero_stage < 3:
+        return _base_bytes(shape, trial) + _trained(shape, trial) * width
+    adapters = 0 if isinstance(trial.tuning, FullTuning) else _trained(shape, trial)
+    whole = (shape.parameters + adapters) * width
+    if workers == 1:
+        return whole
+    running = max(shape.vocabulary * shape.hidden, *(_largest(block, shape.hidden) for block in shape.blocks))
+    live = _zero(trial).get("stage3_max_live_parameters", min(shape.parameters // WHOLE_SHARE, 10**9))
+    at_once = min(running + int(live), shape.parameters) * width
+    share = 0.0 if _offloads(trial, "offload_param") else whole / workers
+    return min(share + at_once, whole)
+
+
+def _largest(block: Block, hidden: int) -> int:
+    """Weights of the largest module of a block; the experts of a block are one."""
+    experts = block.experts.parameters(hidden) if block.experts else 0
+    return max(experts, *(inputs * outputs for inputs, outputs in block.linear.values()))
+
+
+def _held(shape: Shape, trial: TrialConfig, workers: int, *, gpu: bool) -> Memory:
+    """What is there all through a training."""
+    width, stage, trained = BYTES[trial.precision], trial.zero_stage, _trained(shape, trial)
     states = trained * (8 if stage == 0 else 12) / (workers if stage >= 1 else 1)
-    offloaded = _offloads_optimizer(trial)
+    offloaded = _offloads(trial, "offload_optimizer")
+    gradients = _kept_gradients(trial) * trained / (workers if stage >= 2 or trial.precision == "fp32" else 1)
+    host = states + gradients if offloaded else 0.0
+    if stage == 3:
+        if isinstance(trial.tuning, FullTuning):
+            host += shape.parameters * width / workers
+        if _offloads(trial, "offload_param"):
+            host += shape.parameters * width / workers
     return Memory(
-        weights=_base_bytes(shape, trial) + trained * width,
-        gradients=trained * _gradient_bytes(trial) / (workers if stage >= 2 else 1),
+        weights=held_weights(shape, trial, workers),
+        gradients=0.0 if offloaded else gradients,
         optimizer=0.0 if offloaded else states,
-        activations=_activation_bytes(shape, trial, workers),
-        host=states if offloaded else 0.0,
+        buffers=_bucket(shape, trial, trained, gpu=gpu),
+        host=host,
     )
 
 
-def _gradient_bytes(trial: TrialConfig) -> int:
-    if trial.precision == "fp32":
-        return 4
-    chosen = trial.deepspeed.overrides.get("data_types", {}).get("grad_accum_dtype")
-    if chosen in ("bf16", "bfloat16"):
-        return 2
-    return 6 if trial.zero_stage == 1 and not _offloads_optimizer(trial) else 4
+def _trained(shape: Shape, trial: TrialConfig) -> int:
+    tuning = trial.tuning
+    return shape.adapter_parameters(tuning) if isinstance(tuning, AdapterTuning) else shape.parameters
 
 
 def _base_bytes(shape: Shape, trial: TrialConfig) -> float:
@@ -168,18 +161,52 @@ def _base_bytes(shape: Shape, trial: TrialConfig) -> float:
     return shape.parameters * width
 
 
-def _offloads_optimizer(trial: TrialConfig) -> bool:
-    offload = trial.deepspeed.overrides.get("zero_optimization", {}).get("offload_optimizer") or {}
-    return offload.get("device") in ("cpu", "nvme")
+def _kept_gradients(trial: TrialConfig) -> int:
+    """Bytes per trained weight of the gradients that DeepSpeed keeps from step to step."""
+    if trial.zero_stage == 0:
+        return 0
+    chosen = trial.deepspeed.overrides.get("data_types", {}).get("grad_accum_dtype")
+    return 2 if trial.precision == "bf16" and chosen in ("bf16", "bfloat16") else 4
 
 
-def _activation_bytes(shape: Shape, trial: TrialConfig, workers: int) -> float:
-    width = BYTES[trial.precision]
-    tokens = (trial.micro_batch_size or max(1, trial.batch_size // workers)) * trial.max_length
-    # Kept of one block: its input and the sum after attention, both norms' outputs and the two sublayers' outputs (6
-    # hidden); queries, keys, values and what attention gives (2 q + 2 k); gate, its activation, up, their product
-    # (4 ff); and both norms' float32 inputs and outputs.
-    kept = 6 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 4 * shape.feed_forward
-    block = kept * width + 4 * shape.hidden * 4
-    blocks = shape.layers * shape.hidden * width + block if trial.gradient_checkpointing else shape.layers * block
-    return float(tokens * (blocks + shape.vocabulary * (width + 8)))
+def _passing_gradients(shape: Shape, trial: TrialConfig, *, accumulating: bool) -> float:
+    """Bytes of the gradients as autograd leaves them: of all weights from pass to pass, else of the largest one."""
+    width, trained = BYTES[trial.precision], _trained(shape, trial)
+    largest = shape.vocabulary * shape.hidden * width if isinstance(trial.tuning, FullTuning) else 0
+    if trial.zero_stage >= 2:  # shared out as soon as they are there
+        return float(largest)
+    return float(trained * width if accumulating else largest)
+
+
+def _flattened(shape: Shape, trial: TrialConfig, workers: int) -> float:
+    """Bytes of the copy that the step makes of the gradients it works on."""
+    if trial.precision == "bf16":
+        return 0.0
+    trained = _trained(shape, trial)
+    return 4.0 * (min(trained, BUCKET) if trial.zero_stage == 0 else trained / workers)
+
+
+def _bucket(shape: Shape, trial: TrialConfig, trained: int, *, gpu: bool) -> float:
+    """Bytes of DeepSpeed's bucket of gradients; it is allocated whole however few are trained."""
+    if trial.zero_stage == 0 or (trial.zero_stage == 1 and trial.precision == "bf16"):
+        return 0.0
+    settings = _zero(trial)
+    if not settings.get("contiguous_gradients", True):
+        return 0.0
+    usual = BUCKET if trial.zero_stage < 3 else min(BUCKET, max(1, shape.parameters // WHOLE_SHARE))
+    size = int(settings.get("reduce_bucket_size", usual))
+    return float(BYTES[trial.precision] * (size if gpu else min(size, trained)))
+
+
+def _accumulates(trial: TrialConfig, workers: int) -> bool:
+    """Whether a step adds up several forward passes of a worker."""
+    return (trial.micro_batch_size or trial.batch_size) * workers < trial.batch_size
+
+
+def _zero(trial: TrialConfig) -> Mapping[str, Any]:
+    found = trial.deepspeed.overrides.get("zero_optimization")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _offloads(trial: TrialConfig, what: str) -> bool:
+    return (_zero(trial).get(what) or {}).get("device") in ("cpu", "nvme")

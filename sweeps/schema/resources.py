@@ -18,3 +18,6 @@ class ResourcesConfig(Config):
     """Trials at once; None takes what the cluster has room for."""
     price_per_hour: float | None = Field(default=None, gt=0)
     """Price of one GPU for an hour, in any currency; without GPUs, of one worker. None leaves money out."""
+    check_memory: bool = True
+    """Refuse a model whose weights, gradients and optimizer states are more than this machine has for a worker, by
+    the estimate of ``procon plan``; false tries it all the same."""

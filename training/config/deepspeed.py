@@ -1,9 +1,9 @@
 """What DeepSpeed is told beyond what follows from a trial."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from training.config.base import Config
 
@@ -23,6 +23,15 @@ _DERIVED = {
     "activation_checkpointing": "gradient_checkpointing",
 }
 """Keys of DeepSpeed's configuration that follow from a trial, and the field that decides each."""
+
+_ONLY_IN_SHARDS = (
+    "offload_param",
+    "zero_quantized_weights",
+    "zero_quantized_nontrainable_weights",
+    "zero_quantized_gradients",
+    "zero_hpz_partition_size",
+)
+"""What DeepSpeed passes over without a word below ZeRO 3."""
 
 _PASSED_ON = frozenset(
     {
@@ -60,6 +69,11 @@ class DeepSpeedConfig(Config):
         for key, instead in _DERIVED.items():
             if key in overrides:
                 raise ValueError(f"overrides.{key} follows from the trial: remove it and set {instead}")
+        if "tensor_parallel" in overrides:
+            raise ValueError(
+                "overrides.tensor_parallel is not passed on: it needs ranks that train on the same samples, and a "
+                "trial gives every rank its own; zero_stage 3 shards the weights of large models too"
+            )
         unknown = sorted(overrides.keys() - _PASSED_ON)
         if unknown:
             raise ValueError(
@@ -69,3 +83,20 @@ class DeepSpeedConfig(Config):
         if isinstance(zero, Mapping) and "stage" in zero:
             raise ValueError("overrides.zero_optimization.stage follows from the trial: remove it and set zero_stage")
         return overrides
+
+    @model_validator(mode="after")
+    def _has_an_effect(self) -> Self:
+        zero = self.overrides.get("zero_optimization")
+        if not isinstance(zero, Mapping) or self.zero_stage == 3:
+            return self
+        for key in _ONLY_IN_SHARDS:
+            asked = zero.get(key)
+            wanted = (
+                asked.get("device") in ("cpu", "nvme") if isinstance(asked, Mapping) else asked not in (None, False)
+            )
+            if wanted and not (key == "zero_hpz_partition_size" and asked == 1):  # its default
+                raise ValueError(
+                    f"overrides.zero_optimization.{key} has no effect at zero_stage {self.zero_stage}: set zero_stage "
+                    "to 3, or remove it"
+                )
+        return self

@@ -1,14 +1,27 @@
 """Which model is fine-tuned, and how it is spoken to."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from training.config.base import Config
 
 _RENDERED = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception")
 """Names that whoever renders a template gives it."""
+
+
+_ATTENTION = ("sdpa", "eager", "flash_attention_2", "flash_attention_3")
+_KERNEL = re.compile(r"^[^/:@\s]+/[^/:@\s]+(@[^/:\s]+)?(:[^/:\s]+)?$")
+
+
+def _attention(name: str) -> str:
+    if name not in _ATTENTION and not _KERNEL.match(name):
+        raise ValueError(
+            f"attn_implementation ({name}) is not known: use {', '.join(_ATTENTION)}, or a kernel of the Hub "
+            "(kernels-community/flash-attn2)"
+        )
+    return name
 
 
 class ReasoningMarks(Config):
@@ -35,6 +48,12 @@ class ModelConfig(Config):
     reasoning: Literal["auto", "none"] | ReasoningMarks = "auto"
     """How an answer is told from the thought before it: ``auto`` knows the marks of the tokenizer's own response
     template, and the usual ones where the chat template writes them; ``none`` judges thoughts too."""
+
+    attn_implementation: Annotated[str, AfterValidator(_attention)] | None = None
+    """What computes attention, as transformers calls it: ``sdpa``, ``eager``, ``flash_attention_2``,
+    ``flash_attention_3``, or a kernel of the Hub (``kernels-community/flash-attn2``, with the package ``kernels``).
+    None takes what transformers takes, which is ``sdpa`` where the architecture has it. All but ``sdpa`` and ``eager``
+    need a CUDA device and, in training, ``precision: bf16``."""
 
     @property
     def embedded(self) -> bool:

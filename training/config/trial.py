@@ -8,7 +8,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from training.config.base import Config
 from training.config.constraint import Constraint, L2InitConstraint, ProConConstraint
 from training.config.deepspeed import DeepSpeedConfig
-from training.config.tuning import FullTuning, LoraTuning, QLoraTuning
+from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning
 
 
 class ReferencesConfig(Config):
@@ -131,6 +131,10 @@ class TrialConfig(Config):
             )
         if isinstance(self.tuning, QLoraTuning) and self.deepspeed.zero_stage == 3:
             raise ValueError("deepspeed.zero_stage (3) cannot shard the 4-bit weights of tuning qlora: use 0, 1 or 2")
+        if isinstance(self.tuning, AdapterTuning) and self.tuning.use_dora and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                "tuning.use_dora (true) needs whole weights on every rank: set deepspeed.zero_stage to 0, 1 or 2"
+            )
         if self.safety_count is not None and self.safety_share > 0:
             raise ValueError(
                 f"safety_count ({self.safety_count}) and safety_share ({self.safety_share:g}) exclude each other: "

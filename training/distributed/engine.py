@@ -7,6 +7,7 @@ from torch import Tensor
 
 from training.config import TrialConfig
 from training.distributed.deepspeed_config import BatchSizes, clips_by_itself, deepspeed_config
+from training.distributed.parameter_groups import parameter_groups
 from training.distributed.sharding import whole_shape
 from training.errors import TrainingError
 
@@ -38,9 +39,10 @@ def initialise(module: torch.nn.Module, trial: TrialConfig, batches: BatchSizes)
     except (AssertionError, ValueError) as error:
         raise TrainingError(f"trial.deepspeed.overrides is refused by DeepSpeed ({error}): correct it") from error
 
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = parameter_groups(module, trial)
+    trainable = [parameter for group in groups for parameter in group["params"]]
     optimizer = torch.optim.AdamW(
-        trainable, lr=trial.learning_rate, weight_decay=trial.weight_decay, betas=(0.9, 0.999), fused=True
+        groups, lr=trial.learning_rate, weight_decay=trial.weight_decay, betas=(0.9, 0.999), fused=True
     )
     engine, *_ = deepspeed.initialize(model=module, model_parameters=trainable, optimizer=optimizer, config=config)
     return engine

@@ -21,6 +21,7 @@ from training.distributed import engine as engines
 from training.distributed import ranks
 from training.distributed.deepspeed_config import BatchSizes
 from training.distributed.gathering import close
+from training.distributed.parameter_groups import set_rate
 from training.errors import DivergedError
 from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
@@ -209,8 +210,7 @@ def train(
             if step == restarts_at(trial):
                 engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
-            for group in engine.optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(engine.optimizer, rate)
             _optimizer_step(engine, trial, steps, step, record, device)
             done = step + 1
             if (done % trial.log_every == 0 or done == last) and ranks.decision_of_rank_zero(

@@ -34,6 +34,8 @@ def attach(model: PreTrainedModel, tuning: AdapterTuning, seed: int) -> "PeftMod
         lora_alpha=tuning.alpha,
         lora_dropout=tuning.dropout,
         target_modules=tuning.targets,
+        use_rslora=tuning.use_rslora,
+        use_dora=tuning.use_dora,
         exclude_modules=unfit_for_adapters(model) or None,
         task_type=TaskType.CAUSAL_LM,
     )

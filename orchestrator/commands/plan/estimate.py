@@ -1,25 +1,30 @@
 """``procon plan``: what a sweep would run, how long it takes, what it costs and whether it fits, before it starts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from orchestrator.driver.epochs import with_counted_epochs
-from orchestrator.driver.model_files import (
-    SampleLength,
-    model_shape,
-    sample_length,
-    thinking_warning,
+from orchestrator.driver.fit import (
+    Fit,
+    available_memory,
+    check_memory,
+    fit_of,
+    memory_on_cluster,
+    needs,
+    remedy_sentence,
+    workers_on_node,
 )
-from orchestrator.driver.preflight import check_sweep, does_not_fit
+from orchestrator.driver.model_files import SampleLength, model_shape, sample_length, thinking_warning
+from orchestrator.driver.preflight import check_attention, check_sweep, does_not_fit
 from orchestrator.driver.progress import duration
-from orchestrator.record.machine import Machine, gibibytes, this_machine
+from orchestrator.errors import ClusterError
+from orchestrator.record.machine import Machine, this_machine
 from orchestrator.record.timings import USUAL, Stored, stored_figures, stored_frame
 from orchestrator.slots.cluster import slots_that_fit
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.cost.cost import Frame, Work, cost, model_work, sweep_seconds
-from sweeps.cost.memory import Memory, worker_memory
 from sweeps.schema.budget import Budget, Spent
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig
@@ -28,6 +33,8 @@ from training.models.located import local_directory
 from training.organism.cache import build_seconds
 
 Profile = Callable[[ModelConfig], Stored]
+DEAR = 0.03
+"""Share of a training's time that checkpoints may take without a word."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,8 @@ class ModelPlan:
     length: SampleLength
     parameters: int | None
     """Weights; None where the architecture is not counted."""
-    memory: Memory | None
+    fit: Fit | None
+    """What it needs of a worker, a node and the disk, and what there is; None where the architecture is not counted."""
     stored: Stored | None
     """Measured seconds; None where there are none."""
     build_seconds: float
@@ -75,13 +83,15 @@ class Plan:
     """What start and end take."""
     frame_measured: bool = False
     """Whether a sweep on this machine has shown it."""
+    too_large: str | None = None
+    """Why a model cannot be held by this machine as it is configured; None where it can."""
     warnings: list[str] = field(default_factory=list)
 
     @property
     def refusal(self) -> str | None:
         """Why ``procon run`` would refuse, though nothing is wrong with the specification; None where it would not."""
         if self.fitting:
-            return None
+            return None if self.too_large is None else f"{self.too_large}: procon run would refuse"
         fault = does_not_fit(self.spec, self.nodes, self.where)
         return f"{fault}: procon run would refuse; plan for a cluster with --address, or lower resources"
 
@@ -145,23 +155,41 @@ def make_plan(
     """
     spec = with_counted_epochs(spec)
     depths = check_sweep(spec, default_tracking_uri(runs.absolute() / spec.name)[0], say)
+    if address is None:
+        check_attention(spec)
     machine = this_machine()
     nodes = [machine.node] if address is None else cluster_nodes(address)
     fitting = slots_that_fit(nodes, spec.resources)
     work = model_work(spec)
-    models = [_model_plan(spec, model, depths[model.name], work, measure, runs) for model in spec.models]
+    slots = max(1, min(fitting, spec.resources.max_concurrent or fitting))
+    on_node = workers_on_node(spec.resources, nodes, slots)
+    if address is None:
+        available = available_memory(spec, machine, fitting)
+    else:
+        available = memory_on_cluster(spec.resources, nodes)
+    place = _Place(available, on_node)
+    models = [_model_plan(spec, model, depths[model.name], work, measure, runs, place) for model in spec.models]
     plan = Plan(
         spec=spec,
         where="this machine" if address is None else f"the cluster at {address}",
         nodes=nodes,
         fitting=fitting,
         models=models,
-        available=available_memory(spec, machine, fitting) if address is None else None,
+        available=available,
+        too_large=_too_large(spec, machine) if address is None else None,
     )
     frame, measured = stored_frame(plan.slots)
     plan = replace(plan, frame=frame, frame_measured=measured)
     plan.warnings.extend(_warnings(plan))
     return plan
+
+
+def _too_large(spec: SweepSpec, machine: Machine) -> str | None:
+    try:
+        check_memory(spec, machine)
+    except ClusterError as error:
+        return str(error)
+    return None
 
 
 def cluster_nodes(address: str) -> list[dict[str, float]]:
@@ -181,25 +209,21 @@ def cluster_nodes(address: str) -> list[dict[str, float]]:
         ray.shutdown()
 
 
-def available_memory(spec: SweepSpec, machine: Machine, fitting: int) -> float | None:
-    """Bytes that one worker has for itself: its part of a GPU, else of the machine's memory.
+@dataclass(frozen=True)
+class _Place:
+    """Where workers run."""
 
-    None where workers want GPUs and this machine has none.
-    """
-    resources = spec.resources
-    if resources.gpus_per_worker:
-        smallest = min((gpu.memory for gpu in machine.gpus), default=None)
-        return None if smallest is None else smallest * min(1.0, resources.gpus_per_worker)
-    slots = max(1, min(fitting, resources.max_concurrent or fitting))
-    return machine.memory / (slots * resources.workers)
+    available: float | None
+    """Bytes that one has for itself."""
+    on_node: int
+    """Of all trials, on one node."""
 
 
 def _model_plan(
-    spec: SweepSpec, model: ModelConfig, depth: int, work: Work, measure: Profile | None, runs: Path
+    spec: SweepSpec, model: ModelConfig, depth: int, work: Work, measure: Profile | None, runs: Path, place: _Place
 ) -> ModelPlan:
     shape = model_shape(model)
     folder = local_directory(model, spec.data)
-    longest = spec.trial.model_copy(update={"max_length": work.max_length})
     return ModelPlan(
         name=model.name,
         path=model.path,
@@ -208,7 +232,7 @@ def _model_plan(
         work=work,
         length=sample_length(folder, spec.data.task, work.max_length, ChatSettings.of(model, date.today())),
         parameters=shape.parameters if shape else None,
-        memory=worker_memory(shape, longest, spec.resources.workers) if shape else None,
+        fit=fit_of(spec, model, shape, place.available, place.on_node) if shape else None,
         stored=measure(model) if measure is not None else stored_figures(spec, model, runs),
         build_seconds=build_seconds(model) if model.embedded and folder is None else 0.0,
         thinking=thinking_warning(model, folder, spec.evaluation.max_new_tokens),
@@ -221,12 +245,7 @@ def _warnings(plan: Plan) -> Sequence[str]:
     if plan.refusal:
         found.append(plan.refusal)
     for model in plan.models:
-        if model.memory is not None and plan.available is not None and model.memory.total > plan.available:
-            found.append(
-                f"{model.name} needs about {gibibytes(model.memory.total)} per worker and has "
-                f"{gibibytes(plan.available)}: lower trial.micro_batch_size or trial.max_length, set "
-                "trial.gradient_checkpointing or a higher deepspeed.zero_stage, or run fewer trials at once"
-            )
+        found.extend(_memory_warnings(model))
         if model.thinking is not None:
             found.append(model.thinking)
         if not model.built:
@@ -237,3 +256,27 @@ def _warnings(plan: Plan) -> Sequence[str]:
     if plan.over_budget:
         found.append(f"{plan.over_budget} at most before its end: it may stop early")
     return found
+
+
+def _memory_warnings(model: ModelPlan) -> Iterator[str]:
+    fit = model.fit
+    if fit is None:
+        return
+    if fit.fits is False:
+        yield f"{needs(model.name, fit)}: {remedy_sentence(fit)}"
+    elif fit.remedies:
+        yield f"{needs(model.name, fit)}, which no usual GPU holds; of 80 GB each, {remedy_sentence(fit)}"
+    if fit.answers == 0:
+        yield (
+            f"{model.name} has no room to answer a single one of the longest prompts: lower evaluation.max_length or "
+            "evaluation.max_new_tokens"
+        )
+    if model.stored is not None and fit.checkpoints.written > 10e9:
+        pace = model.stored.figures.seconds_per_step
+        share, cheapest = fit.checkpoints.share(pace), fit.checkpoints.cheapest(pace)
+        if share > DEAR:
+            yield (
+                f"{model.name} writes {fit.checkpoints.bytes / 1e9:.0f} GB every {fit.checkpoints.every} steps, about "
+                f"{share:.0%} of the time at 1 GB/s: trial.checkpoint_every {cheapest} costs least where a trial fails "
+                "once a day"
+            )

@@ -1,12 +1,15 @@
 """A plan as JSON and as tables."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.commands.plan.estimate import ModelPlan, Plan
+from orchestrator.driver.fit import Fit
 from orchestrator.driver.progress import duration
 from orchestrator.driver.remarks import remarks
 from orchestrator.record.machine import gibibytes
 from orchestrator.terminal import Terminal
+from sweeps.schema.spec import SweepSpec
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
@@ -54,7 +57,22 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
         "seconds_once_a_slot": stored.figures.seconds_once if stored else None,
         "seconds_to_build": model.build_seconds,
         "figures_from": stored.source if stored else None,
-        "memory": {**vars(model.memory), "total": model.memory.total} if model.memory else None,
+        "memory": _memory_json(model.fit) if model.fit else None,
+    }
+
+
+def _memory_json(fit: Fit) -> dict[str, Any]:
+    return {
+        **vars(fit.training),
+        "total": fit.training.total,
+        "fits": fit.fits,
+        "smallest_gpu_gb": fit.smallest,
+        "would_fit": [{"changes": list(one.changes), "total": one.memory.total} for one in fit.remedies],
+        "answering": {**vars(fit.answering), "total": fit.answering.total, "answers_that_fit": fit.answers},
+        "host_per_node": fit.host,
+        "checkpoint": fit.checkpoints.bytes,
+        "checkpoints_written_per_trial": fit.checkpoints.written,
+        "checkpoints_held": fit.checkpoints.held,
     }
 
 
@@ -89,7 +107,11 @@ def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
         beside = f"{stored.figures.seconds_beside:.1f} s a trial beside them"
         beside += f", {stored.figures.seconds_once:.0f} s once a slot for loading, direction and references"
         table.add_row("speed", f"{stored.figures.seconds_per_step:.3g} s a step, {beside} ({stored.source})")
-    table.add_row("memory", _memory(model, plan))
+    if model.fit is None:
+        table.add_row("memory", "unknown: the weights of this architecture are not counted")
+    else:
+        for name, said in _memory(model.fit, plan.spec):
+            table.add_row(name, said)
     console.print(table)
 
 
@@ -101,14 +123,30 @@ def _counted(parameters: int | None) -> str:
     return "an unknown number of" if parameters is None else f"{parameters:,}"
 
 
-def _memory(model: ModelPlan, plan: Plan) -> str:
-    if model.memory is None:
-        return "unknown: the weights of this architecture are not counted"
-    parts = {name: value for name, value in vars(model.memory).items() if value and name != "host"}
-    said = " + ".join(f"{name} {gibibytes(value)}" for name, value in parts.items())
-    host = f", and {gibibytes(model.memory.host)} of optimizer states on the host" if model.memory.host else ""
-    there = "what it has is unknown from here" if plan.available is None else f"it has {gibibytes(plan.available)}"
-    return f"about {gibibytes(model.memory.total)} a worker = {said}{host}; {there}"
+def _memory(fit: Fit, spec: SweepSpec) -> Iterator[tuple[str, str]]:
+    """Rows on memory and disk."""
+    training, held = fit.training, fit.checkpoints
+    parts = " + ".join(f"{name} {gibibytes(value)}" for name, value in training.parts.items())
+    there = "what it has is unknown from here" if fit.available is None else f"it has {gibibytes(fit.available)}"
+    yield "memory", f"about {gibibytes(training.total)} a worker {training.moment} = {parts}; {there}"
+    if spec.resources.gpus_per_worker:
+        said = "no usual GPU" if fit.smallest is None else f"a GPU of {fit.smallest} GB"
+        yield "smallest", f"{said} for each of {_plural(spec.resources.workers, 'worker')}"
+    asked, most = spec.evaluation.batch_size, fit.answers
+    room = "" if most is None or most >= asked else f"; {most} of the longest fit at once, batches are halved to that"
+    yield "answers", f"about {gibibytes(fit.answering.total)} for {asked} of the longest at once{room}"
+    if spec.resources.gpus_per_worker:
+        yield "host", f"about {gibibytes(fit.host)} a node, the model's files in the page cache included"
+    yield (
+        "checkpoints",
+        f"{_bytes(held.bytes)} every {held.every} steps, {_bytes(held.written)} written a trial, at most "
+        f"{_bytes(held.held)} on disk a running one",
+    )
+
+
+def _bytes(count: float) -> str:
+    """As disks are sold."""
+    return f"{count / 1e9:,.0f} GB" if count >= 10e9 else f"{count / 1e6:,.0f} MB"
 
 
 def _print_total(plan: Plan, console: Terminal) -> None:

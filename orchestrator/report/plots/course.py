@@ -30,7 +30,8 @@ def write_course_png(data: PlotData, path: Path) -> None:
             lines = sorted(panel.course, key=lambda line: line.role == "reference")
             for one, name in ((drift, "cosines"), (refusal, "log_odds")):
                 _draw(one, lines, name, data.shade)
-            drift.legend(loc="best", frameon=False, fontsize=8.5)
+            if drift.get_legend_handles_labels()[0]:
+                drift.legend(loc="best", frameon=False, fontsize=8.5)
         figure.savefig(path, dpi=DPI, facecolor="white", format="png")
 
 

@@ -9,8 +9,9 @@ import yaml
 from command_line import procon
 from small_sweeps import small_sweep
 
-from orchestrator.commands.plan.estimate import available_memory, make_plan
+from orchestrator.commands.plan.estimate import make_plan
 from orchestrator.commands.plan.table import plan_json
+from orchestrator.driver.fit import available_memory
 from orchestrator.driver.model_files import model_shape, sample_length
 from orchestrator.errors import TrackingError
 from orchestrator.record.machine import Gpu, Machine

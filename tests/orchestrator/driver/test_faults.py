@@ -96,7 +96,7 @@ def test_a_resumed_sweep_continues_the_same_mlflow_runs(resumed: tuple[Run, str]
     assert len(runs) == 1 + 9
     by_status = {"FINISHED": "FINISHED", "PRUNED": "KILLED"}
     for record in found(run):
-        (one,) = [one for one in runs if one.data.tags.get("trial_id", one.info.run_name) in (record.id, record.label)]
+        (one,) = [one for one in runs if one.data.tags.get("procon.trial") == record.id]
         assert one.info.status == by_status[record.status.value], record
 
 

@@ -1,6 +1,7 @@
 """Whose trained weights stay on disk."""
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,12 +187,14 @@ def test_nothing_near_the_final_front_was_removed_on_the_way(tmp_path: Path) -> 
     assert kept < 0.6 * searched
 
 
-def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Path) -> None:
-    for name in ("first", "second"):
-        (tmp_path / name).mkdir()
+def end_first_and_second(folder: Path, spec: SweepSpec) -> Iterator[Keeper]:
+    """A keeper of two trials, before each of them ends and after both; the second dominates the first."""
     state = SweepState()
-    keeper = Keeper(tmp_path, SPEC, state)
+    keeper = Keeper(folder, spec, state)
+    for name in ("first", "second"):
+        (folder / name).mkdir()
     for name, attack in (("first", 0.5), ("second", 0.1)):
+        yield keeper
         started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
         metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
         ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
@@ -199,28 +202,24 @@ def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Pat
             {"event": "trial_started", "time": 1.0, **started},
             {"event": "trial_ended", "time": 2.0, "error": None, **ended},
         ):
-            assert (tmp_path / "first").exists()
             state.take(event)
             keeper.on_event(event)
-    assert not (tmp_path / "first").exists()
-    assert (tmp_path / "second").exists()
+    yield keeper
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_dominated_trials_folder_is_removed_once_it_is_dominated(tmp_path: Path) -> None:
+    kept = [names(tmp_path) for _ in end_first_and_second(tmp_path, SPEC)]
+    assert kept == [{"first", "second"}, {"first", "second"}, {"second"}]
 
 
 def test_what_only_doubt_kept_goes_once_no_replicate_is_to_come(tmp_path: Path) -> None:
     """Where no error is known, another seed could bring any trial to the front, until there will be no other seed."""
-    state = SweepState()
-    keeper = Keeper(tmp_path, SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)}), state)
-    for name, attack in (("first", 0.5), ("second", 0.1)):
-        (tmp_path / name).mkdir()
-        started = {"id": name, "model": "small", "kind": "trial", "label": name, "params": {}, "trial": None}
-        metrics = {"safety/attack_success_rate": attack, "utility/accuracy": 0.5}
-        ended = {"id": name, "status": "FINISHED", "metrics": metrics, "counts": {}, "select_metrics": metrics}
-        for event in (
-            {"event": "trial_started", "time": 1.0, **started},
-            {"event": "trial_ended", "time": 2.0, "error": None, **ended},
-        ):
-            state.take(event)
-            keeper.on_event(event)
-    assert {folder.name for folder in tmp_path.iterdir()} == {"first", "second"}
+    spec = SPEC.model_copy(update={"seeds": SeedsConfig(replicates_on_front=2)})
+    *_, keeper = end_first_and_second(tmp_path, spec)
+    assert names(tmp_path) == {"first", "second"}
     keeper.settle()
-    assert {folder.name for folder in tmp_path.iterdir()} == {"second"}
+    assert names(tmp_path) == {"second"}

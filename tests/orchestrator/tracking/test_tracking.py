@@ -23,6 +23,7 @@ from orchestrator.front.document import build_front
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
 from orchestrator.tracking.front_table import stable_text
+from orchestrator.tracking.looks import COLOR, run_color
 from orchestrator.tracking.tracker import Tracker, check_tracking, default_tracking_uri, parent_key
 from training.evaluation.scores import Scores
 
@@ -105,8 +106,9 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     assert parent.data.params == {"trials": "5", "model.path": "null"}
     assert parent.data.tags["version.ray"] == "2.60.0"
     assert parent.data.metrics["front/hypervolume"] == pytest.approx(front.models["organism"].hypervolume)
-    assert parent.data.metrics[f"reference/ift/{ASR}"] == 0.66
-    assert "organism-000" in parent.data.tags["mlflow.note.content"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert "organism-000" in note
+    assert note.endswith(f"(get-artifact?path=front.png&run_uuid={parent.info.run_id})")
     artifacts = {entry.path for entry in store.client().list_artifacts(parent.info.run_id)}
     assert artifacts == {"front.html", "front.png", "course.png", "front.json", "front_table.json"}
     mlflow.set_tracking_uri(store.uri)  # load_table is fluent inside
@@ -118,7 +120,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
 
     children = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
-    assert {run.info.run_name: run.info.status for run in children} == {
+    assert {run.data.tags["procon.trial"]: run.info.status for run in children} == {
         "organism-base": "FINISHED",
         "organism-ift": "FINISHED",
         "organism-ift_safety": "FINISHED",
@@ -131,7 +133,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     assert store.run("organism-003").data.tags["procon.status"] == "PRUNED"
     assert store.run("organism-004").data.tags["procon.status"] == "STOPPED"
     assert store.run("organism-002").data.tags["procon.error"] == "loss became NaN"
-    assert {run.info.run_name: run.data.tags.get("pareto") for run in children} == {
+    assert {run.data.tags["procon.trial"]: run.data.tags.get("pareto") for run in children} == {
         "organism-base": None,
         "organism-ift": None,
         "organism-ift_safety": None,
@@ -143,7 +145,11 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     }
 
     trial = store.run("organism-000")
-    assert trial.data.params == {"constraint.alpha": "0.01", "constraint.layers": "[0, 3]"}
+    assert trial.info.run_name == "000 · alpha 0.01 · layers 0, 3"
+    assert trial.data.params == {"model": "organism", "constraint.alpha": "0.01", "constraint.layers": "[0, 3]"}
+    assert (trial.data.metrics["front/on_front"], trial.data.tags[COLOR]) == (1.0, "#0072b2".upper())
+    behind = store.run("organism-001").data
+    assert (behind.metrics["front/on_front"], behind.tags[COLOR]) == (0.0, run_color("trial", "", 0, pale=True))
     assert trial.data.metrics[ACCURACY] == 0.8
     losses = store.client().get_metric_history(trial.info.run_id, "train/loss")
     assert [(point.step, point.value) for point in losses] == [(10, 0.2), (20, 0.1), (30, 2 / 30)]
@@ -273,7 +279,7 @@ def test_what_the_store_refuses_is_counted_and_the_rest_goes_on(store: Store) ->
     tracker.trial_reported("never started", 1, {"train/loss": 1.0})
     tracker.trial_finished(record("b"))
     assert tracker.close(SECONDS) == 1
-    assert store.run("a").data.params == {"constraint.alpha": "0.1"}
+    assert store.run("a").data.params == {"model": "organism", "constraint.alpha": "0.1"}
     assert store.run("b").info.status == "FINISHED"
 
 
@@ -295,7 +301,7 @@ def test_values_that_are_no_numbers_are_left_out(store: Store) -> None:
     trial = record("a", scores=Scores({ASR: float("nan"), ACCURACY: 0.5}))
     tracker.trial_finished(trial)
     assert tracker.close(SECONDS) == 0
-    assert set(store.run("a").data.metrics) == {ACCURACY, "train/loss", "train/penalty"}
+    assert set(store.run("a").data.metrics) == {ACCURACY, "front/on_front", "train/loss", "train/penalty"}
 
 
 def test_parameters_are_stable_text() -> None:

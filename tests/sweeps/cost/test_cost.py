@@ -17,7 +17,7 @@ class TestWork:
         assert (work.untrained, work.references, work.searched, work.replicates) == (1, 2, 10, 24)
         assert (work.trained, work.trials) == (36, 37)
         assert work.total_steps == 36 * 100
-        assert work.tokens(40.5) == 36 * 100 * 32 * 40.5
+        assert work.tokens(40.5) == 36 * 100 * 16 * 40.5
 
     def test_without_replicates_there_are_none(self):
         assert model_work(demo()).replicates == 0

@@ -1,96 +1,76 @@
-"""The estimate of memory against real models of each architecture, with random weights."""
+"""The estimate of memory on the sizes of published models."""
 
 import pytest
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
-from sweeps.cost.memory import KNOWN, Shape, worker_memory
-from training.config import LoraTuning, TrialConfig
-from training.models.adapters import attach
+from sweeps.cost.activations import LOGITS_BOUND
+from sweeps.cost.memory import BUCKET, worker_memory
+from sweeps.cost.shape import Shape
+from training.config import TrialConfig
 
-SIZES = {
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "intermediate_size": 48,
-    "vocab_size": 100,
-    "pad_token_id": 0,
+LLAMA_8B = {
+    "model_type": "llama",
+    "num_hidden_layers": 32,
+    "hidden_size": 4096,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "tie_word_embeddings": False,
 }
-
-
-def tiny(kind, **changes):
-    return AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**{**SIZES, **changes}))
-
-
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("kind", KNOWN)
-def test_weights_are_counted_exactly(kind, tied):
-    model = tiny(kind, tie_word_embeddings=tied)
-    shape = Shape.of_config(model.config.to_dict())
-    assert shape is not None
-    assert shape.parameters == model.num_parameters()
-
-
-def test_biases_of_llama_are_counted():
-    model = tiny("llama", attention_bias=True)
-    shape = Shape.of_config(model.config.to_dict())
-    assert shape is not None
-    assert shape.parameters == model.num_parameters()
-
-
-@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "down_proj"]])
-def test_adapter_weights_are_counted_exactly(targets):
-    model = tiny("qwen2")
-    shape = Shape.of_config(model.config.to_dict())
-    tuning = LoraTuning(rank=5, targets=targets)
-    adapted = attach(model, tuning, seed=0)
-    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
-    assert shape is not None
-    assert shape.adapter_parameters(tuning) == trained
-
-
-def test_an_architecture_that_is_not_counted_has_no_shape():
-    assert Shape.of_config({"model_type": "mixtral"}) is None
-
-
-LLAMA = Shape("llama", 32, 4096, 4096, 1024, 128, 14336, 128256, tied=False)
-"""Llama-3-8B."""
+LLAMA = Shape.of_config(LLAMA_8B)
+MIXTRAL = Shape.of_config(
+    {**LLAMA_8B, "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2}
+)
 
 
 def trial(**changes):
     return TrialConfig.model_validate({"precision": "bf16", "batch_size": 8, "micro_batch_size": 1, **changes})
 
 
-class TestLlama3:
-    def test_parameters_are_the_published_number(self):
-        assert LLAMA.parameters == 8_030_261_248
+def full(stage, **changes):
+    return trial(tuning={"type": "full"}, deepspeed={"zero_stage": stage, **changes})
 
+
+def test_parameters_are_the_published_numbers():
+    assert LLAMA.parameters == 8_030_261_248
+    assert MIXTRAL.parameters == 46_702_792_704
+
+
+class TestTraining:
     def test_full_tuning_keeps_the_base_model_and_the_copy(self):
-        found = worker_memory(LLAMA, trial(tuning={"type": "full"}, deepspeed={"zero_stage": 0}), workers=1)
+        found = worker_memory(LLAMA, full(0), workers=1)
         assert found.weights == 2 * 2 * LLAMA.parameters
-        assert found.gradients == 6 * LLAMA.parameters  # 0 is run as 1 in bf16
+        assert found.gradients == 6 * LLAMA.parameters  # 0 is run as 1 in bf16, over several forward passes
         assert found.optimizer == 12 * LLAMA.parameters
 
     @pytest.mark.parametrize(
-        ("stage", "gradients", "optimizer"), [(0, 6, 0.25), (1, 6, 0.25), (2, 1, 0.25), (3, 1, 0.25)]
+        ("stage", "kept", "passing", "shared"), [(0, 4, 2, 1), (1, 4, 2, 1), (2, 4, 0, 4), (3, 4, 0, 4)]
     )
-    def test_zero_shares_among_the_workers(self, stage, gradients, optimizer):
-        full = trial(tuning={"type": "full"}, deepspeed={"zero_stage": stage})
-        found = worker_memory(LLAMA, full, workers=4)
-        assert found.gradients == LLAMA.parameters * gradients
-        assert found.optimizer == 12 * LLAMA.parameters * optimizer
+    def test_zero_shares_among_the_workers(self, stage, kept, passing, shared):
+        found = worker_memory(LLAMA, full(stage), workers=4)
+        largest = LLAMA.vocabulary * LLAMA.hidden * 2 if stage >= 2 else 0
+        assert found.gradients == LLAMA.parameters * (kept / shared + passing) + largest
+        assert found.optimizer == 12 * LLAMA.parameters / 4
 
-    @pytest.mark.parametrize("stage", [1, 2])
+    def test_zero_3_shares_the_weights_and_keeps_its_first_copy_on_the_host(self):
+        weights = [worker_memory(LLAMA, full(3), workers=n).weights for n in (1, 2, 4, 8)]
+        assert weights[0] == 2 * LLAMA.parameters
+        gathered = weights[3] - 2 * LLAMA.parameters / 8
+        assert 0 < gathered < 0.15 * 2 * LLAMA.parameters
+        assert weights[2] - gathered == pytest.approx(2 * LLAMA.parameters / 4)
+        assert worker_memory(LLAMA, full(3), workers=4).host == 2 * LLAMA.parameters / 4
+
+    @pytest.mark.parametrize("stage", [2, 3])
     def test_gradients_that_are_added_up_in_bf16_take_two_bytes(self, stage):
-        overrides = {"data_types": {"grad_accum_dtype": "bf16"}}
-        full = trial(tuning={"type": "full"}, deepspeed={"zero_stage": stage, "overrides": overrides})
-        assert worker_memory(LLAMA, full, workers=1).gradients == 2 * LLAMA.parameters
+        largest = LLAMA.vocabulary * LLAMA.hidden * 2
+        found = worker_memory(LLAMA, full(stage, overrides={"data_types": {"grad_accum_dtype": "bf16"}}), workers=1)
+        assert found.gradients == 2 * LLAMA.parameters + largest
 
-    def test_four_bits_are_a_quarter_of_bf16_in_the_linear_layers(self):
-        lora, qlora = (worker_memory(LLAMA, trial(tuning={"type": kind}), 1).weights for kind in ("lora", "qlora"))
-        assert qlora < lora / 2
-        assert lora - qlora == pytest.approx(LLAMA.linear_parameters * (2 - 4.127 / 8))
+    def test_four_bits_are_a_quarter_of_bf16_in_the_linear_layers_and_experts_stay(self):
+        for shape in (LLAMA, MIXTRAL):
+            lora, qlora = (worker_memory(shape, trial(tuning={"type": kind}), 1).weights for kind in ("lora", "qlora"))
+            assert lora - qlora == pytest.approx(shape.linear_parameters * (2 - 4.127 / 8))
+        assert qlora > 0.9 * lora
 
     def test_float32_without_zero_has_no_master_copy(self):
         plain, zero = (
@@ -99,16 +79,53 @@ class TestLlama3:
         )
         assert zero == pytest.approx(1.5 * plain)
 
-    def test_offloaded_states_are_on_the_host(self):
-        offload = {"zero_stage": 2, "overrides": {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}}
-        here, there = (worker_memory(LLAMA, trial(deepspeed=deepspeed), 1) for deepspeed in ({}, offload))
-        assert (there.optimizer, there.host) == (0.0, here.optimizer)
-        assert there.total == here.total - here.optimizer
+    def test_the_bucket_is_whole_on_a_gpu_however_few_are_trained(self):
+        on_gpu, on_cpu = (worker_memory(LLAMA, trial(), 1, gpu=gpu).buffers for gpu in (True, False))
+        assert on_gpu == 2 * BUCKET
+        assert on_cpu < on_gpu / 10
+        small = trial(deepspeed={"overrides": {"zero_optimization": {"reduce_bucket_size": 1000}}})
+        assert worker_memory(LLAMA, small, 1).buffers == 2000
 
-    def test_activations_grow_with_the_micro_batch_and_shrink_with_checkpointing(self):
+    def test_offloaded_states_are_on_the_host_which_on_a_cpu_is_the_same(self):
+        offload = {"zero_stage": 2, "overrides": {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}}
+        here, there, same = (
+            worker_memory(LLAMA, trial(deepspeed=deepspeed), 1, gpu=gpu)
+            for deepspeed, gpu in (({}, True), (offload, True), (offload, False))
+        )
+        assert (there.optimizer, there.host) == (0.0, here.optimizer + here.gradients)
+        assert there.total == here.total - there.host
+        assert same.host == 0.0
+        assert same.total > there.total - there.buffers
+
+    def test_local_judges_are_beside_it(self):
+        alone, judged = (worker_memory(LLAMA, trial(), 1, judges=judges).total for judges in (0.0, 15e9))
+        assert judged - alone == 15e9
+
+
+class TestActivations:
+    def test_they_grow_with_the_micro_batch_and_shrink_with_checkpointing(self):
         one, two, cheap = (
             worker_memory(LLAMA, trial(**changes), 1).activations
             for changes in ({}, {"micro_batch_size": 2}, {"gradient_checkpointing": True})
         )
         assert two == 2 * one
         assert cheap < one / 4
+
+    def test_logits_are_bounded_whatever_the_length(self):
+        short, long = (worker_memory(LLAMA, trial(max_length=length), 1) for length in (64, 32768))
+        assert short.logits == 64 * LLAMA.vocabulary * 10
+        assert long.logits == pytest.approx(LOGITS_BOUND / 4 * 10, rel=0.01)
+        read = trial(max_length=32768, constraint={"type": "kl_reference"})
+        assert worker_memory(LLAMA, read, 1).logits == 32768 * LLAMA.vocabulary * 10
+
+    def test_scores_that_no_fused_attention_caps_grow_with_the_square_of_the_length(self):
+        capped = Shape.of_config({**LLAMA_8B, "model_type": "gemma2", "head_dim": 128})
+        one, two = (worker_memory(capped, trial(max_length=length), 1).activations for length in (4096, 8192))
+        assert two > 3 * one
+
+    def test_adapters_on_experts_keep_a_copy_of_the_experts(self):
+        lora, full_tuning = (
+            worker_memory(MIXTRAL, trial(max_length=16, tuning={"type": kind}), 1) for kind in ("lora", "full")
+        )
+        assert lora.activations > 2 * MIXTRAL.expert_parameters
+        assert full_tuning.activations < lora.activations / 10

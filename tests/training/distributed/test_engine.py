@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from pydantic import ValidationError
 from ranks import on_ranks
 
 from training.config import TrialConfig
@@ -169,3 +170,41 @@ def test_four_bit_weights_are_refused_without_bitsandbytes(tmp_path, monkeypatch
 def test_four_bit_weights_cannot_be_sharded():
     with pytest.raises(ValueError, match=r"zero_stage \(3\) cannot shard the 4-bit weights"):
         TrialConfig(tuning={"type": "qlora"}, deepspeed={"zero_stage": 3})
+
+
+@pytest.mark.parametrize(
+    ("stage", "zero", "reached"),
+    [
+        (3, {"zero_quantized_weights": True}, lambda zero: zero.zero_quantized_weights),
+        (3, {"zero_quantized_gradients": True}, lambda zero: zero.zero_quantized_gradients),
+        (3, {"zero_hpz_partition_size": 8}, lambda zero: zero.zero_hpz_partition_size == 8),
+        (3, {"offload_param": {"device": "cpu"}}, lambda zero: zero.offload_param.device == "cpu"),
+        (2, {"offload_optimizer": {"device": "cpu"}}, lambda zero: zero.offload_optimizer.device == "cpu"),
+    ],
+)
+def test_settings_of_zero_reach_deepspeed(process, stage, zero, reached):
+    from deepspeed.runtime.config import DeepSpeedConfig as Theirs
+
+    trial = TrialConfig(deepspeed={"zero_stage": stage, "overrides": {"zero_optimization": zero}})
+    assert reached(Theirs(deepspeed_config(trial, BatchSizes(1, 32, 1))).zero_config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"zero_optimization": {"zero_quantized_weights": True}},
+            "zero_quantized_weights has no effect",
+        ),
+        ({"zero_optimization": {"offload_param": {"device": "cpu"}}}, "offload_param has no effect"),
+        ({"tensor_parallel": {"autotp_size": 2}}, "tensor_parallel is not passed on: it needs ranks that train on"),
+    ],
+)
+def test_settings_that_would_do_nothing_or_harm_are_refused(overrides, message):
+    with pytest.raises(ValidationError, match=message):
+        TrialConfig(deepspeed={"overrides": overrides})
+
+
+def test_settings_that_ask_for_nothing_are_let_through():
+    nothing = {"zero_quantized_weights": False, "offload_param": {"device": "none"}, "zero_hpz_partition_size": 1}
+    TrialConfig(deepspeed={"overrides": {"zero_optimization": nothing}})

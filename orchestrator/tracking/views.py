@@ -1,0 +1,158 @@
+"""Named views of an experiment in MLflow's own run list: the front, the trainings, the drift (pure).
+
+MLflow 3.15 and later keep shared views as tags of the experiment. Their content is the state of its page, not a public
+interface: elsewhere than in the versions that were looked at in a browser no views are made, and nothing else is lost.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeps.goals.objectives import Objective
+
+LOOKED_AT = ("3.15", "3.18")
+"""From which version of MLflow on, and before which."""
+PARETO, TRAINING, DRIFT = "procon-pareto", "procon-training", "procon-drift"
+TAG = "mlflow.sharedViewState."
+TRIALS = "tags.`procon.kind` != 'parent'"
+RUNS = 100
+"""Runs that a chart shows at most."""
+TRAINED = ("train/loss", "train/penalty", "train/alpha", "train/gradient_norm")
+DRIFTED = ("safety/refusal_log_odds", "utility/loss", "direction/cosine/{layer}", "direction/displacement/{layer}")
+DEPTH = 0.6
+"""How deep the layer lies whose drift is drawn, as a share of all: there a refusal direction is clear as a rule."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What of a sweep its views show."""
+
+    objectives: Sequence[Objective]
+    """The first two span the plane of the front."""
+    searched: Sequence[str]
+    """Dotted names of the searched parameters."""
+    layers: int
+    """Decoder layers of the model."""
+
+
+def are_known(version: str) -> bool:
+    """Whether this version of MLflow keeps views the way that was looked at."""
+    low, high = (tuple(map(int, bound.split("."))) for bound in LOOKED_AT)
+    parts = version.split(".")[:2]
+    return all(part.isdigit() for part in parts) and low <= tuple(map(int, parts)) < high
+
+
+def page(base: str, experiment: str, view: str = PARETO) -> str:
+    """The address that opens ``view`` of an experiment of the MLflow at ``base``; where it is not kept, all runs."""
+    options = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={view}"
+    return f"{base}/#/experiments/{experiment}/runs?{options}"
+
+
+def view_tags(shown: Shown, now: float) -> dict[str, str]:
+    """The tags of an experiment that make its views, by name.
+
+    Args:
+        shown: what they show.
+        now: seconds since the epoch, which MLflow's list of views shows.
+    """
+    drifted = [metric.format(layer=f"layer_{int(DEPTH * shown.layers):02}") for metric in DRIFTED]
+    views = {
+        PARETO: ("Pareto front", _front(shown)),
+        TRAINING: ("Training", _curves(shown, TRAINED)),
+        DRIFT: ("Drift", _curves(shown, drifted)),
+    }
+    stamp = int(now * 1000)
+    return {
+        f"{TAG}{key}": json.dumps({"name": name, "createdAt": stamp, "updatedAt": stamp, "state": _packed(state)})
+        for key, (name, state) in views.items()
+    }
+
+
+def _front(shown: Shown) -> dict[str, Any]:
+    metrics = [objective.metric for objective in shown.objectives]
+    charts: list[dict[str, Any]] = []
+    if len(metrics) > 1:
+        axes = {"xaxis": _axis(metrics[0]), "yaxis": _axis(metrics[1])}
+        charts.append({**_chart("front", "SCATTER", f"{metrics[0]} and {metrics[1]}"), **axes})
+    parallel = {"selectedParams": list(shown.searched), "selectedMetrics": metrics, "showAllRuns": True}
+    charts.append({**_chart("settings", "PARALLEL", "settings and what came of them"), **parallel})
+    return _state(shown, charts, "Pareto front")
+
+
+def _curves(shown: Shown, metrics: Sequence[str]) -> dict[str, Any]:
+    charts = [
+        {
+            **_chart(metric, "LINE", metric),
+            "metricKey": metric,
+            "selectedMetricKeys": [metric],
+            "lineSmoothness": 0,
+            "scaleType": "linear",
+            "xAxisKey": "step",
+            "xAxisScaleType": "linear",
+            "selectedXAxisMetricKey": "",
+            "range": {},
+            "yAxisKey": "metric",
+            "yAxisExpressions": [],
+            "ignoreOutliers": False,
+            "useGlobalXaxisKey": True,
+            "useGlobalLineSmoothing": True,
+        }
+        for metric in metrics
+    ]
+    return _state(shown, charts, "by optimizer step")
+
+
+def _axis(metric: str) -> dict[str, str]:
+    return {"key": metric, "type": "METRIC"}
+
+
+def _chart(uuid: str, kind: str, name: str) -> dict[str, Any]:
+    return {
+        "uuid": uuid,
+        "type": kind,
+        "displayName": name,
+        "runsCountToCompare": RUNS,
+        "metricSectionId": "procon",
+        "deleted": False,
+        "isGenerated": False,
+    }
+
+
+def _state(shown: Shown, charts: Sequence[Mapping[str, Any]], section: str) -> dict[str, Any]:
+    first = shown.objectives[0]
+    named = {"uuid": "procon", "name": section, "display": True, "isReordered": True, "columns": 2, "cardHeight": 480}
+    return {
+        "searchFilter": TRIALS,
+        "orderByKey": f"metrics.`{first.metric}`",
+        "orderByAsc": first.goal == "minimize",
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [
+            *(f"tags.`{tag}`" for tag in ("procon.model", "pareto", "procon.status")),
+            *(f"metrics.`{objective.metric}`" for objective in shown.objectives),
+            *(f"params.`{name}`" for name in shown.searched),
+        ],
+        "columnOrder": [],
+        "columnWidths": {},
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunCharts": list(charts),
+        "compareRunSections": [{**named, "deleted": False, "isGenerated": False}],
+        "viewMaximized": False,
+        "runListHidden": False,
+        "isAccordionReordered": True,
+        "useGroupedValuesInCharts": True,
+        "hideEmptyCharts": True,
+        "groupBy": None,
+        "groupsExpanded": {},
+        "globalLineChartConfig": {"xAxisKey": "step", "lineSmoothness": 0, "selectedXAxisMetricKey": ""},
+    }
+
+
+def _packed(state: Mapping[str, Any]) -> str:
+    """As the page writes it: deflated and in base 64."""
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
