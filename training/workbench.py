@@ -43,7 +43,7 @@ from training.distributed import process, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.distributed.sharding import computed_together
 from training.errors import DataError, DirectionError, ModelError, TrainingError
-from training.evaluation.generators import build_generator, refuse_full_tuning
+from training.evaluation.generators import build_generator, refuse_tuning
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import Measurement, measure, measure_without_generation
@@ -236,7 +236,7 @@ class Workbench:
             TrialStopped: a report asked for it; nothing is measured then.
         """
         if trial is not None:
-            refuse_full_tuning(self.evaluation.generator, trial)
+            refuse_tuning(self.evaluation.generator, trial)
         self.prepare(self.notify)
         if trial is None:
             self._use(self._form)

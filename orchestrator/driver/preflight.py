@@ -93,7 +93,7 @@ def check_measured(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
 
 def _tunings(spec: SweepSpec) -> list[TrialConfig]:
     """The trial as it stands, and one with each way of tuning that is searched."""
-    paths = [path for path in ("tuning", "tuning.type") if path in spec.ranges]
+    paths = [path for path in ("tuning", "tuning.type", "tuning.use_dora") if path in spec.ranges]
     return [spec.trial, *(spec.trial_config({path: value}) for path in paths for value in spec.ranges[path].extremes())]
 
 

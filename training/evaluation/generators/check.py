@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.config import EvaluationConfig, FullTuning, ModelConfig, TrialConfig
+from training.config import AdapterTuning, EvaluationConfig, FullTuning, ModelConfig, TrialConfig
 from training.config.generator import Generator, VllmGenerator
 from training.errors import GeneratorError
 from training.evaluation.generators.vllm_server import VllmServer
@@ -28,7 +28,7 @@ def check_generator(evaluation: EvaluationConfig, models: Sequence[ModelConfig],
     if not isinstance(config, VllmGenerator):
         return
     for trial in trials:
-        refuse_full_tuning(config, trial)
+        refuse_tuning(config, trial)
     embedded = next((model for model in models if model.embedded), None)
     if embedded is not None:
         raise GeneratorError(
@@ -49,8 +49,8 @@ def check_generator(evaluation: EvaluationConfig, models: Sequence[ModelConfig],
     _check_server(config, evaluation)
 
 
-def refuse_full_tuning(config: Generator, trial: TrialConfig) -> None:
-    """Refuse a trial whose whole weights would have to be served.
+def refuse_tuning(config: Generator, trial: TrialConfig) -> None:
+    """Refuse a trial whose weights no server could be lent: whole ones, and adapters of a kind that vLLM lacks.
 
     Raises:
         GeneratorError: naming the field.
@@ -59,6 +59,11 @@ def refuse_full_tuning(config: Generator, trial: TrialConfig) -> None:
         raise GeneratorError(
             "evaluation.generator.type (vllm) serves adapters, and trial.tuning.type (full) trains none: write "
             "transformers, or tune with lora"
+        )
+    if isinstance(config, VllmGenerator) and isinstance(trial.tuning, AdapterTuning) and trial.tuning.use_dora:
+        raise GeneratorError(
+            "evaluation.generator.type (vllm) does not serve DoRA, and trial.tuning.use_dora is true: write "
+            "transformers, or leave it out"
         )
 
 

@@ -17,10 +17,10 @@ def server():
         yield running
 
 
-def check(generator, models=(MODEL,), tuning="lora", **evaluation):
+def check(generator, models=(MODEL,), tuning="lora", adapters=None, **evaluation):
     sizes = {"max_length": 100, "max_new_tokens": 20, **evaluation}
     config = EvaluationConfig.model_validate({"generator": generator, **sizes})
-    check_generator(config, models, [TrialConfig.model_validate({"tuning": {"type": tuning}})])
+    check_generator(config, models, [TrialConfig.model_validate({"tuning": {"type": tuning, **(adapters or {})}})])
 
 
 def test_a_server_that_can_be_asked(server, tmp_path, monkeypatch):
@@ -54,6 +54,8 @@ def test_settings_that_cannot_work(server, settings, said):
 def test_trials_and_models_that_cannot_be_served(server):
     with pytest.raises(GeneratorError, match=r"trial\.tuning\.type \(full\) trains none: write transformers, or tune"):
         check(server.settings(), tuning="full")
+    with pytest.raises(GeneratorError, match=r"does not serve DoRA, and trial\.tuning\.use_dora is true: write trans"):
+        check(server.settings(), adapters={"use_dora": True})
     with pytest.raises(GeneratorError, match=r"cannot serve the embedded model organism/small"):
         check(server.settings(), models=[ModelConfig(name="small", path="organism/small")])
     with pytest.raises(GeneratorError, match=r"a server of one base model, and models has own, second: make a sweep"):
