@@ -243,13 +243,12 @@ def measure(ranks: int, model: Path, weights: int, work: Path, tunings: Sequence
                 before = [_anonymous(process.pid) for process in processes]
             for pipe in pipes:
                 pipe.send("go on")
-        for process in processes:
-            process.join(60)
     finally:
         done.set()
         watcher.join()
-        for process in processes:
+        for process in processes:  # they have told all there is
             process.kill()
+            process.join()
     peaks = {
         name: max(peak - base for peak, base in zip(seen[name], before, strict=True)) for name in IDEAL if name in seen
     }
