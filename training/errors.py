@@ -4,6 +4,7 @@ TrainingError
 ├── DataError        a source that is missing, empty, or lacks a column
 ├── ModelError       a model that cannot be loaded or does not fit what is asked of it
 ├── DirectionError   a refusal direction that cannot be extracted or belongs to another model
+├── GeneratorError   a server that cannot be used to answer
 ├── JudgeError       a judge that cannot be loaded, reached or asked what it is asked
 ├── MetricError      a metric of another package that cannot be loaded or measured
 ├── OrganismError    the embedded model failed its quality gate
@@ -26,6 +27,10 @@ class ModelError(TrainingError):
 
 class DirectionError(TrainingError):
     """A refusal direction cannot be extracted or belongs to another model."""
+
+
+class GeneratorError(TrainingError):
+    """A server that is to answer cannot be reached, does not serve the model, or serves another."""
 
 
 class JudgeError(TrainingError):

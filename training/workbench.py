@@ -43,6 +43,7 @@ from training.distributed import process, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.distributed.sharding import computed_together
 from training.errors import DataError, DirectionError, ModelError, TrainingError
+from training.evaluation.generators import build_generator, refuse_tuning
 from training.evaluation.judges import build_judges
 from training.evaluation.lm_eval import lm_eval_errors, lm_eval_metrics
 from training.evaluation.measure import Measurement, measure, measure_without_generation
@@ -120,6 +121,7 @@ class Workbench:
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
         self._judges = build_judges(evaluation.judges, verdicts, self._chat.date)
         self._metrics = load_metrics(evaluation.metrics)
+        self._generator = build_generator(evaluation.generator, directory / "served", self._export)
         self._form = Form.of(like or TrialConfig())
         self._attention = attention
         self._loaded: Form | None = None
@@ -233,12 +235,16 @@ class Workbench:
             TrainingError: the trial does not fit the model or diverged.
             TrialStopped: a report asked for it; nothing is measured then.
         """
+        if trial is not None:
+            refuse_tuning(self.evaluation.generator, trial)
         self.prepare(self.notify)
         if trial is None:
             self._use(self._form)
+            self._check_generator()
             self._tell("measuring the untouched model")
             return self._measure(self.model)
         self._use(Form.of(trial))
+        self._check_generator()
         sentence = stage_sentence(trial)
         if sentence is not None:
             self._warn(sentence)
@@ -258,9 +264,20 @@ class Workbench:
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
-                published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
-                export(trained, published, save, form=form_of(trained))
+                self._export(trained, save)
             return self._measure(trained)
+
+    def _export(self, trained: nn.Module, directory: Path) -> None:
+        """Write what was trained; all ranks must call it."""
+        published = load_tokenizer(self.model_path)  # not bound to this sweep's arguments and date
+        export(trained, published, directory, form=form_of(trained))
+
+    def _check_generator(self) -> None:
+        """Refuse, before anything is trained, a server that would answer with another model than the one loaded."""
+        if self._generator is not None:
+            self._tell("comparing the server's model with ours")
+            prompts = [ids for one in self.sets.all for ids in one.token_ids]
+            self._generator.check(self.model, self.tokenizer, prompts, self.sets.max_new_tokens, self.model_fingerprint)
 
     def _tell(self, what: str) -> None:
         if ranks.rank() == 0:
@@ -402,7 +419,9 @@ class Workbench:
     def _measure(self, model: nn.Module) -> Measurement:
         """Everything that is measured of ``model``, by all ranks; the same on each, but for the seconds it took."""
         begin = time.perf_counter()
-        found = measure(model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics)
+        found = measure(
+            model, self.tokenizer, self.sets, self.drift_reference.of, self._judges, self._metrics, self._generator
+        )
         if self.evaluation.lm_eval is not None:
             scores = lm_eval_metrics(model, self.tokenizer, self.evaluation.lm_eval)
             found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))

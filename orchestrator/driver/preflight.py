@@ -79,12 +79,22 @@ def check_measured(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
 
     depths = check_specification(spec, say)
     check_judges(spec.evaluation.judges)
+    if spec.evaluation.generator.type != "transformers":
+        from training.evaluation.generators import check_generator  # imports torch
+
+        check_generator(spec.evaluation, spec.models, _tunings(spec))
     _check_plugin_metrics(spec.evaluation.metrics)
     if spec.evaluation.lm_eval is not None:
         from training.evaluation.lm_eval import check_lm_eval  # imports torch
 
         check_lm_eval(spec.evaluation.lm_eval)
     return depths
+
+
+def _tunings(spec: SweepSpec) -> list[TrialConfig]:
+    """The trial as it stands, and one with each way of tuning that is searched."""
+    paths = [path for path in ("tuning", "tuning.type", "tuning.use_dora") if path in spec.ranges]
+    return [spec.trial, *(spec.trial_config({path: value}) for path in paths for value in spec.ranges[path].extremes())]
 
 
 def _check_plugin_metrics(names: Sequence[str]) -> None:

@@ -20,6 +20,16 @@ WITHOUT_EFFECT = (
     "evaluation.batch_size",
     "evaluation.keep_answers",
     "evaluation.strict",
+    # How a generator is reached. Which it is counts: a probe bounds how far a server is off, but what rounding it has
+    # it has in every answer, and a front orders trials by less than that changes.
+    "evaluation.generator.endpoint",
+    "evaluation.generator.model",
+    "evaluation.generator.adapter_dir",
+    "evaluation.generator.api_key_env",
+    "evaluation.generator.timeout",
+    "evaluation.generator.retries",
+    "evaluation.generator.backoff",
+    "evaluation.generator.concurrency",
     "evaluation.lm_eval.batch_size",
     "evaluation.judges.*.device",
     "evaluation.judges.*.batch_size",

@@ -24,6 +24,7 @@ from training.config.data import COLUMNS, TRAINED_ON, Column, DataConfig, Source
 from training.config.deepspeed import DeepSpeedConfig
 from training.config.direction import CausalConfig, DirectionConfig
 from training.config.extraction import Extractor, ExtractorConfig
+from training.config.generator import Generator, TransformersGenerator, VllmGenerator
 from training.config.judges import (
     Asks,
     ClassifierJudge,
@@ -72,6 +73,7 @@ __all__ = [
     "FreezeLayersConstraint",
     "FullTuning",
     "GenerativeJudge",
+    "Generator",
     "JudgeConfig",
     "KlReferenceConstraint",
     "L2InitConstraint",
@@ -93,7 +95,9 @@ __all__ = [
     "SplitSource",
     "Strength",
     "SubspaceConstraint",
+    "TransformersGenerator",
     "TrialConfig",
+    "VllmGenerator",
     "check_names",
     "load_plugin",
     "looks_local",

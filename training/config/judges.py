@@ -1,15 +1,14 @@
 """Who says whether an answer refuses or complies."""
 
-import re
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from training.config.base import Config
 from training.config.data import check_name
+from training.config.endpoint import KeyVariable, Url
 from training.config.plugins import OrPlugin
 
 Asks = Literal["refused", "complied"]
@@ -136,13 +135,13 @@ class EndpointJudge(_Formatted):
 
     type: Literal["endpoint"] = "endpoint"
     name: str = "endpoint"
-    url: str = Field(pattern=r"^https?://")
+    url: Url
     """Base address, such as ``http://localhost:8000/v1``."""
     model: str = Field(min_length=1)
     """Name of the model there."""
     api: Literal["chat", "completions"] = "chat"
     """``chat`` leaves the turns to the server's template; ``completions`` sends the published prompt as it is."""
-    api_key_env: str | None = None
+    api_key_env: KeyVariable | None = None
     """Name of the environment variable that holds the key; None sends no key."""
     timeout: PositiveFloat = 60.0
     """Longest wait for one response, in seconds."""
@@ -155,23 +154,6 @@ class EndpointJudge(_Formatted):
     """Most requests a minute, attempts included, of each process; None sets no limit."""
     concurrency: PositiveInt = 8
     """Requests under way at once."""
-
-    @field_validator("url")
-    @classmethod
-    def _without_credentials(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.username or parts.password:  # the value stays out of the sentence, which may be logged
-            raise ValueError("url holds a user name or password: remove them, and name a variable in api_key_env")
-        if not parts.hostname:
-            raise ValueError(f"url ({url!r}) names no host: write it as http://localhost:8000/v1")
-        return url
-
-    @field_validator("api_key_env")
-    @classmethod
-    def _is_a_variable(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError("api_key_env is not the name of an environment variable: write its name, not the key")
-        return name
 
 
 class PluginJudge(_Named, ABC):

@@ -8,6 +8,7 @@ from training.config.attacks import AttackConfig
 from training.config.base import Config
 from training.config.data import NAMED_SOURCES, SINGLE_SOURCES, DataConfig, check_name
 from training.config.extraction import Extractor, ExtractorConfig
+from training.config.generator import Generator, TransformersGenerator
 from training.config.judges import Judges, default_judges
 from training.config.lm_eval import LmEvalConfig
 from training.config.plugins import plugin_names
@@ -30,6 +31,8 @@ class EvaluationConfig(Config):
     """Share of every set that is kept for the report, which the search never sees; 0 searches and reports on all."""
     attacks: list[AttackConfig] = Field(default_factory=list)
     """Jailbreaks that all harmful prompts are put through besides being asked directly."""
+    generator: Generator = TransformersGenerator()
+    """Who writes the answers: the model in training, or a vLLM server that each trial's adapter is loaded into."""
     judges: Judges = Field(default_factory=default_judges)
     """Who judges the answers, and all are reported. The first judge that asks ``refused`` decides attack success; where
     there is none, the first that asks ``complied`` does. That one decides compliance."""

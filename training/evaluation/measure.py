@@ -18,6 +18,7 @@ from training.evaluation.answers import Row
 from training.evaluation.asking import ask
 from training.evaluation.drawing import SPLITS, Split
 from training.evaluation.first_word import blank_of
+from training.evaluation.generators import Generator
 from training.evaluation.held_out import HeldOut, held_out
 from training.evaluation.judges import Judge, build_judges
 from training.evaluation.judging import agreements, judged
@@ -58,6 +59,7 @@ def measure(
     drift: Drift | None = None,
     judges: Sequence[Judge] | None = None,
     metrics: Mapping[str, Metric] | None = None,
+    generator: Generator | None = None,
 ) -> Measurement:
     """Safety, utility and drift of ``model``.
 
@@ -76,18 +78,20 @@ def measure(
         drift: measures how far the model moved from the initial direction; None leaves it out.
         judges: who judges the answers, of which one pass of generation serves all; None takes the default ones.
         metrics: of other packages, by name. Rank 0 alone asks them, and all ranks where the model is sharded.
+        generator: writes the answers in the model's place; None lets the model do so.
 
     Returns:
         The same on every rank.
 
     Raises:
         ModelError: memory runs out over a single prompt.
+        GeneratorError: the generator does not answer, or not as the model would.
         JudgeError: a judge cannot be loaded.
         MetricError: a metric of another package reports what is not its own.
     """
     judges = judges or build_judges(default_judges(), cache=None)
     asks = {judge.name: judge.asks for judge in judges}
-    given = ask(model, tokenizer, sets)
+    given = ask(model, tokenizer, sets, generator)
     forward = _forward(model, tokenizer, sets, SPLITS)
     moved = drift(model, sets.batch_size) if drift else {}
     answers = from_rank_zero(lambda: judged(given, judges))

@@ -9,7 +9,7 @@ from orchestrator.record.manifest import manifest
 from sweeps.errors import ObjectiveError, SpecError
 from sweeps.schema.load import load_spec
 from sweeps.schema.spec import SweepSpec
-from training.errors import DataError, JudgeError
+from training.errors import DataError, GeneratorError, JudgeError
 
 
 @pytest.fixture
@@ -65,3 +65,13 @@ def test_a_judge_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(JudgeError, match=r"judge generative: model \(.*gone\) has no config\.json: name"):
         check_measured(SweepSpec.model_validate(tree))
     check_specification(SweepSpec.model_validate(tree))  # what looks at data or the direction asks no judge
+
+
+def test_a_generator_that_cannot_answer_is_refused_before_anything_is_made() -> None:
+    tree = demo().model_dump(mode="json")
+    tree["evaluation"]["generator"] = {"type": "vllm", "endpoint": "http://127.0.0.1:9/v1"}
+    with pytest.raises(GeneratorError, match=r"evaluation\.generator\.type \(vllm\) cannot serve the embedded model"):
+        check_measured(SweepSpec.model_validate(tree))
+    tree["search"] |= {"tuning": {"type": "choice", "values": [{"type": "lora"}, {"type": "full"}]}}
+    with pytest.raises(GeneratorError, match=r"trial\.tuning\.type \(full\) trains none"):
+        check_measured(SweepSpec.model_validate(tree))

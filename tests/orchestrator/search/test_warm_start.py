@@ -178,9 +178,27 @@ def test_a_journal_without_a_manifest_lends_settings_alone(tmp_path: Path) -> No
     assert told(search_of(learning(tmp_path / "before"))) == []
 
 
+def test_answers_of_a_server_are_no_values_of_the_models_own_but_it_may_move() -> None:
+    def identity(**generator: Any) -> dict[str, Any]:
+        spec = sweep().model_dump(mode="json")
+        spec["evaluation"] |= {"generator": generator} if generator else {}
+        return Measured.of(
+            SweepSpec.model_validate(spec).model_dump(mode="json"), spec["models"][0]["name"], {}
+        ).identity
+
+    moved = identity(type="vllm", endpoint="http://other/v1", adapter_dir="/shared", timeout=5)
+    assert differences(identity(), moved) == ["evaluation.generator.type"]
+    assert differences(identity(type="vllm", endpoint="http://localhost/v1"), moved) == []
+    before = sweep().model_dump(mode="json")
+    del before["evaluation"]["generator"]  # a journal of an earlier version
+    assert differences(identity(), Measured.of(before, before["models"][0]["name"], {}).identity) == []
+
+
 def test_what_counts_is_everything_but_what_is_listed() -> None:
     """A field that somebody adds counts until it is listed, and what is listed is there."""
-    spec = sweep(evaluation={"lm_eval": {"tasks": ["x"]}, "judges": [{"type": "endpoint", **ENDPOINT}]})
+    served = {"type": "vllm", "endpoint": "http://localhost"}
+    judges = [{"type": "endpoint", **ENDPOINT}]
+    spec = sweep(evaluation={"lm_eval": {"tasks": ["x"]}, "judges": judges, "generator": served})
     names = {
         f"{block}.{name}"
         for block, dumped in (

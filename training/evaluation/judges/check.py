@@ -10,6 +10,7 @@ from urllib3.exceptions import HTTPError
 
 from training.config.judges import ClassifierJudge, EndpointJudge, GenerativeJudge, JudgeConfig, PluginJudge
 from training.errors import JudgeError
+from training.evaluation.http_client import listed_models
 from training.evaluation.judges.base import Exchange
 from training.evaluation.judges.endpoint import body_of, headers_of
 
@@ -114,13 +115,13 @@ def _check_endpoint(config: EndpointJudge) -> None:
 
 
 def _check_served(config: EndpointJudge, response: BaseHTTPResponse) -> None:
-    try:
-        served = [str(entry["id"]) for entry in json.loads(response.data)["data"]]
-    except (ValueError, KeyError, TypeError):
+    listed = listed_models(response)
+    if listed is None:
         raise JudgeError(
             f"judge {config.name}: url ({config.url}) lists no models as an OpenAI-compatible server does: "
             "check the address, which ends in /v1 with most servers"
-        ) from None
+        )
+    served = [entry["id"] for entry in listed]
     if config.model not in served:
         raise JudgeError(
             f"judge {config.name}: model ({config.model}) is not served at {config.url}: "

@@ -2,26 +2,21 @@
 
 import json
 import logging
-import os
-import random
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
 from training.config.judges import EndpointJudge
 from training.errors import JudgeError
+from training.evaluation.http_client import HttpClient, key_headers
 from training.evaluation.judges.base import Exchange, Verdict, encodable
 from training.evaluation.judges.formats import FORMATS
 
 log = logging.getLogger(__name__)
 
-_LONGEST_WAIT = 60.0
-"""Seconds: no pause between attempts is longer, whatever the server asks for."""
 _GIVE_UP = 16
 """Requests in a row that failed for good, after which the rest of the exchanges stay unknown without being asked."""
 
@@ -33,8 +28,16 @@ class Endpoint:
         self.config = config
         self.name, self.asks = config.name, config.asks
         self._format = FORMATS[config.format]
-        self._pace = Pace(config.requests_per_minute)
-        self._pool = PoolManager(maxsize=config.concurrency, retries=False, timeout=Timeout(config.timeout))
+        self._path = "/chat/completions" if config.api == "chat" else "/completions"
+        self._client = HttpClient(
+            config.url,
+            timeout=config.timeout,
+            retries=config.retries,
+            backoff=config.backoff,
+            concurrency=config.concurrency,
+            passes=lambda status: status == 429 or status >= 500,
+            requests_per_minute=config.requests_per_minute,
+        )
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """The server's verdicts, at most ``concurrency`` requests at a time.
@@ -63,7 +66,7 @@ class Endpoint:
             failures.add(failures.last)
             return None
         try:
-            response = self._posted(body_of(self.config, encodable(exchange)), headers)
+            response = self._client.post(self._path, body_of(self.config, encodable(exchange)), headers)
         except HTTPError as error:
             failures.add(type(error).__name__)
             return None
@@ -72,45 +75,6 @@ class Endpoint:
             return None
         failures.in_a_row = 0
         return self._format.verdict(text_of(response.data), self.asks)
-
-    def _posted(self, body: dict[str, Any], headers: dict[str, str]) -> BaseHTTPResponse:
-        """The first answer that is neither lost nor to be tried again, or the last of all attempts.
-
-        Raises:
-            HTTPError: the last attempt got no answer.
-        """
-        url = self.config.url.rstrip("/") + ("/chat/completions" if self.config.api == "chat" else "/completions")
-        for attempt in range(self.config.retries + 1):
-            last = attempt == self.config.retries
-            self._pace.wait()
-            wanted = None
-            try:
-                response = self._pool.request("POST", url, json=body, headers=headers)
-                if last or not (response.status == 429 or response.status >= 500):
-                    return response
-                wanted = _retry_after(response)
-            except HTTPError:
-                if last:
-                    raise
-            jittered = self.config.backoff * 2**attempt * (1 + random.random())
-            time.sleep(min(_LONGEST_WAIT, jittered if wanted is None else wanted))
-        raise AssertionError("the last attempt returns or raises")
-
-
-class Pace:
-    """Lets callers of all threads through evenly, so many a minute."""
-
-    def __init__(self, per_minute: float | None) -> None:
-        self._gap = 60.0 / per_minute if per_minute else 0.0
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def wait(self) -> None:
-        """Return when it is the caller's turn."""
-        with self._lock:
-            turn = max(self._next, time.monotonic())
-            self._next = turn + self._gap
-        time.sleep(max(0.0, turn - time.monotonic()))
 
 
 class _Failures:
@@ -136,14 +100,12 @@ def headers_of(config: EndpointJudge) -> dict[str, str]:
     Raises:
         JudgeError: the environment variable is not set.
     """
-    if config.api_key_env is None:
-        return {}
-    key = os.environ.get(config.api_key_env, "")
-    if not key:
+    headers = key_headers(config.api_key_env)
+    if headers is None:
         raise JudgeError(
             f"judge {config.name}: api_key_env ({config.api_key_env}) is not set in the environment: export it"
         )
-    return {"Authorization": f"Bearer {key}"}
+    return headers
 
 
 def body_of(config: EndpointJudge, exchange: Exchange) -> dict[str, Any]:
@@ -163,11 +125,3 @@ def text_of(data: bytes) -> str:
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
     return text if isinstance(text, str) else ""
-
-
-def _retry_after(response: BaseHTTPResponse) -> float | None:
-    """Seconds that the server asks to wait, none where it does not say."""
-    try:
-        return Retry().get_retry_after(response)
-    except HTTPError:  # neither a number nor a date
-        return None

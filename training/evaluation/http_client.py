@@ -1,0 +1,117 @@
+"""Asking an OpenAI-compatible server over HTTP: keys, pauses, further attempts."""
+
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
+from urllib3.exceptions import HTTPError
+
+LONGEST_WAIT = 60.0
+"""Seconds: no pause between attempts is longer, whatever the server asks for."""
+
+
+class HttpClient:
+    """Sends JSON, and tries again what may pass the next time."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        retries: int,
+        backoff: float,
+        concurrency: int,
+        passes: Callable[[int], bool],
+        requests_per_minute: float | None = None,
+    ) -> None:
+        """Connect to nobody yet.
+
+        Args:
+            url: base address, which paths are appended to.
+            timeout: longest wait for one response, in seconds.
+            retries: further attempts.
+            backoff: seconds before the second attempt; they double with each further one and are stretched at random,
+                unless the server asks for other ones (``Retry-After``).
+            concurrency: threads that ask at once.
+            passes: whether a status is one that may pass the next time.
+            requests_per_minute: most requests a minute, attempts included; None sets no limit.
+        """
+        self.url = url.rstrip("/")
+        self._retries, self._backoff, self._passes = retries, backoff, passes
+        self._pace = Pace(requests_per_minute)
+        self._pool = PoolManager(maxsize=concurrency, retries=False, timeout=Timeout(timeout))
+
+    def get(self, path: str, headers: dict[str, str]) -> BaseHTTPResponse:
+        """See :meth:`post`."""
+        return self._asked("GET", path, None, headers)
+
+    def post(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> BaseHTTPResponse:
+        """The first answer that is neither lost nor to be tried again, or the last of all attempts.
+
+        Raises:
+            HTTPError: the last attempt got no answer.
+        """
+        return self._asked("POST", path, body, headers)
+
+    def _asked(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> BaseHTTPResponse:
+        for attempt in range(self._retries + 1):
+            last = attempt == self._retries
+            self._pace.wait()
+            wanted = None
+            try:
+                response = self._pool.request(method, self.url + path, json=body, headers=headers)
+                if last or not self._passes(response.status):
+                    return response
+                wanted = _retry_after(response)
+            except HTTPError:
+                if last:
+                    raise
+            jittered = self._backoff * 2**attempt * (1 + random.random())
+            time.sleep(min(LONGEST_WAIT, jittered if wanted is None else wanted))
+        raise AssertionError("the last attempt returns or raises")
+
+
+class Pace:
+    """Lets callers of all threads through evenly, so many a minute."""
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn."""
+        with self._lock:
+            turn = max(self._next, time.monotonic())
+            self._next = turn + self._gap
+        time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def key_headers(variable: str | None) -> dict[str, str] | None:
+    """The request headers with the key in the environment variable; none without one, and None where it is not set."""
+    if variable is None:
+        return {}
+    key = os.environ.get(variable, "")
+    return {"Authorization": f"Bearer {key}"} if key else None
+
+
+def listed_models(response: BaseHTTPResponse) -> list[dict[str, Any]] | None:
+    """What a server answered to ``GET /models``, an entry per model; None where that has another form."""
+    try:
+        entries = json.loads(response.data)["data"]
+        return [{**entry, "id": str(entry["id"])} for entry in entries]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _retry_after(response: BaseHTTPResponse) -> float | None:
+    """Seconds that the server asks to wait, none where it does not say."""
+    try:
+        return Retry().get_retry_after(response)
+    except HTTPError:  # neither a number nor a date
+        return None
