@@ -187,14 +187,14 @@ def _flattened(shape: Shape, trial: TrialConfig, workers: int) -> float:
 
 
 def _bucket(shape: Shape, trial: TrialConfig, trained: int, *, gpu: bool) -> float:
-    """Bytes of DeepSpeed's bucket of gradients; it is allocated whole however few are trained."""
+    """Bytes of DeepSpeed's bucket of gradients, which is no larger than what is trained unless an override says so."""
     if trial.zero_stage == 0 or (trial.zero_stage == 1 and trial.precision == "bf16"):
         return 0.0
     settings = _zero(trial)
     if not settings.get("contiguous_gradients", True):
         return 0.0
     usual = BUCKET if trial.zero_stage < 3 else min(BUCKET, max(1, shape.parameters // WHOLE_SHARE))
-    size = int(settings.get("reduce_bucket_size", usual))
+    size = int(settings.get("reduce_bucket_size", min(usual, max(1, trained))))
     return float(BYTES[trial.precision] * (size if gpu else min(size, trained)))
 
 

@@ -7,6 +7,9 @@ from typing import Any
 from training.config import TrialConfig
 from training.errors import TrainingError
 
+BUCKET = 5 * 10**8
+"""Gradients that DeepSpeed reduces at once unless told otherwise. It takes the memory for them however few are trained:
+1 GB in bf16, many times what adapters need."""
 WHOLE_SHARE = 20
 """Under ZeRO 3 at most one in so many parameters is kept whole beside those of the running module."""
 _OF_PARTS = (
@@ -75,7 +78,9 @@ def clips_by_itself(trial: TrialConfig) -> bool:
     return trial.zero_stage > 0
 
 
-def deepspeed_config(trial: TrialConfig, batches: BatchSizes, parameters: int | None = None) -> dict[str, Any]:
+def deepspeed_config(
+    trial: TrialConfig, batches: BatchSizes, parameters: int | None = None, trained: int | None = None
+) -> dict[str, Any]:
     """What the trial and the number of workers decide, with ``trial.deepspeed.overrides`` merged in.
 
     Args:
@@ -83,12 +88,17 @@ def deepspeed_config(trial: TrialConfig, batches: BatchSizes, parameters: int | 
         batches: from :meth:`BatchSizes.derive`.
         parameters: how many the model has, by which ZeRO 3 is told how much of it may be whole at a time; None leaves
             DeepSpeed's own limits.
+        trained: how many of them are trained, than which no bucket of gradients need be larger; None leaves
+            DeepSpeed's.
     """
+    limits = _limits(parameters) if trial.zero_stage == 3 else {}
+    if trained is not None and trial.zero_stage > 0:
+        limits["reduce_bucket_size"] = max(1, min(trained, limits.get("reduce_bucket_size", BUCKET)))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": batches.micro_batch_size,
         "gradient_accumulation_steps": batches.accumulation,
         "gradient_clipping": trial.gradient_clipping if clips_by_itself(trial) else 0.0,
-        "zero_optimization": {"stage": trial.zero_stage} | (_limits(parameters) if trial.zero_stage == 3 else {}),
+        "zero_optimization": {"stage": trial.zero_stage} | limits,
         "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first
         "zero_force_ds_cpu_optimizer": False,  # the same when optimizer states are offloaded
         "steps_per_print": 10**9,
@@ -115,7 +125,7 @@ def _limits(parameters: int | None) -> dict[str, Any]:
         "stage3_max_reuse_distance": min(share, 10**9),
         "stage3_prefetch_bucket_size": min(share, 5 * 10**7),
         "stage3_model_persistence_threshold": share,
-        "reduce_bucket_size": max(1, min(share, 5 * 10**8)),
+        "reduce_bucket_size": max(1, min(share, BUCKET)),
     }
 
 

@@ -30,7 +30,10 @@ def initialise(module: torch.nn.Module, trial: TrialConfig, batches: BatchSizes)
     from deepspeed.runtime.config import DeepSpeedConfig
     from pydantic import ValidationError
 
-    config = deepspeed_config(trial, batches, sum(whole_shape(parameter).numel() for parameter in module.parameters()))
+    sizes = [(whole_shape(parameter).numel(), parameter.requires_grad) for parameter in module.parameters()]
+    config = deepspeed_config(
+        trial, batches, sum(size for size, _ in sizes), sum(size for size, trained in sizes if trained)
+    )
     try:
         DeepSpeedConfig(config)
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """The estimate of memory on the sizes of published models."""
 
+from typing import Any
+
 import pytest
 
 from sweeps.cost.activations import LOGITS_BOUND
@@ -79,12 +81,15 @@ class TestTraining:
         )
         assert zero == pytest.approx(1.5 * plain)
 
-    def test_the_bucket_is_whole_on_a_gpu_however_few_are_trained(self):
-        on_gpu, on_cpu = (worker_memory(LLAMA, trial(), 1, gpu=gpu).buffers for gpu in (True, False))
-        assert on_gpu == 2 * BUCKET
-        assert on_cpu < on_gpu / 10
-        small = trial(deepspeed={"overrides": {"zero_optimization": {"reduce_bucket_size": 1000}}})
-        assert worker_memory(LLAMA, small, 1).buffers == 2000
+    def test_the_bucket_is_no_larger_than_what_is_trained_unless_it_is_given_a_size_of_which_a_gpu_takes_all(self):
+        def bucket(size: int) -> Any:
+            return trial(deepspeed={"overrides": {"zero_optimization": {"reduce_bucket_size": size}}})
+
+        adapters = worker_memory(LLAMA, trial(), 1, gpu=True).buffers
+        assert adapters == worker_memory(LLAMA, trial(), 1, gpu=False).buffers < 2 * BUCKET / 10
+        assert worker_memory(LLAMA, bucket(BUCKET), 1, gpu=True).buffers == 2 * BUCKET
+        assert worker_memory(LLAMA, bucket(BUCKET), 1, gpu=False).buffers == adapters
+        assert worker_memory(LLAMA, bucket(1000), 1).buffers == 2000
 
     def test_offloaded_states_are_on_the_host_which_on_a_cpu_is_the_same(self):
         offload = {"zero_stage": 2, "overrides": {"zero_optimization": {"offload_optimizer": {"device": "cpu"}}}}

@@ -208,3 +208,12 @@ def test_settings_that_would_do_nothing_or_harm_are_refused(overrides, message):
 def test_settings_that_ask_for_nothing_are_let_through():
     nothing = {"zero_quantized_weights": False, "offload_param": {"device": "none"}, "zero_hpz_partition_size": 1}
     TrialConfig(deepspeed={"overrides": {"zero_optimization": nothing}})
+
+
+@pytest.mark.parametrize(
+    ("stage", "trained", "bucket"), [(2, 1000, 1000), (2, 10**9, 5 * 10**8), (3, 10**9, 5 * 10**7)]
+)
+def test_the_bucket_of_gradients_is_no_larger_than_what_is_trained(stage: int, trained: int, bucket: int) -> None:
+    trial = TrialConfig.model_validate({"deepspeed": {"zero_stage": stage}})
+    config = deepspeed_config(trial, BatchSizes.derive(trial, 1), parameters=10**9, trained=trained)
+    assert config["zero_optimization"]["reduce_bucket_size"] == bucket
