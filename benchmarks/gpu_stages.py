@@ -87,8 +87,7 @@ def trial_of(size: Size, tuning: str, **changes: Any) -> TrialConfig:
 def trained(size: Size, model: Any, trial: TrialConfig, *, spread: bool = False) -> dict[str, Any]:
     """Seconds a step, tokens a second, losses and peak memory of one training, of all but its first step."""
     from training.constraints import build_constraint
-    from training.data.batch_plan import BatchPlan
-    from training.loop.train import TrainingSet
+    from training.loop.train import TrainingSet, plan_of
     from training.loop.tuning import tuned
 
     config = model.config
@@ -107,17 +106,10 @@ def trained(size: Size, model: Any, trial: TrialConfig, *, spread: bool = False)
     if size.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    with tuned(model, trial, TrainingSet(samples, len(samples), references), constraint, stamp):
+    data = TrainingSet(samples, len(samples), references)
+    with tuned(model, trial, data, constraint, stamp):
         pass
-    plan = BatchPlan.make(
-        task=len(samples),
-        safety=0,
-        share=0.0,
-        lengths=samples.lengths,
-        steps=trial.steps,
-        batch_size=trial.batch_size,
-        seed=trial.seed,
-    )
+    plan = plan_of(trial, data)
     seconds = [after - before for before, after in pairwise(ends)]
     tokens = samples.lengths[plan.steps[1:]].sum(axis=1).tolist()
     peak = torch.cuda.max_memory_allocated() if size.device.type == "cuda" else None

@@ -53,8 +53,7 @@ def utilisation(case: Case, tokens_per_second: float) -> float | None:
 def ours(case: Case, alpha: float, references: References | None) -> Timing:
     """Train a fresh copy or adapter for the case's steps with our loop."""
     from training.constraints import build_constraint
-    from training.data.batch_plan import BatchPlan
-    from training.loop.train import TrainingSet
+    from training.loop.train import TrainingSet, plan_of
     from training.loop.tuning import tuned
 
     model, samples = load(case.model)
@@ -66,17 +65,10 @@ def ours(case: Case, alpha: float, references: References | None) -> Timing:
         ends.append(clock())
         return False
 
-    with tuned(model, trial, TrainingSet(samples, len(samples), references), constraint, stamp):
+    data = TrainingSet(samples, len(samples), references)
+    with tuned(model, trial, data, constraint, stamp):
         pass
-    plan = BatchPlan.make(
-        task=len(samples),
-        safety=0,
-        share=0.0,
-        lengths=samples.lengths,
-        steps=trial.steps,
-        batch_size=trial.batch_size,
-        seed=trial.seed,
-    )
+    plan = plan_of(trial, data)
     return Timing(samples.lengths[plan.steps[1:]].sum(axis=1).tolist(), np.diff(ends).tolist())
 
 

@@ -9,11 +9,12 @@ import json
 import threading
 import time
 from collections import deque
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import torch
+from local_server import LocalServer
 from peft import PeftConfig, PeftModel
 
 Status = tuple[int, dict[str, Any]]
@@ -24,7 +25,7 @@ def fault(status: int, message: str) -> Status:
     return status, {"error": {"message": message, "type": "BadRequestError", "param": None, "code": status}}
 
 
-class VllmLike:
+class VllmLike(LocalServer):
     """Serves ``model`` as ``base``; use it in a ``with`` statement. The switches may be turned at any time."""
 
     def __init__(self, model: torch.nn.Module, dtype: torch.dtype = torch.float32) -> None:
@@ -49,18 +50,8 @@ class VllmLike:
         self._lock = threading.Lock()
         self._adapted: dict[str, PeftModel] = {}
 
-    def __enter__(self) -> "VllmLike":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _handler(self)
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """The configuration of a generator that asks this server."""

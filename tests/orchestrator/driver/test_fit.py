@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from published_shapes import LLAMA_8B
 from small_sweeps import small_sweep
 
 from orchestrator.commands.plan.estimate import make_plan
@@ -19,16 +20,6 @@ from sweeps.schema.load import load_spec
 from sweeps.schema.resources import ResourcesConfig
 from training.config import EvaluationConfig, ModelConfig
 
-LLAMA_8B = {
-    "model_type": "llama",
-    "num_hidden_layers": 32,
-    "hidden_size": 4096,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}
 ON_GPU = ("resources.gpus_per_worker=1", "trial.precision=bf16", "trial.micro_batch_size=1", "trial.max_length=1024")
 
 

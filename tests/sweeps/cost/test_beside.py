@@ -1,7 +1,8 @@
 """Memory in evaluation and on hosts, and checkpoints, on the sizes of published models."""
 
 import pytest
-from test_memory import LLAMA, LLAMA_8B, full, trial
+from published_shapes import LLAMA_8B
+from test_memory import LLAMA, full, trial
 
 from sweeps.cost.answering import answering_memory, answers_at_once, cache_bytes
 from sweeps.cost.shape import Shape

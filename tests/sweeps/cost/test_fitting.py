@@ -1,7 +1,8 @@
 """What is proposed where a model does not fit: it is tried in the plan, and it fits."""
 
 import pytest
-from test_memory import LLAMA, LLAMA_8B, full, trial
+from published_shapes import LLAMA_8B
+from test_memory import LLAMA, full, trial
 
 from sweeps.cost.fitting import DEVICES, Setup, remedies, smallest_device, usable
 from sweeps.cost.shape import Shape

@@ -3,22 +3,13 @@
 from typing import Any
 
 import pytest
+from published_shapes import LLAMA_8B
 
 from sweeps.cost.activations import LOGITS_BOUND
 from sweeps.cost.memory import BUCKET, worker_memory
 from sweeps.cost.shape import Shape
 from training.config import TrialConfig
 
-LLAMA_8B = {
-    "model_type": "llama",
-    "num_hidden_layers": 32,
-    "hidden_size": 4096,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "intermediate_size": 14336,
-    "vocab_size": 128256,
-    "tie_word_embeddings": False,
-}
 LLAMA = Shape.of_config(LLAMA_8B)
 MIXTRAL = Shape.of_config(
     {**LLAMA_8B, "model_type": "mixtral", "vocab_size": 32000, "num_local_experts": 8, "num_experts_per_tok": 2}

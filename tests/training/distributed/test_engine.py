@@ -9,12 +9,15 @@ import torch
 from pydantic import ValidationError
 from ranks import on_ranks
 
+from sweeps.cost import activations, memory
 from training.config import TrialConfig
+from training.distributed import deepspeed_config as limits
 from training.distributed.deepspeed_config import BatchSizes, deepspeed_config, merged
 from training.distributed.engine import initialise
 from training.distributed.process import start_process
 from training.distributed.ranks import from_rank_zero
 from training.errors import ModelError, TrainingError
+from training.models.logits import LOGIT_BYTES
 from training.models.quantised import load_quantised_model
 
 
@@ -217,3 +220,8 @@ def test_the_bucket_of_gradients_is_no_larger_than_what_is_trained(stage: int, t
     trial = TrialConfig.model_validate({"deepspeed": {"zero_stage": stage}})
     config = deepspeed_config(trial, BatchSizes.derive(trial, 1), parameters=10**9, trained=trained)
     assert config["zero_optimization"]["reduce_bucket_size"] == bucket
+
+
+def test_a_plan_counts_with_the_limits_that_training_sets() -> None:
+    assert (memory.BUCKET, memory.WHOLE_SHARE) == (limits.BUCKET, limits.WHOLE_SHARE)
+    assert activations.LOGITS_BOUND == LOGIT_BYTES

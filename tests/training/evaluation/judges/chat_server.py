@@ -6,8 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from local_server import LocalServer
 
 
 @dataclass
@@ -26,7 +28,7 @@ def saying(content: Any) -> bytes:
     return json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", "content": content}}]}).encode()
 
 
-class ChatServer:
+class ChatServer(LocalServer):
     """Answers chat and text completions with ``reply(text of the request)``; use it in a ``with`` statement."""
 
     def __init__(self, reply: Callable[[str], str], models: tuple[str, ...] = ("judge",)) -> None:
@@ -43,18 +45,8 @@ class ChatServer:
         self._at_once = 0
         self._lock = threading.Lock()
 
-    def __enter__(self) -> "ChatServer":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def handler(self) -> type[BaseHTTPRequestHandler]:
+        return _handler(self)
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """The configuration of a judge that asks this server."""
