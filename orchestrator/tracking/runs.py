@@ -216,6 +216,7 @@ class RunStore:
             "procon.model": record.model,
             "procon.trial": record.id,
             "procon.label": record.label,
+            "procon.arm": record.arm,
             STATUS: str(record.status),
             COLOR: run_color(record.kind, record.label, self._place(record.model)),
         }
