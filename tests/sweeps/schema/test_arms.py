@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from small_sweeps import small_sweep
 
 from sweeps.cost.cost import model_work
 from sweeps.errors import SpecError
@@ -11,11 +10,17 @@ from sweeps.schema.load import load_spec
 from sweeps.schema.spec import SweepSpec
 from training.config import UNCONSTRAINED
 
-BOTH = ["constraint", "plain"]
+TRIAL: dict[str, Any] = {"steps": 12, "batch_size": 16, "learning_rate": 3e-3}
+SEARCH = {
+    "constraint": {"alpha": {"type": "loguniform", "low": 3e-3, "high": 3.0}},
+    "safety_share": {"type": "choice", "values": [0.0, 0.1]},
+}
 
 
 def spec(**changes: Any) -> SweepSpec:
-    return SweepSpec.model_validate(small_sweep(**{"arms": BOTH, **changes}))
+    demo = load_spec("demo").model_dump(mode="json")
+    both = {"arms": ["constraint", "plain"], "trial": TRIAL, "search": SEARCH}
+    return SweepSpec.model_validate({**demo, **both, **changes})
 
 
 def test_plain_fine_tuning_is_searched_by_rate_and_length_and_whatever_is_of_no_constraint() -> None:
@@ -31,14 +36,14 @@ def test_its_own_ranges_take_the_place_of_the_default_ones() -> None:
 
 
 def test_lengths_that_no_trial_can_have_are_not_searched() -> None:
-    trial = {**small_sweep()["trial"], "steps": 4}
+    trial = {**TRIAL, "steps": 4}
     assert spec(trial=trial, search={}).ranges_by_arm["plain"]["steps"].extremes() == [1, 2, 4]
-    trial = {**small_sweep()["trial"], "steps": 1}
+    trial = {**TRIAL, "steps": 1}
     assert list(spec(trial=trial, search={}).ranges_by_arm["plain"]) == ["learning_rate"]
 
 
 def test_a_length_in_epochs_is_searched_in_epochs() -> None:
-    trial = {**small_sweep()["trial"], "epochs": 2.0}
+    trial = {**TRIAL, "epochs": 2.0}
     del trial["steps"]
     counted = spec(trial=trial, search={}).with_task_samples(160)
     assert counted.ranges_by_arm["plain"]["epochs"].extremes() == [0.5, 1.0, 2.0]
@@ -46,7 +51,7 @@ def test_a_length_in_epochs_is_searched_in_epochs() -> None:
 
 
 def test_a_plain_trial_has_no_constraint_whatever_the_specification_fixes() -> None:
-    trial = {**small_sweep()["trial"], "constraint": {"type": "kl_reference", "alpha": 2.0}}
+    trial = {**TRIAL, "constraint": {"type": "kl_reference", "alpha": 2.0}}
     config = spec(trial=trial, search={}).trial_config({"learning_rate": 1e-3}, "plain")
     assert (config.constraint, config.learning_rate) == (UNCONSTRAINED, 1e-3)
 
@@ -62,7 +67,7 @@ def test_the_plan_knows_the_longest_plain_trial() -> None:
         (["arms=[plain]"], "arms (plain) must hold constraint, and each arm once: write [constraint, plain]"),
         (["arms=[constraint, constraint]"], "must hold constraint, and each arm once"),
         (["arms=[constraint, other]"], "arms.1"),
-        (["plain.search.learning_rate={type: uniform, low: 1e-4, high: 1e-3}"], "arms does not hold plain"),
+        (["arms=[constraint]", "plain.search.steps={type: choice, values: [1]}"], "arms does not hold plain"),
         (["arms=[constraint, plain]", "trials=1"], "trials (1) are shared by 2 arms: give at least one to each"),
         (
             ["arms=[constraint, plain]", "plain.search.constraint.alpha={type: uniform, low: 0, high: 1}"],
