@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -152,11 +153,13 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
             if other is not search:
                 constrained = [record for record in other.ended.values() if record.arm == CONSTRAINT]
                 members = front(self._spec.objectives, self._spec.feasible, constrained)
-                carried = settings_of(
-                    members, search.constraint.space, lambda depth=other.constraint.space.depth: depth
-                )  # type: ignore[misc]
+                carried = settings_of(members, search.constraint.space, partial(_depth, other))
                 found += [settings for settings in carried if settings not in found]
         return spread(found, FIRST_PROPOSALS)
+
+
+def _depth(search: ModelSearch) -> int:
+    return search.constraint.space.depth
 
 
 def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialRecord:

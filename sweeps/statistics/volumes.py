@@ -88,6 +88,7 @@ def _drawn(
     for row, trial in enumerate(trials):
         for column, (one, weights) in enumerate(zip(trial, prompts, strict=True)):
             if isinstance(one, np.ndarray):
+                assert weights is not None, "an objective with outcomes has weights of its prompts"
                 seeds = generator.multinomial(len(one), np.full(len(one), 1 / len(one)), draws) / len(one)
                 found[:, row, column] = ((seeds @ one) * weights).sum(axis=1)
             else:
