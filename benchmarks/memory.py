@@ -5,9 +5,10 @@
 A random Llama of 226M weights in float32 (906 MB) is written to disk and goes through the workbench on 1, 2 and 4
 ranks of one machine. The parent process reads every rank's anonymous memory (RssAnon of /proc/<pid>/status) each 20
 milliseconds: pages of the model's file that a rank has mapped belong to the page cache and do not count. From the peak
-of the worst rank its memory before loading is taken, and what no number of ranks shares: what one rank alone needs in
-that phase beside the numbers of IDEAL (activations of a sample, logits, the objects of PEFT and DeepSpeed), and one
-copy of the largest weight, which gloo makes of what it gathers and NCCL does not. Before loading each rank has been
+of the worst rank its memory before loading is taken, and what no number of ranks shares: one copy of the largest
+weight, which gloo makes of what it gathers and NCCL does not, and in the phases with forward passes what one rank alone
+needs beside the numbers of IDEAL (activations, logits, the objects of PEFT and DeepSpeed; alone it measures all
+prompts, so that this is more than one of several needs, and ratios may be below 1). Before loading each rank has been
 through all of it with a model of 0.1M weights, so that everything is imported.
 """
 
@@ -92,6 +93,8 @@ class Peaks:
     def unshared(self, phase: str) -> int:
         """Of one rank alone: bytes of a phase that no number of ranks shares; see the module's docstring."""
         largest = 4 * SHAPE["vocab_size"] * SHAPE["hidden_size"]
+        if phase == "loading" or phase.startswith("saving"):  # no forward passes
+            return largest
         return max(0, round(self.peaks[phase] - IDEAL[phase] * self.weights)) + largest
 
     def over_ideal(self, phase: str, unshared: int) -> float:
