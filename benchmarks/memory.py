@@ -2,11 +2,14 @@
 
     make bench-memory        # prints a table and writes benchmarks/results/memory.json
 
-A random Llama of 226M weights in float32 (904 MB) is written to disk and goes through the workbench on 2 and on 4
+A random Llama of 226M weights in float32 (906 MB) is written to disk and goes through the workbench on 1, 2 and 4
 ranks of one machine. The parent process reads every rank's anonymous memory (RssAnon of /proc/<pid>/status) each 20
 milliseconds: pages of the model's file that a rank has mapped belong to the page cache and do not count. From the peak
-of the worst rank its memory before loading is taken, and CONSTANT, for activations, logits and buffers of gloo. Before
-loading each rank has been through all of it with a model of 0.1M weights, so that everything is imported.
+of the worst rank its memory before loading is taken, and what no number of ranks shares: one copy of the largest
+weight, which gloo makes of what it gathers and NCCL does not, and in the phases with forward passes what one rank alone
+needs beside the numbers of IDEAL (activations, logits, the objects of PEFT and DeepSpeed; alone it measures all
+prompts, so that this is more than one of several needs, and ratios may be below 1). Before loading each rank has been
+through all of it with a model of 0.1M weights, so that everything is imported.
 """
 
 import argparse
@@ -25,8 +28,6 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "memory.json"
-CONSTANT = 64 * 2**20
-"""Bytes that do not grow with the model."""
 SHAPE = {
     "vocab_size": 8192,
     "hidden_size": 1024,
@@ -41,18 +42,30 @@ SHAPE = {
     "eos_token_id": 2,
 }
 """Of the model. Its largest weight is a 27th of it, as those of models of 8B and more are."""
+RANK = 8
+"""Of the adapters on every linear layer."""
+
+
+def _adapters() -> float:
+    """Weights of the adapters, for each weight of the model."""
+    hidden, wide, layers = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["num_hidden_layers"]
+    adapters = RANK * layers * (4 * 2 * hidden + 3 * (hidden + wide))
+    return adapters / (layers * (4 * hidden**2 + 3 * hidden * wide) + SHAPE["vocab_size"] * hidden)
+
+
 IDEAL = {
-    "loading": 1,
-    "preparing": 1,
-    "lora": 1,
-    "measuring lora": 1,
-    "saving lora": 1,
+    "loading": 1.0,
+    "preparing": 1.0,
+    "lora": 1 + 5 * _adapters(),
+    "measuring lora": 1 + _adapters(),
+    "saving lora": 1 + _adapters(),
     "full": 6,
     "measuring full": 2,
     "saving full": 2,
 }
 """By phase, how many numbers there must be for each weight, over all ranks: in full tuning the weight, its initial
-value, the optimizer's master copy, the gradient and two moments; after it, the weight and its initial value."""
+value, the optimizer's master copy, the gradient and two moments; after it, the weight and its initial value; of
+adapters the same without initial values."""
 TUNINGS = ("lora", "full")
 SETTINGS = {
     "steps": 2,
@@ -77,9 +90,16 @@ class Peaks:
     peaks: dict[str, int]
     """Bytes above that, by phase, of the worst rank."""
 
-    def over_ideal(self, phase: str) -> float:
-        """The peak of a phase over what the ranks would need if they shared everything."""
-        return (self.peaks[phase] - CONSTANT) * self.ranks / (IDEAL[phase] * self.weights)
+    def unshared(self, phase: str) -> int:
+        """Of one rank alone: bytes of a phase that no number of ranks shares; see the module's docstring."""
+        largest = 4 * SHAPE["vocab_size"] * SHAPE["hidden_size"]
+        if phase == "loading" or phase.startswith("saving"):  # no forward passes
+            return largest
+        return max(0, round(self.peaks[phase] - IDEAL[phase] * self.weights)) + largest
+
+    def over_ideal(self, phase: str, unshared: int) -> float:
+        """The peak of a phase, less what is not shared, over what the ranks would need if they shared all the rest."""
+        return (self.peaks[phase] - unshared) * self.ranks / (IDEAL[phase] * self.weights)
 
 
 def write_model(directory: Path) -> int:
@@ -137,7 +157,7 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
 
     start_process()
     trials = {
-        "lora": TrialConfig.model_validate({**SETTINGS, "tuning": {"type": "lora", "rank": 8}}),
+        "lora": TrialConfig.model_validate({**SETTINGS, "tuning": {"type": "lora", "rank": RANK}}),
         "full": TrialConfig.model_validate({**SETTINGS, "tuning": {"type": "full"}, "learning_rate": 1e-5}),
     }
 
@@ -260,24 +280,27 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--tunings", choices=TUNINGS, nargs="+", default=TUNINGS)
     chosen = parser.parse_args()
-    results: dict[str, Any] = {"peak_over_ideal": {}, "peak_megabytes": {}}
+    results: dict[str, Any] = {"peak_over_ideal": {}, "peak_megabytes": {}, "unshared_megabytes": {}}
     if RESULTS.exists():  # cases that are not run now stay
         results = json.loads(RESULTS.read_text())
     with tempfile.TemporaryDirectory(prefix="procon-memory-") as scratch:
         weights = write_model(Path(scratch) / "model")
-        print(f"weights of the model: {weights / 1e6:.0f} MB; {CONSTANT / 1e6:.0f} MB are taken off every peak\n")
-        print(f"{'case':24} {'peak MB':>8} {'ideal MB':>9} {'peak/ideal':>11}")
+        model = Path(scratch) / "model"
+        print(f"weights of the model: {weights / 1e6:.0f} MB\n")
+        print(f"{'case':24} {'peak MB':>8} {'unshared MB':>12} {'ideal MB':>9} {'peak/ideal':>11}")
+        alone = measure(1, model, weights, Path(scratch) / "work-1", chosen.tunings)
         for ranks in chosen.ranks:
-            found = measure(ranks, Path(scratch) / "model", weights, Path(scratch) / f"work-{ranks}", chosen.tunings)
+            found = measure(ranks, model, weights, Path(scratch) / f"work-{ranks}", chosen.tunings)
             for phase, peak in found.peaks.items():
-                case = f"{phase}, {ranks} ranks"
-                ratio = found.over_ideal(phase)
+                case, unshared, ideal = f"{phase}, {ranks} ranks", alone.unshared(phase), IDEAL[phase] * weights / ranks
+                ratio = found.over_ideal(phase, unshared)
                 print(
-                    f"{case:24} {peak / 1e6:8.0f} {IDEAL[phase] * weights / ranks / 1e6:9.0f} {ratio:11.2f}", flush=True
+                    f"{case:24} {peak / 1e6:8.0f} {unshared / 1e6:12.0f} {ideal / 1e6:9.0f} {ratio:11.2f}", flush=True
                 )
                 results["peak_over_ideal"][case] = round(ratio, 3)
                 results["peak_megabytes"][case] = round(peak / 1e6)
-    results |= {"weights_megabytes": round(weights / 1e6), "constant_megabytes": round(CONSTANT / 1e6)}
+                results["unshared_megabytes"][phase] = round(unshared / 1e6)
+    results["weights_megabytes"] = round(weights / 1e6)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 

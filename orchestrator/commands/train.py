@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.commands.train_progress import TrainProgress
 from orchestrator.driver.epochs import with_counted_epochs
+from orchestrator.driver.fit import check_memory_of_one
 from orchestrator.driver.preflight import check_measured
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import create_output, write_json
@@ -113,12 +114,13 @@ def train_one(spec: SweepSpec, model_name: str | None, out: str | Path | None, c
         console: where progress goes.
 
     Raises:
-        SpecError, OutputError, TrainingError: what a person can mend, a diverged training included.
+        SpecError, ClusterError, OutputError, TrainingError: what a person can mend, a diverged training included.
     """
     begin = time.time()
     spec = with_counted_epochs(spec)
     model = chosen_model(spec, model_name)
     check_measured(spec, console.say)
+    check_memory_of_one(spec, model)
     directory = create_output(out, f"{spec.name}-train")
     progress = TrainProgress(console, spec.trial)
     base = trained = None

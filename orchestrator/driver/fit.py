@@ -152,22 +152,50 @@ def check_memory(spec: SweepSpec, machine: Machine | None = None) -> None:
     Raises:
         ClusterError: naming the model, what it needs, what there is, and what would make it fit.
     """
-    if not spec.resources.check_memory:
-        return
     machine = machine or this_machine()
-    gpu = spec.resources.gpus_per_worker > 0
-    available = available_memory(spec, machine, fitting=1)
-    if available is None:
+    _check(spec, spec.models, available_memory(spec, machine, fitting=1), on_node=max(1, len(machine.gpus)))
+
+
+def check_memory_on_cluster(spec: SweepSpec, nodes: Sequence[Mapping[str, float]]) -> None:
+    """:func:`check_memory` for the GPUs of a cluster, where Ray tells which they are.
+
+    Args:
+        spec: a validated specification.
+        nodes: resources of every living node, as Ray names them.
+
+    Raises:
+        ClusterError: see :func:`check_memory`.
+    """
+    available = memory_on_cluster(spec.resources, nodes)
+    _check(spec, spec.models, available, on_node=workers_on_node(spec.resources, nodes, slots=1))
+
+
+def check_memory_of_one(spec: SweepSpec, model: ModelConfig, machine: Machine | None = None) -> None:
+    """:func:`check_memory` for one training of ``spec.trial`` in one process, which takes a whole GPU where one is.
+
+    Raises:
+        ClusterError: see :func:`check_memory`.
+    """
+    machine = machine or this_machine()
+    worker = {"workers": 1, "gpus_per_worker": 1.0 if machine.gpus else 0.0}
+    alone = spec.model_copy(update={"resources": spec.resources.model_copy(update=worker), "search": {}})
+    vars(alone).pop("ranges", None)  # of the search as it was
+    _check(alone, [model], available_memory(alone, machine, fitting=1), on_node=1)
+
+
+def _check(spec: SweepSpec, models: Sequence[ModelConfig], available: float | None, on_node: int) -> None:
+    if available is None or not spec.resources.check_memory:
         return
-    for index, model in enumerate(spec.models):
+    gpu = spec.resources.gpus_per_worker > 0
+    for model in models:
         shape = model_shape(model)
         if shape is None:
             continue
-        fit = fit_of(spec, model, shape, available - (CONTEXT if gpu else 0.0), on_node=max(1, len(machine.gpus)))
+        fit = fit_of(spec, model, shape, available - (CONTEXT if gpu else 0.0), on_node)
         if fit.impossible:
             raise ClusterError(
-                f"models.{index}.path ({model.path}) cannot fit as configured: {needs(model.name, fit)}; "
-                f"{remedy_sentence(fit)}; resources.check_memory=false tries it all the same"
+                f"models.{spec.models.index(model)}.path ({model.path}) cannot fit as configured: "
+                f"{needs(model.name, fit)}; {remedy_sentence(fit)}; resources.check_memory=false tries it all the same"
             )
 
 

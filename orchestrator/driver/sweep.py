@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.fit import check_memory_on_cluster
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
 from orchestrator.driver.progress import Progress
@@ -25,7 +26,7 @@ from orchestrator.record.journal import Journal
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
-from orchestrator.slots.cluster import connect, ray_addresses, slot_count
+from orchestrator.slots.cluster import connect, living_nodes, ray_addresses, slot_count
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
@@ -218,6 +219,8 @@ def _search(
     try:
         connect(address, namespace, gpus=spec.resources.gpus_per_worker > 0)
         interruption.again()
+        if address is not None:  # of this machine it was asked before
+            check_memory_on_cluster(spec, living_nodes())
         count = slot_count(spec.resources, planned(spec))
         session.open()
         if session.first:

@@ -167,15 +167,20 @@ def _workers_on(node: dict[str, float], resources: ResourcesConfig) -> int:
     return min(by_cpu, per_gpu)
 
 
+def living_nodes() -> list[dict[str, float]]:
+    """Resources of every living node of the Ray cluster that was joined, as Ray names them."""
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
 def slot_count(resources: ResourcesConfig, jobs: int) -> int:
     """How many slots the sweep runs: what fits the cluster, what is asked for, and never more than there are jobs.
 
     Raises:
         ClusterError: not even one slot fits, and no autoscaler is there to bring more nodes.
     """
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = living_nodes()
     fitting = slots_that_fit(nodes, resources)
     wanted = min(resources.max_concurrent or jobs, jobs)
     if fitting == 0:

@@ -125,11 +125,12 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     """
     import ray
 
-    from training.distributed.ranks import is_of_another_rank, world_size
+    from training.distributed.ranks import FailedAlone, is_of_another_rank, rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
     from training.evaluation.scores import Scores
     from training.loop.train import StepReport, TrialStopped
+    from training.models.batching import is_out_of_memory
 
     trial = job.trial
 
@@ -180,7 +181,15 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     except Exception as error:
         if world_size() > 1 and is_of_another_rank(error):
             raise _RestartNeededError from error
-        text = traceback.format_exc(limit=-6)
+        if isinstance(error, FailedAlone):
+            text = str(error)
+        elif isinstance(error, RuntimeError) and is_out_of_memory(error):
+            text = (
+                f"memory ran out on rank {rank()} ({str(error).strip().splitlines()[0]}): lower "
+                "trial.micro_batch_size, set trial.gradient_checkpointing, or ask procon plan what would fit"
+            )
+        else:
+            text = traceback.format_exc(limit=-6)
         if broker is None:
             raise _FailedError(text) from error
         say(Update("failed", error=text))

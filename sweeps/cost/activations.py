@@ -9,9 +9,7 @@ from training.config import AdapterTuning, TrialConfig
 
 BYTES = {"fp32": 4, "bf16": 2}
 LOGITS_BOUND = 256 * 2**20
-"""Bytes of float32 logits at once, at most: the cross-entropy is computed in chunks of tokens, and again backward."""
-READ_LOGITS = ("kl_reference", "constrained_sft")
-"""Constraints that read all logits of a forward pass, which are there at once then."""
+"""Bytes of float32 logits at once, at most: the loss is computed in chunks of tokens, and again backward."""
 
 
 def activation_bytes(shape: Shape, trial: TrialConfig, tokens: int) -> float:
@@ -33,8 +31,7 @@ def activation_bytes(shape: Shape, trial: TrialConfig, tokens: int) -> float:
 def logits_bytes(shape: Shape, trial: TrialConfig, tokens: int) -> float:
     """Bytes of the logits that are there at once, with their gradients: float32 twice, and the model's precision."""
     width = BYTES[trial.precision]
-    if trial.constraint.type not in READ_LOGITS:
-        tokens = min(tokens, max(1, LOGITS_BOUND // (4 * shape.vocabulary)))
+    tokens = min(tokens, max(1, LOGITS_BOUND // (4 * shape.vocabulary)))
     return float(tokens * shape.vocabulary * (8 + (width if width < 4 else 0)))
 
 

@@ -5,8 +5,8 @@ number in the trial's precision (4 or 2):
 
 * weights: b P of the base model, which stays loaded; under full tuning as much again for the copy that is trained, else
   b T. QLoRA has linear layers at 4.13 bits; experts stay as they are.
-  ZeRO 3 keeps a share 1/n, gathers one weight in :data:`WHOLE_SHARE` beside the module that is running, and has its
-  initial copy for full tuning on the host.
+  ZeRO 3 keeps a share 1/n, gathers one weight in :data:`LIVE_SHARE` beside the module that is running, with gradient
+  checkpointing one in :data:`WHOLE_SHARE`, and has its initial copy for full tuning on the host.
 * gradients: 4 T, since they are added up in float32, shared among the n workers from ZeRO 2 on (2 T where
   ``deepspeed.overrides.data_types.grad_accum_dtype`` says bf16). At ZeRO 0 and 1 those of a forward pass are whole
   besides, b T.
@@ -33,7 +33,10 @@ QLORA_BYTES = 4.127 / 8
 BUCKET = 500_000_000
 """Numbers in DeepSpeed's bucket of gradients (``reduce_bucket_size``), by default."""
 WHOLE_SHARE = 20
-"""Under ZeRO 3 at most one in so many weights is whole at a time, and the bucket is no larger either."""
+"""Under ZeRO 3 at most one in so many weights stays whole for the backward pass of a layer that was computed again, and
+the bucket is no larger either."""
+LIVE_SHARE = 50
+"""Without such layers, at most one in so many is whole beside the module that is running."""
 CONTEXT = 0.5 * 2**30
 """Bytes that CUDA takes for itself on a device."""
 
@@ -116,7 +119,8 @@ def held_weights(shape: Shape, trial: TrialConfig, workers: int) -> float:
     if workers == 1:
         return whole
     running = max(shape.vocabulary * shape.hidden, *(_largest(block, shape.hidden) for block in shape.blocks))
-    live = _zero(trial).get("stage3_max_live_parameters", min(shape.parameters // WHOLE_SHARE, 10**9))
+    part = WHOLE_SHARE if trial.gradient_checkpointing else LIVE_SHARE
+    live = _zero(trial).get("stage3_max_live_parameters", min(shape.parameters // part, 10**9))
     at_once = min(running + int(live), shape.parameters) * width
     share = 0.0 if _offloads(trial, "offload_param") else whole / workers
     return min(share + at_once, whole)

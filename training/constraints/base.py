@@ -71,8 +71,9 @@ class Constraint(ABC):
     """What of the initial model it compares with; None where that is not kept in a file."""
 
     reads_logits: bool = True
-    """Whether it reads the logits. Those of a large vocabulary are the largest tensor of a step, and for one that does
-    not they are never there all at once."""
+    """Whether it reads the logits of all response tokens together. Those of a large vocabulary are the largest tensor
+    of a step, and for one that does not, or reads those of one token at a time (:class:`TokenConstraint`), they are
+    never there all at once."""
 
     @property
     def needs_references(self) -> bool:
@@ -90,3 +91,24 @@ class Constraint(ABC):
         One that is no sum over the batch is multiplied by :attr:`~training.data.samples.Batch.samples`, so that the
         shares of all forward passes of a step add up to it.
         """
+
+
+class TokenConstraint(Constraint):
+    """A penalty that each response token has by its own logits, which therefore need never be there all at once."""
+
+    averages_over = "tokens"
+
+    @abstractmethod
+    def penalties(self, logits: Tensor, chosen: slice, batch: Batch, references: Recalled | None) -> Tensor:
+        """``[chosen]`` penalties of some of the response tokens, float32 or wider, with their graph.
+
+        Args:
+            logits: ``[chosen, vocabulary]`` that predict them.
+            chosen: which of the response tokens they are.
+            batch: all samples.
+            references: of all response tokens; None where the constraint wants none.
+        """
+
+    def penalty_sum(self, forward: ForwardPass) -> Tensor:
+        """The sum of :meth:`penalties` over all response tokens at once."""
+        return self.penalties(forward.logits, slice(None), forward.batch, forward.references).sum()

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from training.config import ConstrainedSftConstraint
-from training.constraints.base import Constraint, ForwardPass, LogProbabilityRequest
+from training.constraints.base import LogProbabilityRequest, Recalled, TokenConstraint
 from training.constraints.log_probabilities import LogProbabilities, target_log_probability
 from training.constraints.materials import Materials
+from training.data.samples import Batch
 
 
 def log_cosh_penalty(difference: Tensor, beta: Tensor) -> Tensor:
@@ -35,10 +36,9 @@ def log_cosh_penalty(difference: Tensor, beta: Tensor) -> Tensor:
     return 2 / beta * (half + torch.nn.functional.softplus(-2 * half) - math.log(2))
 
 
-class ConstrainedSft(Constraint):
+class ConstrainedSft(TokenConstraint):
     """What turns the cross-entropy into the objective of token-wise constrained fine-tuning."""
 
-    averages_over = "tokens"
     wants = LogProbabilityRequest("target")
 
     def __init__(self, first: float, prefix: float, rest: float, prefix_tokens: int) -> None:
@@ -57,14 +57,13 @@ class ConstrainedSft(Constraint):
         prefix = torch.where(places < self.prefix_tokens, self.prefix, self.rest)
         return torch.where(places == 0, self.first, prefix)
 
-    def penalty_sum(self, forward: ForwardPass) -> Tensor:
-        """The penalty summed over the response tokens."""
-        references = forward.references
+    def penalties(self, logits: Tensor, chosen: slice, batch: Batch, references: Recalled | None) -> Tensor:
+        """The penalty of each token."""
         assert isinstance(references, LogProbabilities), "constrained_sft was built without log-probabilities"
         assert references.target is not None
-        now = target_log_probability(forward.logits, forward.batch.targets)
-        betas = self.betas(places_in_response(forward.batch.sample)).to(now.dtype)
-        return log_cosh_penalty(now - references.target, betas).sum()
+        now = target_log_probability(logits, batch.targets[chosen])
+        betas = self.betas(places_in_response(batch.sample)[chosen]).to(now.dtype)
+        return log_cosh_penalty(now - references.target[chosen], betas)
 
 
 def places_in_response(sample: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from training.config import KlReferenceConstraint
-from training.constraints.base import Constraint, ForwardPass, LogProbabilityRequest
+from training.constraints.base import LogProbabilityRequest, Recalled, TokenConstraint
 from training.constraints.log_probabilities import LogProbabilities, rest_log_probability
 from training.constraints.materials import Materials
+from training.data.samples import Batch
 
 
 def coarse_divergence(logits: Tensor, references: LogProbabilities) -> Tensor:
@@ -39,17 +40,16 @@ def coarse_divergence(logits: Tensor, references: LogProbabilities) -> Tensor:
     return divergence + torch.where(rest_before > -torch.inf, rest_before.exp() * (rest_before - rest_now), 0.0)
 
 
-class KlReference(Constraint):
+class KlReference(TokenConstraint):
     """Coarse KL divergence from the initial model's next-token distribution, at the response tokens."""
 
-    averages_over = "tokens"
     wants = LogProbabilityRequest("top")
 
-    def penalty_sum(self, forward: ForwardPass) -> Tensor:
-        """The divergence summed over the response tokens."""
-        references = forward.references
+    def penalties(self, logits: Tensor, chosen: slice, batch: Batch, references: Recalled | None) -> Tensor:
+        """The divergence at each token."""
+        del batch
         assert isinstance(references, LogProbabilities), "kl_reference was built without log-probabilities"
-        return coarse_divergence(forward.logits, references).sum()
+        return coarse_divergence(logits, references.at(chosen))
 
 
 def build(_config: KlReferenceConstraint, _materials: Materials) -> KlReference:

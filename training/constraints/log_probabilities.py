@@ -26,6 +26,11 @@ class LogProbabilities:
             *(value if value is None else value.to(device, non_blocking=non_blocking) for value in values)
         )
 
+    def at(self, chosen: slice) -> "LogProbabilities":
+        """Those of some of the tokens."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return LogProbabilities(*(value if value is None else value[chosen] for value in values))
+
 
 def target_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     """``[tokens]`` log-probability of ``targets`` under ``logits`` ``[tokens, vocabulary]``, float32 or wider."""

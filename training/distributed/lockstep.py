@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from training.distributed.ranks import world_size
+from training.distributed.ranks import FailedAlone, rank, world_size
 from training.distributed.sharding import sharded
 from training.distributed.shares import OtherRankFailed
 
@@ -17,8 +17,10 @@ Forward = Callable[..., Any]
 
 _DONE, _BUSY, _FAILED = 0, 1, 2
 _PATIENCE = timedelta(minutes=10)
-"""How long a rank waits for the others between two forward passes. Much longer than any takes: it ends the wait for a
-rank that failed in the middle of one, where the others wait for its share of the parameters."""
+"""How long a rank waits for the others between two forward passes. Much longer than any takes."""
+_GRACE = timedelta(seconds=20)
+"""How long a rank that failed inside a forward pass waits for the others to fail in it too, or to get through. They do
+so within a layer's time: each layer needs the parts of all."""
 
 _channel: tuple[Any, Any] | None = None
 """The default process group, and the one beside it by which ranks agree on their next pass."""
@@ -33,8 +35,9 @@ def in_step(module: nn.Module, device: torch.device) -> Iterator[Forward]:
     as its own work needs; a rank that is done goes on with a single dummy token until all are, like ``synced_gpus`` of
     transformers. A module that is whole is called as it is, and ranks need not know of one another.
 
-    Where a rank fails, the others give up before their next pass. A rank that fails in the middle of one, for lack of
-    memory say, can go on only where all others failed too or got through: it waits ten minutes for them.
+    Where a rank fails, the others give up before their next pass. One that fails in the middle of a pass, for lack of
+    memory say, goes on as they do where all others fail in it too or get through. Else they wait for its parts of the
+    parameters, and whoever runs the ranks has to end them all, which it does as soon as this one ends.
 
     Args:
         module: a causal language model or its decoder; all ranks give the same.
@@ -42,40 +45,69 @@ def in_step(module: nn.Module, device: torch.device) -> Iterator[Forward]:
 
     Raises:
         OtherRankFailed: on the ranks that give up.
+        FailedAlone: on a rank that failed inside a pass which the others are still in.
     """
     if world_size() == 1 or not sharded(module):
         yield module
         return
-    gave_up = False
+    gave_up, failure = False, ""
+
+    def agreed(state: int) -> int:
+        nonlocal gave_up, failure
+        found = _agreed(state, failure)
+        failure = ""
+        gave_up = found == _FAILED
+        if gave_up:
+            raise OtherRankFailed
+        return found
+
+    def through(**inputs: Any) -> Any:
+        nonlocal failure
+        try:
+            return module(**inputs)
+        except Exception as error:  # kept as text: its traceback would keep the batch alive, which may be retried
+            failure = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+            raise
 
     def forward(**inputs: Any) -> Any:
-        nonlocal gave_up
-        if _agreed(_BUSY) == _FAILED:
-            gave_up = True
-            raise OtherRankFailed
-        return module(**inputs)
+        agreed(_BUSY)
+        return through(**inputs)
 
     try:
         yield forward
+        with torch.no_grad():
+            while agreed(_DONE):
+                through(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
+    except FailedAlone:
+        raise
     except Exception:
         if not gave_up:
-            _agreed(_FAILED)
+            _agreed(_FAILED, failure)
         raise
-    with torch.no_grad():
-        while state := _agreed(_DONE):
-            if state == _FAILED:
-                raise OtherRankFailed
-            module(input_ids=torch.zeros(1, 1, dtype=torch.long, device=device), use_cache=False)
 
 
-def _agreed(state: int) -> int:
+def _agreed(state: int, failure: str) -> int:
     """The largest state of any rank.
 
+    Args:
+        state: of this rank.
+        failure: of its last forward pass, in whose middle the others may still be; empty where it went through.
+
     Raises:
-        RuntimeError: a rank is in the middle of a forward pass that this one is not in.
+        FailedAlone: they are.
     """
     flag = torch.tensor([state])
-    distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=_group())
+    work = distributed.all_reduce(flag, op=distributed.ReduceOp.MAX, group=_group(), async_op=True)
+    try:
+        work.wait(_GRACE if failure else _PATIENCE)
+    except RuntimeError:
+        if not failure:
+            raise
+        raise FailedAlone(
+            f"rank {rank()} failed in a forward pass in which the trial's other workers wait for its part of the model "
+            f"({failure}): if it has less memory to itself than they have, lower evaluation.batch_size or "
+            "evaluation.max_length"
+        ) from None
     return int(flag)
 
 

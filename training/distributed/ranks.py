@@ -10,6 +10,14 @@ from torch import Tensor, distributed
 Result = TypeVar("Result")
 
 
+class FailedAlone(Exception):
+    """Raised on a rank that failed inside a forward pass in which the others wait for it.
+
+    Nothing can be told to them any more: only a new group of processes is sound again. Functions by which ranks tell
+    one another their errors let it pass.
+    """
+
+
 def rank() -> int:
     """This process's rank; 0 outside a process group."""
     return distributed.get_rank() if distributed.is_initialized() else 0
@@ -76,6 +84,8 @@ def from_rank_zero(compute: Callable[[], Result]) -> Result:
     if rank() == 0:
         try:
             outcome = [(compute(), None)]
+        except FailedAlone:
+            raise
         except Exception as error:
             outcome = [(None, portable(error))]
     distributed.broadcast_object_list(outcome, src=0)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from training.distributed.ranks import from_rank_zero
+from training.distributed.ranks import FailedAlone, from_rank_zero
 
 Result = TypeVar("Result")
 
@@ -43,6 +43,9 @@ def computed_together(model: nn.Module, compute: Callable[[], Result]) -> Result
 
     Of a sharded model every rank computes it, so that all go through the same forward passes; else rank 0 alone does.
     An error of rank 0 is raised on every rank.
+
+    Raises:
+        FailedAlone: on a rank that fails while the others wait for it.
     """
     if not sharded(model):
         return from_rank_zero(compute)
@@ -50,6 +53,8 @@ def computed_together(model: nn.Module, compute: Callable[[], Result]) -> Result
     raised: Exception | None = None
     try:
         found = compute()
+    except FailedAlone:
+        raise
     except Exception as error:
         raised = error
 

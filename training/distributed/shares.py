@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from torch import distributed
 
-from training.distributed.ranks import portable, rank, world_size
+from training.distributed.ranks import FailedAlone, portable, rank, world_size
 
 Result = TypeVar("Result")
 
@@ -33,12 +33,15 @@ def together(compute: Callable[[], Result]) -> list[Result]:
     Raises:
         Exception: what it raised on the first rank that it failed on; the same on every rank, whose own work is done or
             given up by then.
+        FailedAlone: on a rank that fails while the others wait for it.
     """
     if world_size() == 1:
         return [compute()]
     mine: tuple[list[Result], Exception | None] = [], None
     try:
         mine = [compute()], None
+    except FailedAlone:
+        raise
     except Exception as error:
         mine = [], portable(error)
     everyone: list[tuple[list[Result], Exception | None]] = [([], None)] * world_size()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.constraints import Constraint, ForwardPass
+from training.constraints import Constraint, ForwardPass, TokenConstraint
 from training.constraints.base import Recalled
 from training.data.samples import Batch
 from training.models.loading import base_model
@@ -39,10 +39,16 @@ class ConstrainedLoss(nn.Module):
             its constraint averages over (0 when there is none).
         """
         if self.constraint is None or not constrained:
-            cross_entropy, _ = self._in_chunks(batch)
+            (cross_entropy,), _ = self._in_chunks(batch)
             return cross_entropy, cross_entropy.new_zeros(())
+        if isinstance(self.constraint, TokenConstraint):
+            (cross_entropy, penalty), _ = self._in_chunks(batch, self.constraint, references)
+            return cross_entropy, penalty
         with capture(self.model, self.constraint.layers, self.constraint.site) as captured:
-            cross_entropy, logits = self._at_once(batch) if self.constraint.reads_logits else self._in_chunks(batch)
+            if self.constraint.reads_logits:
+                cross_entropy, logits = self._at_once(batch)
+            else:
+                (cross_entropy,), logits = self._in_chunks(batch)
             states = dict(captured)
         # The hooks are gone by now: a forward pass of the constraint's own leaves these states alone.
         seen = ForwardPass(batch, states, references, logits, self.model)
@@ -53,20 +59,30 @@ class ConstrainedLoss(nn.Module):
         logits = response_logits(self.model, batch)
         return _cross_entropy_sum(logits, batch.targets), logits
 
-    def _in_chunks(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The same, of logits that are never there all at once, and none of them."""
+    def _in_chunks(
+        self, batch: Batch, constraint: TokenConstraint | None = None, references: Recalled | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same, of logits that are never there all at once, and none of them.
+
+        Returns:
+            ``[1]`` the sum of the cross-entropy, or ``[2]`` with that of the penalty of ``constraint``; and
+            ``[0, vocabulary]``.
+        """
         empty = batch.targets.new_empty(0, 0, dtype=torch.float32)
 
         def reduce(logits: Tensor, chunk: slice) -> Tensor:
             nonlocal empty
             empty = logits.new_empty(0, logits.shape[-1])
-            return _cross_entropy_sum(logits, batch.targets[chunk])[None]
+            sums = [_cross_entropy_sum(logits, batch.targets[chunk])]
+            if constraint is not None:
+                sums.append(constraint.penalties(logits, chunk, batch, references).sum())
+            return torch.stack(sums)[None]
 
         def forward() -> object:
             return self.model(**model_inputs(self.model, batch), use_cache=False)
 
         sums = reduced_logits(base_model(self.model), forward, batch.predicting, reduce)
-        return sums.sum(), empty
+        return sums.sum(dim=0), empty
 
 
 def _cross_entropy_sum(logits: Tensor, targets: Tensor) -> Tensor:

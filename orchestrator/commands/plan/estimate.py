@@ -10,6 +10,7 @@ from orchestrator.driver.fit import (
     Fit,
     available_memory,
     check_memory,
+    check_memory_on_cluster,
     fit_of,
     memory_on_cluster,
     needs,
@@ -84,7 +85,7 @@ class Plan:
     frame_measured: bool = False
     """Whether a sweep on this machine has shown it."""
     too_large: str | None = None
-    """Why a model cannot be held by this machine as it is configured; None where it can."""
+    """Why a model cannot be held by this machine, or the cluster, as it is configured; None where it can."""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -176,7 +177,7 @@ def make_plan(
         fitting=fitting,
         models=models,
         available=available,
-        too_large=_too_large(spec, machine) if address is None else None,
+        too_large=_too_large(spec, machine if address is None else nodes),
     )
     frame, measured = stored_frame(plan.slots)
     plan = replace(plan, frame=frame, frame_measured=measured)
@@ -184,9 +185,12 @@ def make_plan(
     return plan
 
 
-def _too_large(spec: SweepSpec, machine: Machine) -> str | None:
+def _too_large(spec: SweepSpec, place: Machine | list[dict[str, float]]) -> str | None:
     try:
-        check_memory(spec, machine)
+        if isinstance(place, Machine):
+            check_memory(spec, place)
+        else:
+            check_memory_on_cluster(spec, place)
     except ClusterError as error:
         return str(error)
     return None
@@ -200,11 +204,11 @@ def cluster_nodes(address: str) -> list[dict[str, float]]:
     """
     import ray
 
-    from orchestrator.slots.cluster import connect
+    from orchestrator.slots.cluster import connect, living_nodes
 
     connect(address, "procon-plan", gpus=False)
     try:
-        return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        return living_nodes()
     finally:
         ray.shutdown()
 

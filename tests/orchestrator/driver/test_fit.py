@@ -1,5 +1,6 @@
 """Whether models fit, from configurations of published sizes on machines that are made up."""
 
+import io
 import json
 
 import pytest
@@ -9,7 +10,15 @@ from small_sweeps import small_sweep
 
 from orchestrator.commands.plan.estimate import make_plan
 from orchestrator.commands.plan.table import plan_json, print_plan
-from orchestrator.driver.fit import check_memory, fit_of, memory_on_cluster, workers_on_node
+from orchestrator.commands.train import train_one
+from orchestrator.driver.fit import (
+    check_memory,
+    check_memory_of_one,
+    check_memory_on_cluster,
+    fit_of,
+    memory_on_cluster,
+    workers_on_node,
+)
 from orchestrator.driver.model_files import files_bytes, judge_bytes, model_shape
 from orchestrator.driver.preflight import check_machine
 from orchestrator.errors import ClusterError
@@ -125,6 +134,43 @@ class TestCluster:
         assert workers_on_node(resources, nodes, slots=2) == 8
         assert workers_on_node(resources, nodes, slots=1) == 4
         assert workers_on_node(resources.model_copy(update={"cpus_per_worker": 32}), nodes, slots=2) == 2
+
+    def test_what_cannot_fit_its_gpus_is_refused_where_they_are_known(self, tmp_path, large):
+        spec = spec_of(tmp_path, large, *ON_GPU, "trial.tuning.type=full")
+        nodes = [{"CPU": 64, "GPU": 8, "accelerator_type:L4": 1.0}]
+        with pytest.raises(ClusterError, match="cannot fit as configured"):
+            check_memory_on_cluster(spec, nodes)
+        check_memory_on_cluster(spec, [{"CPU": 64, "GPU": 8}])
+        check_memory_on_cluster(spec, [{"CPU": 64, "GPU": 8, "accelerator_type:B200": 1.0}])
+
+    def test_the_plan_for_it_refuses_what_run_refuses(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
+        nodes = [{"CPU": 64, "GPU": 8, "accelerator_type:T4": 1.0}]
+        monkeypatch.setattr("orchestrator.commands.plan.estimate.cluster_nodes", lambda _address: nodes)
+        (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_sweep(search={})))
+        spec = load_spec(tmp_path / "spec.yaml", ["resources.gpus_per_worker=0.0001"])
+        refused = make_plan(spec, "there:6379", runs=tmp_path / "runs").refusal
+        assert "cannot fit as configured" in refused
+        assert "procon run would refuse" in refused
+
+
+class TestOneTraining:
+    def test_it_has_a_whole_gpu_and_the_trial_as_it_stands(self, tmp_path, large):
+        searched = "search.tuning={type: choice, values: [{type: full}]}"
+        spec = spec_of(tmp_path, large, "trial.precision=bf16", "resources.workers=8", searched)
+        check_memory_of_one(spec, spec.models[0], machine_of(24))
+        with pytest.raises(ClusterError, match=r"models\.0\.path .* cannot fit as configured"):
+            check_memory_of_one(spec, spec.models[0], machine_of(12))
+
+    def test_procon_train_refuses_before_it_makes_a_folder(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
+        small = Machine(cpus=8, memory=2**20, gpus=())
+        monkeypatch.setattr("orchestrator.driver.fit.this_machine", lambda: small)
+        (tmp_path / "spec.yaml").write_text(yaml.safe_dump(small_sweep(search={})))
+        spec = load_spec(tmp_path / "spec.yaml", [])
+        with pytest.raises(ClusterError, match="cannot fit as configured"):
+            train_one(spec, None, tmp_path / "out", Terminal(file=io.StringIO()))
+        assert not (tmp_path / "out").exists()
 
 
 def test_the_plan_refuses_what_run_refuses(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from small_sweeps import small_sweep
+from torch import OutOfMemoryError
 from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
@@ -16,6 +17,7 @@ from orchestrator.slots.messages import Job, Update
 from orchestrator.slots.worker import SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
+from training.distributed.ranks import FailedAlone
 from training.errors import ModelError, TrainingError
 from training.evaluation.measure import Measurement
 from training.evaluation.scores import Scores
@@ -209,6 +211,23 @@ def test_a_workbench_is_kept_while_jobs_need_its_model(tmp_path: Path) -> None:
     assert benches.for_model(model("a")) is not first, "one model at a time"
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "CUDA out of memory. Tried to allocate"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes"), "can't allocate memory"),
+    ],
+)
+def test_memory_that_runs_out_in_training_is_one_sentence(
+    handle: Handle, tmp_path: Path, error: Exception, text: str
+) -> None:
+    (end,) = served(handle, Bench(raises(error)), folder=tmp_path)
+    assert end.kind == "failed"
+    assert text in end.error
+    assert "lower trial.micro_batch_size" in end.error
+    assert "Traceback" not in end.error
+
+
 class TestSeveralRanks:
     @pytest.fixture(autouse=True)
     def two(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,3 +257,6 @@ class TestSeveralRanks:
         job = Job("m-1", ModelConfig(name="m", path="organism/small"), SPEC.trial, rungs=(), judged=False)
         with pytest.raises(_FailedError, match="out of range"):
             _serve(job, Bench(raises(fault)), tmp_path / "checkpoints", None, slot=0)
+        alone = FailedAlone("rank 1 failed in a forward pass")
+        with pytest.raises(_FailedError, match=r"^rank 1 failed in a forward pass$"):
+            _serve(job, Bench(raises(alone)), tmp_path / "checkpoints", None, slot=0)

@@ -224,4 +224,5 @@ def test_the_bucket_of_gradients_is_no_larger_than_what_is_trained(stage: int, t
 
 def test_a_plan_counts_with_the_limits_that_training_sets() -> None:
     assert (memory.BUCKET, memory.WHOLE_SHARE) == (limits.BUCKET, limits.WHOLE_SHARE)
+    assert limits.LIVE_SHARE == memory.LIVE_SHARE
     assert activations.LOGITS_BOUND == LOGIT_BYTES

@@ -1,6 +1,8 @@
 """Work shared by ranks: measurements of two are those of one, and an error on one is an error on all."""
 
 import copy
+import time
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ from ranks import on_ranks
 
 from training.config import TrialConfig
 from training.distributed import engine as engines
-from training.distributed import ranks
+from training.distributed import lockstep, ranks
 from training.distributed.deepspeed_config import BatchSizes
 from training.distributed.lockstep import in_step
+from training.distributed.ranks import FailedAlone
 from training.distributed.sharding import sharded
 from training.distributed.shares import OtherRankFailed, share_of, shared_out, together
 from training.errors import ModelError
@@ -142,6 +145,32 @@ def _fails_on_the_second(argument: str) -> str:
     found = generate_tokens(model, [[5, 6, 7], [5, 6]], end_ids=frozenset(), max_new_tokens=2, batch_size=size)
     handle.remove()
     assert (len(found), size.value) == (2, 1)
+
+    # Memory that runs out on one of them, whatever it would go on with: the other waits in its pass.
+    def no_room(*_given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def answered() -> int:
+        return len(generate_tokens(model, [[5, 6], [7]], end_ids=frozenset(), max_new_tokens=2, batch_size=2))
+
+    if ranks.rank() == 1:
+        grace, lockstep._GRACE = lockstep._GRACE, timedelta(seconds=1)
+        handle = model.register_forward_pre_hook(no_room)
+        begin = time.monotonic()
+        with pytest.raises(FailedAlone, match=r"rank 1 failed .* \(OutOfMemoryError: CUDA out of memory\)"):
+            together(answered)
+        assert time.monotonic() - begin < 30
+        handle.remove()
+        lockstep._GRACE = grace
+        with torch.no_grad():
+            for _ in range(2):  # the pass that the other waits in, and the one that it believes both begin
+                model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=False)
+        lockstep._agreed(lockstep._FAILED, "")
+        with pytest.raises(OtherRankFailed):
+            together(lambda: 1)
+    else:
+        with pytest.raises(OtherRankFailed):
+            together(answered)
     return "failed alike"
 
 

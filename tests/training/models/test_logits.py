@@ -3,11 +3,17 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from oracle import moved
 from peft import LoraConfig, get_peft_model
-from tiny import random_samples
+from tiny import random_direction, random_samples, tiny_llama
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from training.config import ConstrainedSftConstraint, KlReferenceConstraint
+from training.constraints import build_constraint
+from training.constraints.references.log_probabilities import LogProbabilityReferences, compute
 from training.evaluation.held_out import held_out
 from training.loop.loss import ConstrainedLoss
 from training.models import logits
@@ -76,6 +82,51 @@ def test_the_loss_in_chunks_is_the_plain_one(architecture, change, monkeypatch):
     assert gradients.keys() == expected.keys()
     assert all(relative(gradients[name], expected[name]) < 2e-6 for name in expected)
     assert "forward" not in vars(head)
+
+
+class MostLogits(TorchDispatchMode):
+    """Counts the most positions whose logits, or anything else of their size, were in one tensor."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.most, self.weight = 0, (hidden, 300)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, tuple | list) else [found]:
+            if isinstance(one, torch.Tensor) and one.shape[-1:] == (300,) and one.shape != self.weight:
+                self.most = max(self.most, one.numel() // 300)
+        return found
+
+
+@pytest.mark.parametrize("config", [KlReferenceConstraint(), ConstrainedSftConstraint()], ids=lambda one: one.type)
+def test_penalties_and_references_in_chunks_are_the_plain_ones(config, monkeypatch):
+    initial, model = tiny_llama(), moved(tiny_llama())
+    constraint = build_constraint(config, random_direction(), torch.device("cpu"))
+    packed = SAMPLES.collate(range(12), row_length=int(SAMPLES.lengths.max()) + 8)
+
+    def found():
+        model.zero_grad()
+        table = compute(initial, SAMPLES, constraint.wants.kind)
+        references = LogProbabilityReferences(table).of(np.arange(12), [])
+        terms = torch.stack(ConstrainedLoss(model, constraint)(packed, references, True))
+        (terms * torch.tensor([1.0, 0.5])).sum().backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        return table, terms.detach(), gradients
+
+    with MostLogits(model.config.hidden_size) as plain:
+        table, terms, gradients = found()
+    assert plain.most == len(packed.targets)
+    assert terms[1] > 0
+    in_chunks(monkeypatch)
+    with MostLogits(model.config.hidden_size) as chunks:
+        chunked = found()
+    assert chunks.most == 7
+    assert chunked[0].columns.keys() == table.columns.keys()
+    for name, values in table.columns.items():
+        np.testing.assert_allclose(chunked[0].columns[name], values, rtol=1e-6, atol=1e-6)
+    assert relative(chunked[1], terms) < 1e-6
+    assert all(relative(chunked[2][name], gradients[name]) < 2e-6 for name in gradients)
 
 
 @pytest.mark.parametrize("name", sorted(SCALED))

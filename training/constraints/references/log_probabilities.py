@@ -19,14 +19,14 @@ from training.constraints.references import files as reference_files
 from training.constraints.references.files import ReferenceTable, Values, starts_of
 from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
 from training.constraints.references.projections import FORMAT, Precision
-from training.data.samples import Integers, Samples
+from training.data.samples import Batch, Integers, Samples
 from training.distributed.sharding import sharded
-from training.models.logits import response_logits
+from training.models.logits import model_inputs, reduced_logits
 
 TOP = 64
 """Likeliest tokens kept; all of a smaller vocabulary."""
 _TOKENS_PER_PASS = 4096
-"""Padded tokens per forward pass: fewer than for projections, for the logits of a large vocabulary are large."""
+"""Padded tokens per forward pass."""
 
 Kind = Literal["target", "top"]
 
@@ -71,15 +71,28 @@ class LogProbabilityReferences:
         )
 
 
-def _found(logits: Tensor, targets: Tensor, kind: Kind) -> dict[str, Tensor]:
+def _kept(logits: Tensor, targets: Tensor, kind: Kind) -> Tensor:
+    """What is kept of some tokens side by side: ``[tokens, 1]``, or ``[tokens, top + top + 1]`` in the order of names.
+
+    Token ids are among them, which float32 holds exactly up to a vocabulary of 16 million.
+    """
     if kind == "target":
-        return {"target": target_log_probability(logits, targets)[:, None]}
+        return target_log_probability(logits, targets)[:, None]
     wide = logits.float()
     top, tokens = wide.topk(min(TOP, wide.shape[-1]), dim=-1)
-    everything = len(tokens[0]) == wide.shape[-1]
+    everything = tokens.shape[-1] == wide.shape[-1]
     rest = wide.new_full((len(wide),), -torch.inf) if everything else rest_log_probability(wide, tokens)
-    top = top - wide.logsumexp(dim=-1, keepdim=True)
-    return {"top": top, "top_tokens": tokens.to(torch.int32), "rest": rest[:, None]}
+    return torch.cat([top - wide.logsumexp(dim=-1, keepdim=True), tokens.float(), rest[:, None]], dim=-1)
+
+
+def _found(model: PreTrainedModel, batch: Batch, kind: Kind) -> Tensor:
+    """:func:`_kept` of every response token of ``batch``, of logits that are never there all at once."""
+
+    def reduce(logits: Tensor, chosen: slice) -> Tensor:
+        return _kept(logits, batch.targets[chosen], kind)
+
+    inputs = model_inputs(model, batch)
+    return reduced_logits(model, lambda: model(**inputs, use_cache=False), batch.predicting, reduce)
 
 
 @torch.no_grad()
@@ -100,20 +113,21 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
     parts: dict[str, list[tuple[Integers, Values]]] = {}
     was_training = model.training
     model.eval()
-    names = ("target",) if kind == "target" else ("top", "top_tokens", "rest")
-    for name in names:
+    width = min(TOP, int(model.config.get_text_config().vocab_size))
+    widths = {"target": 1} if kind == "target" else {"top": width, "top_tokens": width, "rest": 1}
+    for name in widths:
         parts[name] = []
     for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS, lockstep=sharded(model)):
         batch = samples.collate(group).to(device)
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-        for name, value in _found(response_logits(model, batch), batch.targets, kind).items():
+        found = _found(model, batch, kind).split(list(widths.values()), dim=-1)
+        for name, value in zip(widths, found, strict=True):
             parts[name].append((rows, value.cpu().numpy()))
     model.train(was_training)
     kept = np.float16 if precision == "fp16" else np.float32
-    width = min(TOP, int(model.config.get_text_config().vocab_size))
     columns: dict[str, Values] = {}
-    for name in names:
-        shape = (int(starts[-1]), width if name.startswith("top") else 1)
+    for name, wide in widths.items():
+        shape = (int(starts[-1]), wide)
         # NaN, so that the table of another rank than 0 cannot be mistaken for a whole one.
         whole: Values = np.full(shape, -1, np.int32) if name == "top_tokens" else np.full(shape, np.nan, np.float32)
         whole = gathered_on_rank_zero(parts[name], whole)
