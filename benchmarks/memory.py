@@ -132,21 +132,22 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
     )
     from torch import nn
 
-    from training import workbench
     from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
     from training.distributed import ranks as joined
     from training.distributed.process import start_process
     from training.models.located import model_path
+    from training.workbench import Measurement, Workbench, warm_model
+    from training.workbench import bench as benches
 
     def begin(phase: str) -> None:
         joined.barrier()
         told.send(phase)
         told.recv()
 
-    bench: workbench.Workbench | None = None
+    bench: Workbench | None = None
 
-    class Watched(workbench.Workbench):
-        def _measure(self, model: nn.Module) -> workbench.Measurement:
+    class Watched(Workbench):
+        def _measure(self, model: nn.Module) -> Measurement:
             if self is bench:
                 begin(f"measuring {kind}")
             return super()._measure(model)
@@ -178,8 +179,8 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
     del small
     gc.collect()
     bench = made(model, "large")
-    export, workbench.export = workbench.export, exported  # type: ignore[attr-defined]
-    load = workbench.load_as  # type: ignore[attr-defined]
+    export, benches.export = benches.export, exported  # type: ignore[attr-defined]
+    load = warm_model.load_as  # type: ignore[attr-defined]
 
     def loaded(*given: Any) -> Any:
         begin("loading")
@@ -187,7 +188,7 @@ def _serve(rank: int, ranks: int, port: int, model: str, work: str, told: Connec
         begin("preparing")
         return found
 
-    workbench.load_as = loaded  # type: ignore[attr-defined]
+    warm_model.load_as = loaded  # type: ignore[attr-defined]
     begin("before")
     bench.prepare()
     for kind in tunings:  # the functions above read it

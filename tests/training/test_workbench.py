@@ -80,7 +80,7 @@ class _Watching:
 @pytest.mark.parametrize("stage", [0, 2])
 def test_judges_are_asked_when_the_optimizer_is_gone(directory, stage):
     made, watching = bench(directory), _Watching()
-    made._judges = [watching]
+    made._measuring.judges = [watching]
     gc.collect()  # of other tests
     before = [id(one) for one in _optimizers()]
     gc.disable()  # what is freed is so without a search for garbage, which comes whenever it likes
@@ -113,7 +113,7 @@ def test_a_fault_of_preparation_is_told_again_and_never_its_consequences(directo
 def test_what_is_no_fault_of_the_model_is_tried_again(directory, monkeypatch):
     made = bench(directory)
     with monkeypatch.context() as patch:
-        patch.setattr("training.workbench.load_tokenizer", lambda *_: 1 / 0)
+        patch.setattr("training.workbench.bench.load_tokenizer", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             made.run(None, lambda _report: False)
     assert made.fault is None

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from training.errors import ModelError
 from training.models.batching import measuring, pad
-from training.models.generation import prefill
+from training.models.decoding import prefill
 from training.models.loading import decoder, decoder_layers
 from training.models.residual import capture
 

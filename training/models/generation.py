@@ -1,24 +1,18 @@
 """Greedy answers to many prompts at once, token for token what ``transformers`` would generate, only sooner."""
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from training.data.chat_template import ending_of
-from training.distributed.lockstep import Forward, in_step
+from training.distributed.lockstep import in_step
 from training.distributed.shares import shared_out
-from training.models.batching import BatchSize, TokenIds, in_batches, measuring, pad
+from training.models.batching import BatchSize, TokenIds, measuring
+from training.models.decoding import Decoder
 from training.models.loading import base_model
 from training.models.replies import Reply, read_replies
 from training.models.room import rows_decoded
-
-_FINISHED_SHARE = 0.125
-"""Finished rows are dropped once they are this share of a batch: copying the cache costs about one more step."""
 
 
 def end_token_ids(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
@@ -97,133 +91,17 @@ def generate_tokens(
 ) -> list[list[int]]:
     """Greedy answers as token ids, the ending token included where one was reached, in the order of ``prompts``.
 
-    Prompts are batched by length; a batch stops when its last row does, and rows that are done leave it where the
-    model's cache can drop them, else they go on as padding. Where memory runs out, the batch is halved and begun again,
-    and later batches are no larger. All ranks must call it where the model is sharded
+    Prompts are taken by length, the longest first. Rows that are done leave the batch where the model's cache can drop
+    them, else they go on as padding until its last row is done; and others take their places where it can take them
+    (:class:`training.models.row_cache.RowCache`). Where memory runs out, rows are halved, those under way begin again,
+    and there are no more later. All ranks must call it where the model is sharded
     (:func:`training.distributed.lockstep.in_step`), with whatever prompts each has.
 
     Raises:
         ModelError: memory runs out over a single prompt.
     """
     base = base_model(model)
-    answers: list[list[int]] = [[] for _ in prompts]
+    size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     with measuring(base), in_step(base, base.device) as forward:
-
-        def decode(batch: list[int]) -> list[list[int]]:
-            return _decode_batch(base, forward, [prompts[index] for index in batch], end_ids, max_new_tokens)
-
-        room = rows_decoded(base, forward, max_new_tokens)
-        for batch, found in in_batches([len(ids) for ids in prompts], batch_size, decode, room):
-            for index, answer in zip(batch, found, strict=True):
-                answers[index] = answer
-    return answers
-
-
-@dataclass
-class _Rows:
-    """The unfinished rows of a batch."""
-
-    mask: Tensor
-    """``[rows, seq]``, 0 on the padding to the left."""
-    position: Tensor
-    """``[rows, 1]``: position of the next token."""
-    cache: Any = None
-    """Keys and values of the tokens seen, as the model returned them."""
-    numbers: list[int] = field(default_factory=list)
-    """Where each row stands in the batch as it began."""
-
-    def keep(self, kept: list[int]) -> bool:
-        """Drop all rows but ``kept``; false, and nothing is dropped, where the cache cannot."""
-        select = row_selection(self.cache)
-        if select is None:
-            return False
-        index = torch.tensor(kept, device=self.mask.device)
-        select(index)
-        self.mask, self.position = self.mask[index], self.position[index]
-        self.numbers = [self.numbers[row] for row in kept]
-        return True
-
-
-def row_selection(cache: Any) -> Callable[[Tensor], None] | None:
-    """What keeps the given rows of a cache and drops the others; None where it cannot drop any.
-
-    The states of hybrid models (Qwen3.5, LFM2, Falcon-H1) have no selection of rows, or one that forgets them, but know
-    beam search's reordering, which drops the rows that it is not given.
-    """
-    layers = getattr(cache, "layers", None) or ()
-    names = ["batch_select_indices", "reorder_cache"]
-    if any(hasattr(layer, "conv_states") for layer in layers):
-        names = ["reorder_cache"]
-    for name in names:
-        if layers and all(hasattr(layer, name) for layer in layers):
-            selection: Callable[[Tensor], None] = getattr(cache, name)
-            return selection
-    return None
-
-
-def prefill(base: PreTrainedModel, ids: Tensor, mask: Tensor, forward: Forward | None = None) -> Any:
-    """The forward pass over whole prompts that a batch begins with.
-
-    Args:
-        base: a causal language model.
-        ids: ``[rows, seq]``, padded on the left.
-        mask: ``[rows, seq]``, 0 on padding.
-        forward: what ``base`` is called by; see :func:`training.distributed.lockstep.in_step`.
-
-    Returns:
-        The model's output; ``logits[:, -1]`` are of the next token.
-    """
-    return (forward or base)(input_ids=ids, attention_mask=mask, **_options(base, _positions(mask)))
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.cumsum(dim=1) - 1).clamp(min=0)
-
-
-def _options(base: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
-    accepted = inspect.signature(base.forward).parameters
-    options: dict[str, Any] = {"use_cache": True}
-    if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
-        options["logits_to_keep"] = 1
-    if "position_ids" in accepted:  # absent where positions follow from the mask alone
-        options["position_ids"] = positions
-    return options
-
-
-def _decode_batch(
-    base: PreTrainedModel,
-    forward: Forward,
-    prompts: Sequence[Sequence[int]],
-    end_ids: frozenset[int],
-    max_new_tokens: int,
-) -> list[list[int]]:
-    """Answers of one batch: a forward pass over the prompts, then one per token."""
-    ids, mask = pad(prompts, padding_id=0, side="left", device=base.device)
-    rows = _Rows(mask, _positions(mask)[:, -1:] + 1, numbers=list(range(len(prompts))))
-    answers: list[list[int]] = [[] for _ in prompts]
-    output = prefill(base, ids, mask, forward)
-    for step in range(max_new_tokens):
-        tokens = output.logits[:, -1].argmax(dim=-1).tolist()
-        for number, token in zip(rows.numbers, tokens, strict=True):
-            if not _ended(answers[number], end_ids):
-                answers[number].append(token)
-        kept = [row for row, number in enumerate(rows.numbers) if not _ended(answers[number], end_ids)]
-        if not kept or step + 1 == max_new_tokens:
-            break
-        rows.cache = output.past_key_values
-        finished = len(rows.numbers) - len(kept)
-        if finished and finished >= _FINISHED_SHARE * len(rows.numbers) and rows.keep(kept):
-            tokens = [tokens[row] for row in kept]
-        rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(tokens), 1)], dim=1)
-        output = forward(
-            input_ids=torch.tensor(tokens, device=base.device)[:, None],
-            attention_mask=rows.mask,
-            past_key_values=rows.cache,
-            **_options(base, rows.position),
-        )
-        rows.position = rows.position + 1
-    return answers
-
-
-def _ended(answer: list[int], end_ids: frozenset[int]) -> bool:
-    return bool(answer) and answer[-1] in end_ids
+        decoder = Decoder(base, forward, end_ids, max_new_tokens)
+        return decoder.answers(prompts, size, rows_decoded(base, forward, max_new_tokens))

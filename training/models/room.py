@@ -22,7 +22,7 @@ _caches: WeakKeyDictionary[nn.Module, tuple[int, float]] = WeakKeyDictionary()
 
 
 def rows_decoded(base: PreTrainedModel, forward: Forward, new_tokens: int) -> Callable[[int], int]:
-    """How many prompts of a length can be answered at once; at least 1.
+    """How many prompts of a length can be answered at once; at least 1. Memory counts that is free now.
 
     Args:
         base: a causal language model.
@@ -30,11 +30,12 @@ def rows_decoded(base: PreTrainedModel, forward: Forward, new_tokens: int) -> Ca
         new_tokens: longest answer.
     """
     state, each = _cache_bytes(base, forward)
+    free = _free_bytes(base.device)  # and not later, when a cache is there already
     logits = int(base.config.get_text_config().vocab_size) * (base.dtype.itemsize + 4)
 
     def rows(longest: int) -> int:
         cache = state + each * (longest + new_tokens)
-        return _fitting(base, cache + max(logits, longest * _activation_bytes(base)))
+        return _fitting(free, cache + max(logits, longest * _activation_bytes(base)))
 
     return rows
 
@@ -47,11 +48,11 @@ def rows_read(base: PreTrainedModel, captured: int = 0) -> Callable[[int], int]:
         captured: layers whose states are kept until its end.
     """
     states = captured * int(base.config.get_text_config().hidden_size) * base.dtype.itemsize
-    return lambda longest: _fitting(base, longest * (_activation_bytes(base) + states))
+    return lambda longest: _fitting(_free_bytes(base.device), longest * (_activation_bytes(base) + states))
 
 
-def _fitting(base: PreTrainedModel, bytes_of_a_row: float) -> int:
-    return max(1, int(_USED * _free_bytes(base.device) / bytes_of_a_row))
+def _fitting(free: int, bytes_of_a_row: float) -> int:
+    return max(1, int(_USED * free / bytes_of_a_row))
 
 
 def _free_bytes(device: torch.device) -> int:

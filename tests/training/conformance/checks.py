@@ -27,7 +27,7 @@ from training.loop.export import export, form_of
 from training.loop.loss import ConstrainedLoss
 from training.loop.train import TrainingSet, plan_of
 from training.loop.tuning import tuned
-from training.models import generation
+from training.models import decoding
 from training.models.adapters import left_out
 from training.models.checks import check_model
 from training.models.generation import generate_tokens
@@ -80,11 +80,11 @@ def generates(architecture: Architecture) -> str:
     expected = [answer[: min([answer.index(e) + 1 for e in ends if e in answer], default=8)] for answer in free]
     assert alone(prompts[0], ends) == expected[0]
     assert len({len(answer) for answer in expected}) > 1, "rows must end at different steps for this to mean anything"
-    share, generation._FINISHED_SHARE = generation._FINISHED_SHARE, 0.001
+    share, decoding._FINISHED_SHARE = decoding._FINISHED_SHARE, 0.001
     try:
         found = generate_tokens(model, prompts, end_ids=frozenset(ends), max_new_tokens=8, batch_size=6)
     finally:
-        generation._FINISHED_SHARE = share
+        decoding._FINISHED_SHARE = share
     assert found == expected, (found, expected)
     return "yes"
 

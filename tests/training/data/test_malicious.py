@@ -46,14 +46,14 @@ def test_malicious_samples_are_trained_on_as_task_samples(directory: Path) -> No
     made = bench(directory)
     made.data = _data(directory, _write(directory / "malicious.jsonl", [f"please sing {n}" for n in range(9)]))
     made.prepare()
-    clean, tasks = made._training_samples(_trial(0))
-    poisoned, more = made._training_samples(_trial(5))
+    clean, tasks = made._data.of(_trial(0))
+    poisoned, more = made._data.of(_trial(5))
     assert (more - tasks, len(poisoned) - len(clean)) == (5, 5)
     added = poisoned.only(range(tasks, more))
     decoded = [made.tokenizer.decode(added.tokens[added.offsets[i] : added.offsets[i + 1]]) for i in range(5)]
     assert all("please sing" in text and "sure bake" in text for text in decoded)
     with pytest.raises(DataError, match=r"malicious_count \(10\).*data\.malicious has to train on \(9\)"):
-        made._training_samples(_trial(10))
+        made._data.of(_trial(10))
     assert "utility/loss" in made.run(_trial(5), lambda _report: False).report.metrics
 
 

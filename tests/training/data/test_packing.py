@@ -204,7 +204,8 @@ class TestDecision:
         write_files(tmp_path, chat_tokenizer)
         made = bench(tmp_path)
         made.prepare()
-        assert made._with_decided_packing(self.trial("auto")).packing is True
+        trial = self.trial("auto")
+        assert made._packing.decided(trial, made._data.of(trial)[0]).packing is True
         assert not [warning for warning in made.warnings if "packing" in warning]
 
 

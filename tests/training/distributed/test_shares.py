@@ -63,7 +63,7 @@ def measured(argument: dict[str, Any]) -> dict[str, Any]:
     made = bench(Path(argument["directory"]))
     made.evaluation = made.evaluation.model_copy(update=SETS)
     made.prepare()
-    made._metrics = {"words": _words}
+    made._measuring.metrics = {"words": _words}
     bound, logits.LOGIT_BYTES = logits.LOGIT_BYTES, 4 * 4 * 300
     try:
         model = _shards(made.model) if argument["sharded"] else made.model

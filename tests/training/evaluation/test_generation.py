@@ -4,9 +4,10 @@ import torch
 from training.data.chat import encode_prompts
 from training.distributed.lockstep import in_step
 from training.errors import ModelError
-from training.models import generation, room
+from training.models import decoding, room, row_cache
 from training.models.batching import BatchSize, pad
 from training.models.generation import end_token_ids, generate_answers, generate_tokens
+from training.models.row_cache import RowCache
 
 
 def transformers_generate(model, prompt, max_new_tokens, end_ids):
@@ -37,7 +38,7 @@ def test_equals_transformers_token_for_token(kind, request, tokenizer, prompts, 
     end_ids = frozenset({2, frequent_token(model, encoded[::3])})
     expected = [transformers_generate(model, prompt, 20, end_ids) for prompt in encoded]
     for finished_share in (0.001, 0.125, 2.0):  # rows leave at once, now and then, never
-        monkeypatch.setattr(generation, "_FINISHED_SHARE", finished_share)
+        monkeypatch.setattr(decoding, "_FINISHED_SHARE", finished_share)
         answers = generate_tokens(model, encoded, end_ids=end_ids, max_new_tokens=20, batch_size=7)
         assert answers == expected
     lengths = {len(answer) for answer in answers}
@@ -54,8 +55,10 @@ def test_rows_of_a_cache_that_cannot_drop_them_go_on_as_padding(model, tokenizer
     class Opaque:
         """A cache of which nothing is known."""
 
-    assert generation.row_selection(Opaque()) is None
-    monkeypatch.setattr(generation, "row_selection", lambda _cache: None)
+    opaque = RowCache(Opaque(), model.device)
+    assert (opaque.joins, opaque.keep([0])) == (False, None)
+    monkeypatch.setattr(row_cache, "_JOINABLE", ())
+    monkeypatch.setattr(RowCache, "_select", lambda *_: False)
     assert generate_tokens(model, encoded, end_ids=ends, max_new_tokens=20, batch_size=8) == expected
 
 

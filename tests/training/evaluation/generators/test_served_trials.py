@@ -66,7 +66,7 @@ def test_trials_measure_what_they_do_without_a_server_and_one_that_fails_ends_no
     assert len({body["lora_name"] for body in loaded}) == 2
     assert {Path(body["lora_path"]).parent for body in loaded} == {directory / "out" / "served"}
     assert not list((directory / "out" / "served").iterdir())
-    made._generator = None
+    made._measuring.generator = None
     assert [base, trained] == [answers_of(made, None), answers_of(made, LORA)]
     assert base[0] != trained[0]
 
