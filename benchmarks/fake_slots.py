@@ -4,12 +4,12 @@ import math
 import random
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.messages import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Assignment, Job, Update
 from sweeps.schema.spec import SweepSpec
 from training.evaluation.scores import Scores
 
@@ -61,13 +61,14 @@ def serve(broker: Any, slot: int, seconds: float) -> None:
     import ray
 
     time.sleep(STARTING)
-    ray.get(broker.slot_started.remote(slot))
-    while (job := ray.get(broker.next_job.remote(slot, 20.0))) != CLOSE:
-        if not isinstance(job, Job):
+    ray.get(broker.slot_started.remote(slot, "fake", 0))  # of whose workers nothing is to be heard
+    while (given := ray.get(broker.next_job.remote(slot, 20.0))) != CLOSE:
+        if not isinstance(given, Assignment):
             continue
-        for update in pretend(job, seconds):
-            if ray.get(broker.report.remote(slot, job.id, update)):
-                ray.get(broker.report.remote(slot, job.id, Update("stopped", update.step)))
+        about = slot, given.job.id, given.attempt
+        for number, update in enumerate(pretend(given.job, seconds), start=1):
+            if ray.get(broker.report.remote(*about, number, update)):
+                ray.get(broker.report.remote(*about, number + 1, Update("stopped", update.step)))
                 break
 
 
@@ -84,7 +85,6 @@ class FakeSlots:
     day: date
     seconds: float = 0.01
     """How long a trial sleeps."""
-    errors: dict[int, str] = field(default_factory=dict)
 
     def start(self) -> None:
         """Start every slot."""

@@ -39,7 +39,7 @@ from training.data.sources import Split
 from training.direction.drift import DriftReference
 from training.direction.extraction import Extraction, load_or_extract
 from training.direction.recommended import with_recommended_layers
-from training.distributed import process, ranks
+from training.distributed import process, progress, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.distributed.sharding import computed_together
 from training.errors import DataError, DirectionError, ModelError, TrainingError
@@ -53,6 +53,7 @@ from training.evaluation.scores import Scores
 from training.evaluation.sets import EvaluationSets
 from training.loop import matching
 from training.loop.checkpoint import Checkpointing
+from training.loop.claim import Claim
 from training.loop.export import export, form_of
 from training.loop.train import Report, Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
@@ -217,6 +218,7 @@ class Workbench:
         save: Path | None = None,
         checkpoint: Path | None = None,
         rungs: Collection[int] = (),
+        claim: Claim | None = None,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -227,6 +229,7 @@ class Workbench:
             checkpoint: directory of this trial's checkpoints, which it goes on from where there are any: after the
                 last step they hold the trained model, so that a measurement that was cut short repeats no training.
             rungs: optimizer steps after which the trial is measured without generation and reported.
+            claim: by which the checkpoints are this worker's; None where no other can want them.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -256,7 +259,7 @@ class Workbench:
         checkpointing = None
         if checkpoint is not None:
             checkpointing = Checkpointing(
-                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn
+                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn, claim=claim
             )
         self._tell("setting up the engine for the first steps")
         with tuned(self.model, trial, training_set, constraint, report, checkpointing, self._rungs(rungs)) as trained:
@@ -280,6 +283,7 @@ class Workbench:
             self._generator.check(self.model, self.tokenizer, prompts, self.sets.max_new_tokens, self.model_fingerprint)
 
     def _tell(self, what: str) -> None:
+        progress.advance()
         if ranks.rank() == 0:
             self.notify(what)
 
@@ -305,6 +309,7 @@ class Workbench:
     def _load(self, form: Form) -> PreTrainedModel:
         model = load_as(form, self.model_path, self.device)
         use_attention(model, self._attention)
+        progress.follow(model)
         return model
 
     def _load_or_extract_direction(self, say: Callable[[str], None]) -> Extraction:
