@@ -214,7 +214,7 @@ def test_sigterm_to_all_its_processes_still_gives_a_report(pretend, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["gcs_server", "raylet", "ray::Broker"])
+@pytest.mark.parametrize("killed", ["gcs_server", "raylet"])
 def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> None:
     """As the kernel does where memory runs out: nobody can be asked to stop, and Ray soon ends the driver as well."""
     process = pretend(30.0)
@@ -237,6 +237,49 @@ def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> 
     assert not (folder / "driver.lock").exists()
     _, alive = psutil.wait_procs(started, timeout=180)  # the agents of a dead node first try to tell its head
     assert not alive, f"left behind: {alive}"
+
+
+@pytest.mark.slow
+def test_a_broker_that_was_killed_comes_back(pretend, tmp_path: Path) -> None:
+    """While trials run, wait and end."""
+    process = pretend(4.0)
+    folder = tmp_path / "sweeps/out"
+    for said in ("small-base FINISHED", "small-ift FINISHED", "small-0 FINISHED"):
+        lines_until(process, said)
+        there = psutil.Process(process.pid).children(recursive=True)
+        (broker,) = [one for one in there if " ".join(one.cmdline()).startswith("ray::Broker")]
+        broker.kill()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    events = read_journal(folder / "journal.jsonl")
+    assert [record.status for record in records(events)] == [Status.FINISHED] * 6
+    assert [event["event"] for event in events].count("trial_ended") == 6
+    for record in records(events):
+        if record.trial is not None:
+            assert len(record.history) == 12, "every report of every trial"
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_broker_that_cannot_be_had_ends_the_sweep_with_a_sentence(pretend, tmp_path: Path) -> None:
+    process = pretend(30.0)
+    folder = tmp_path / "sweeps/out"
+    said = lines_until(process, "small-base FINISHED")
+    head = psutil.Process(process.pid).children(recursive=True)
+    (gcs,) = [one for one in head if one.name() == "gcs_server"]
+    port = next(part.partition("=")[2] for part in gcs.cmdline() if part.startswith("--gcs_server_port="))
+    kill = (
+        f"import ray\nray.init(address='127.0.0.1:{port}', logging_level='ERROR')\n"
+        "(one,) = [one for one in ray.util.list_named_actors(all_namespaces=True) if one['name'] == 'broker']\n"
+        "ray.kill(ray.get_actor('broker', namespace=one['namespace']))"
+    )
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    subprocess.run([sys.executable, "-c", kill], check=True, env=environment, timeout=120)
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 1, said + output
+    assert "the broker between trials and slots has died" in (sweep_status(folder).reason or "")
+    assert f"procon resume {os.path.relpath(folder, tmp_path)}" in output
+    assert Status.RUNNING not in {record.status for record in records(read_journal(folder / "journal.jsonl"))}
 
 
 def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> None:

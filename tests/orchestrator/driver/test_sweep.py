@@ -51,7 +51,7 @@ class TwoRanks:
 
 @pytest.fixture(scope="module")
 def two_ranks(start_sweep: Callable[..., Run], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
-    """Four trials and the references on one slot of two ranks with ZeRO-2; one is killed in training, the broker later."""
+    """Four trials and the references on one slot of two ranks with ZeRO-2; one is killed, and later the broker."""
     trial = {**small_sweep()["trial"], "steps": STEPS[-1], "log_every": STEPS[0], "checkpoint_every": STEPS[0]}
     spec = small_sweep(trial=trial, resources={"workers": 2})
     run = start_sweep(tmp_path_factory.mktemp("two-ranks"), spec, *cluster.join, new_store=True)
