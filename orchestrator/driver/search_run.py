@@ -25,8 +25,8 @@ ANSWER_SECONDS = 15.0
 """How long the broker, which does nothing but answer, may be silent before we go on without its answer."""
 SILENT_SECONDS = 180.0
 """How long it may be silent before it is held to be gone for good; Ray starts it again within seconds."""
-ACTOR_RESTARTS = 3
-"""How often a killed Tune actor is started again; its trial goes on in its slot meanwhile."""
+ACTOR_RESTARTS = 20
+"""How often a killed Tune actor is started again, as when its node is lost; its trial goes on in its slot meanwhile."""
 
 
 class SearchRun:

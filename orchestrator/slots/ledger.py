@@ -191,7 +191,7 @@ class Ledger:
     def settle(self, job_id: str) -> None:
         """Forget a job whose end is recorded."""
         for known in (self._updates, self._answers, self._attempts, self._losses, self._furthest, self._pruned):
-            known.pop(job_id, None)  # type: ignore[attr-defined]
+            known.pop(job_id, None)
         self._ended.discard(job_id)
         self._cancelled.discard(job_id)
         self._verdicts = {rung: reason for rung, reason in self._verdicts.items() if rung[0] != job_id}
