@@ -53,6 +53,7 @@ SWEEP = [
     reported(20, "a", 10, 9.0),
     reported(21, "a", 20, 1.0),
     reported(23, "a", 40, 2.0),
+    at(23, "slots_lost", lost=1),
     rung(24, "a", 40),
     ended(30, "a"),
     started(32, "c", model="other"),
