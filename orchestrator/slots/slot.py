@@ -126,9 +126,9 @@ def failure_callback(slot: int, broker: str, namespace: str) -> Any:
 
     class Failed(UserCallback):  # type: ignore[misc]
         def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-            rank, error = min(worker_exceptions.items())
-            handle = ray.get_actor(broker, namespace=namespace)
-            handle.slot_failed.remote(slot, f"its worker {rank} failed ({type(error).__name__})")
+            died = [rank for rank, error in worker_exceptions.items() if hasattr(error, "health_check_failure")]
+            reason = f"its worker {min(died)} died" if died else "its workers are started anew after an error"
+            ray.get_actor(broker, namespace=namespace).slot_failed.remote(slot, reason)
 
     return Failed()
 
