@@ -67,7 +67,7 @@ class SearchRun:
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)
         self._stopped: str | None = None
         self._noted = 0
-        self._heard = time.monotonic()
+        self._silent_since: float | None = None
         self._closing = False
 
     def run(self, interruption: Interruption) -> str | None:
@@ -170,14 +170,16 @@ class SearchRun:
         """What the broker answers; None where it is busy, or gone."""
         import ray
 
+        asked = time.monotonic()
         try:
             answer = ray.get(method.remote(*arguments), timeout=ANSWER_SECONDS)
         except ray.exceptions.ActorDiedError as error:
             self._ray_watch.lose(f"the broker between trials and slots has died ({str(error).splitlines()[0]})")
         except Exception:  # Ray has no one exception for its own end, which the watch over it tells
-            silent = time.monotonic() - self._heard
+            self._silent_since = asked if self._silent_since is None else self._silent_since
+            silent = time.monotonic() - self._silent_since
             if silent > SILENT_SECONDS:
                 self._ray_watch.lose(f"the broker between trials and slots has not answered for {silent:.0f} s")
         else:
-            self._heard = time.monotonic()
+            self._silent_since: float | None = None
             return answer

@@ -1,6 +1,7 @@
 """The actor between Tune trials, which ask for work, and warm slots, which do it."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from orchestrator.slots.ledger import Ledger
 from orchestrator.slots.log import Log
 from orchestrator.slots.messages import CLOSE, Assignment, Job, News, Update
 from orchestrator.slots.signs import UNKNOWN, Signs
+from orchestrator.slots.topics import Topics
 
 VERDICT_SECONDS = 10.0
 """How long a trial waits at a rung for the verdict before it goes on without one."""
@@ -16,6 +18,9 @@ LOOK_SECONDS = 1.0
 """Between two looks whether a slot is lost."""
 RESTARTS = 100
 """How often Ray may start the broker again after its process has died."""
+UNREMEMBERED = "should its process die, trials under way go back to their last checkpoints"
+WORK = "work"
+"""The topic of slots that wait for a job."""
 CALLS = 10_000
 """Calls that may wait in it at once: of each slot one for work and one a worker, of each trial one for news."""
 
@@ -77,7 +82,7 @@ class Broker:
         self._workers: dict[int, dict[int, Any]] = {}
         """Actors of each slot's workers, by rank."""
         self._doing: dict[str, str] = {}
-        self._changed = asyncio.Condition()
+        self._topics = Topics()
         self._log: Log | None = None
         if log is not None:
             self._remember(log, slots)
@@ -90,30 +95,29 @@ class Broker:
         Returns:
             Whether there is anything to wait for: not where the end of the job is recorded.
         """
-        async with self._changed:
-            if self._ledger.is_settled(job.id):
-                return False
-            if not self._ledger.knows(job.id):
-                self._change("submit", job, job=job.id)
-                self._changed.notify_all()
-            return True
+        if self._ledger.is_settled(job.id):
+            return False
+        if not self._ledger.knows(job.id):
+            self._change("submit", job, job=job.id)
+            self._topics.tell(WORK)
+        return True
 
     async def poll(self, job_id: str, seen: int, timeout: float) -> list[Update] | None:
         """Updates of ``job_id`` after the first ``seen``; waits up to ``timeout`` seconds for one.
 
         None where the job is not known: its end is recorded, or the broker has lost its memory.
         """
-        async with self._changed:
-            ledger = self._ledger
-            await self._wait(lambda: not ledger.knows(job_id) or len(ledger.updates(job_id)) > seen, timeout)
-            return ledger.updates(job_id)[seen:] if ledger.knows(job_id) else None
+        ledger = self._ledger
+        await self._topics.until(
+            lambda: not ledger.knows(job_id) or len(ledger.updates(job_id)) > seen, ("updates", job_id), timeout
+        )
+        return ledger.updates(job_id)[seen:] if ledger.knows(job_id) else None
 
     async def verdict(self, job_id: str, step: int, prune: str | None) -> None:
         """What becomes of ``job_id`` at its rung: none lets it go on, a sentence ends it and says why."""
-        async with self._changed:
-            if self._ledger.knows(job_id):
-                self._change("verdict", job_id, step, prune, job=job_id)
-                self._changed.notify_all()
+        if self._ledger.knows(job_id):
+            self._change("verdict", job_id, step, prune, job=job_id)
+            self._topics.tell(("verdict", job_id))
 
     # What the driver asks
 
@@ -123,11 +127,10 @@ class Broker:
 
     async def settle(self, job_id: str) -> None:
         """The end of ``job_id`` is recorded, and nobody will ask for it any more."""
-        async with self._changed:
-            if not self._ledger.is_settled(job_id):
-                self._change("settle", job_id)
-                self._compact()
-                self._changed.notify_all()
+        if not self._ledger.is_settled(job_id):
+            self._change("settle", job_id)
+            self._compact()
+            self._topics.tell(("updates", job_id))
 
     async def news(self, seen: int) -> News:
         """Notes after the first ``seen``, and what slots began to do since the last call."""
@@ -136,36 +139,31 @@ class Broker:
 
     async def cancel_all(self) -> None:
         """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
-        async with self._changed:
-            self._change("cancel_all")
-            self._changed.notify_all()
+        self._change("cancel_all")
+        self._topics.tell_all()
 
     async def drain(self, jobs: int) -> None:
         """Nothing will be submitted beyond ``jobs`` in all: a slot that finds no work then frees its resources."""
-        async with self._changed:
-            if jobs != self._ledger.last:
-                self._change("drain", jobs)
-                self._changed.notify_all()
+        if jobs != self._ledger.last:
+            self._change("drain", jobs)
+            self._topics.tell(WORK)
 
     async def close(self) -> None:
         """Let every slot end once it is idle."""
-        async with self._changed:
-            self._change("close")
-            self._changed.notify_all()
+        self._change("close")
+        self._topics.tell(WORK)
 
     async def slot_gone(self, slot: int, reason: str) -> None:
         """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
-        async with self._changed:
-            self._signs.gone(slot)
-            self._change("slot_gone", slot, reason)
-            self._changed.notify_all()
+        self._signs.gone(slot)
+        self._change("slot_gone", slot, reason)
+        self._topics.tell_all()
 
     async def slot_failed(self, slot: int, reason: str) -> None:
         """A slot's workers have failed, and Ray Train will start others: another slot may have its job meanwhile."""
-        async with self._changed:
-            self._signs.gone(slot)
-            self._change("slot_lost", slot, reason)
-            self._changed.notify_all()
+        self._signs.gone(slot)
+        self._change("slot_lost", slot, reason)
+        self._topics.tell_all()
 
     async def watch(self) -> None:
         """Take jobs from slots that are lost, as long as this process lives."""
@@ -175,33 +173,37 @@ class Broker:
 
     async def look(self) -> None:
         """Take jobs from slots that are lost now, and have their workers started anew where that can be done."""
-        async with self._changed:
-            for slot, reason in self._signs.overdue().items():
-                self._change("slot_lost", slot, reason)
-                for actor in self._workers.pop(slot, {}).values():
-                    await asyncio.to_thread(self._kill, actor)  # of one that has stopped Ray ends the process
-                self._changed.notify_all()
+        for slot, reason in self._signs.overdue().items():
+            self._change("slot_lost", slot, reason)
+            for actor in self._workers.pop(slot, {}).values():
+                with contextlib.suppress(Exception):  # one that has stopped is ended; one that is cut off cannot be
+                    await asyncio.to_thread(self._kill, actor)
+            self._topics.tell_all()
 
     # What slots ask
 
     async def slot_started(self, slot: int, group: str, workers: int) -> None:
-        """A slot's ``workers`` are up, for the first time or again after a failure: take back what they had."""
-        async with self._changed:
-            if not self._signs.knows(slot, group):
-                self._up(slot, group, workers)
+        """A slot's ``workers`` are up, for the first time or again after a failure: take back what those before had.
+
+        The slot asks for work only once this is answered.
+        """
+        if self._signs.knows(slot, group):  # another of them was heard first
+            self._change("slot_up", slot)
+            self._topics.tell_all()
+        else:
+            self._up(slot, group, workers)
 
     async def here(self, slot: int, group: str, rank: int, workers: int, actor: list[Any]) -> None:
         """A worker that :meth:`beat` did not know makes itself known; ``actor`` holds the one it is."""
-        async with self._changed:
-            if self._signs.is_of_another(slot, group):
-                return
-            if not self._signs.knows(slot, group):
-                if self._ledger.held_by(slot) is None:  # it was held to be lost, and is back
-                    self._up(slot, group, workers)
-                else:
-                    self._signs.up(slot, group, workers)
-                    self._signs.begins(slot)
-            self._workers.setdefault(slot, {})[rank] = actor[0]
+        if self._signs.is_of_another(slot, group) or not self._ledger.has(slot):
+            return
+        if not self._signs.knows(slot, group):
+            if self._ledger.held_by(slot) is None:  # it was held to be lost, and is back
+                self._up(slot, group, workers)
+            else:
+                self._signs.up(slot, group, workers)
+                self._signs.begins(slot)
+        self._workers.setdefault(slot, {})[rank] = actor[0]
 
     async def beat(self, slot: int, group: str, rank: int, work: int) -> bool:
         """A worker's sign of life, with a number that changes as it does its work; false where it is not known."""
@@ -216,21 +218,20 @@ class Broker:
         Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest; where it asks again
         though it has one, its answer was lost on the way.
         """
-        async with self._changed:
-            ledger = self._ledger
-            self._signs.heard(slot)
-            if (held := ledger.held_by(slot)) is not None:
-                return held
-            await self._wait(lambda: ledger.next_for(slot) is not None or ledger.exhausted, timeout)
-            if (job := ledger.next_for(slot)) is not None:
-                self._signs.begins(slot)
-                assignment: Assignment = self._change("assign", slot, job.id, job=job.id)
-                return assignment
-            if ledger.exhausted:
-                self._signs.gone(slot)
-                self._change("slot_closed", slot)
-                return CLOSE
-            return None
+        ledger = self._ledger
+        self._signs.heard(slot)
+        if (held := ledger.held_by(slot)) is not None:
+            return held
+        await self._topics.until(lambda: ledger.next_for(slot) is not None or ledger.exhausted, WORK, timeout)
+        if (job := ledger.next_for(slot)) is not None:
+            self._signs.begins(slot)
+            assignment: Assignment = self._change("assign", slot, job.id, job=job.id)
+            return assignment
+        if ledger.exhausted:
+            self._signs.gone(slot)
+            self._change("slot_closed", slot)
+            return CLOSE
+        return None
 
     async def report(
         self,
@@ -251,22 +252,22 @@ class Broker:
             update: what happened.
             answers: of a measured job.
         """
-        async with self._changed:
-            ledger = self._ledger
-            if not ledger.holds(slot, job_id, attempt):
-                return True
-            self._signs.heard(slot)
-            job = ledger.held[slot].job
-            if ledger.is_news(slot, number):
-                if update.final:
-                    self._signs.ends(slot)
-                self._change("report", slot, job_id, number, update, answers, job=job_id)
-                if update.unprepared:
-                    self._change("give_up", job.model)
-                self._changed.notify_all()
-            if update.kind == "rung" and job.judged:
-                await self._judge(job_id, update.step)
-            return ledger.stops(job_id) or not ledger.holds(slot, job_id, attempt)
+        ledger = self._ledger
+        if not ledger.holds(slot, job_id, attempt):
+            return True
+        self._signs.heard(slot)
+        job = ledger.held[slot].job
+        if ledger.is_news(slot, number):
+            if update.final:
+                self._signs.ends(slot)
+            self._change("report", slot, job_id, number, update, answers, job=job_id)
+            self._topics.tell(("updates", job_id))
+            if update.unprepared:
+                self._change("give_up", job.model)
+                self._topics.tell_all()
+        if update.kind == "rung" and job.judged:
+            await self._judge(job_id, update.step)
+        return ledger.stops(job_id) or not ledger.holds(slot, job_id, attempt)
 
     async def note(self, sentences: list[str]) -> None:
         """Keep what a slot wants people to know, once however many slots say it."""
@@ -282,20 +283,13 @@ class Broker:
         self._workers.pop(slot, None)
         self._signs.up(slot, group, workers)
         self._change("slot_up", slot)
-        self._changed.notify_all()
+        self._topics.tell_all()
 
     async def _judge(self, job_id: str, step: int) -> None:
-        await self._wait(lambda: self._ledger.is_judged(job_id, step), VERDICT_SECONDS)
+        await self._topics.until(lambda: self._ledger.is_judged(job_id, step), ("verdict", job_id), VERDICT_SECONDS)
         reason = self._ledger.verdict_on(job_id, step)
         if reason is not None and self._ledger.knows(job_id):
             self._change("prune", job_id, reason, job=job_id)
-
-    async def _wait(self, ready: Callable[[], bool], timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait_for(ready)
-        except TimeoutError:
-            pass
 
     def _change(self, name: str, *arguments: Any, job: str | None = None) -> Any:
         """Carry a change of the ledger out and write it down; ``job`` is what it can be forgotten with."""
@@ -319,7 +313,7 @@ class Broker:
         assert self._log is not None
         self._log.remove()
         self._log = None
-        self._ledger.note([f"the broker's own log is given up ({error}): should its process die, trials start over"])
+        self._ledger.note([f"the broker's own log is given up ({error}): {UNREMEMBERED}"])
 
     def _remember(self, path: Path, slots: int) -> None:
         """Take in what a predecessor knew."""
@@ -327,10 +321,14 @@ class Broker:
             self._log = Log(path)
             for name, arguments in self._log.lines():
                 getattr(self._ledger, name)(*arguments)
-        except OSError as error:
+        except Exception as error:  # whatever is in the file, trials can be asked anew
             self._ledger = Ledger(slots)
-            self._ledger.note([f"the broker keeps no log ({error}): should its process die, trials start over"])
-            return
+            self._ledger.note(
+                [f"the broker's own log cannot be used ({error}): should its process die, trials start over"]
+            )
+            if self._log is not None:
+                self._log.remove()
+                self._log = None
         for slot, held in self._ledger.held.items():  # their workers are to be heard of soon
             self._signs.up(slot, UNKNOWN, 1)
             self._signs.begins(slot)

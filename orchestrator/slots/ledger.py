@@ -68,6 +68,10 @@ class Ledger:
         """The answers of a measured job, until it is settled."""
         return self._answers.get(job_id, [])
 
+    def has(self, slot: int) -> bool:
+        """Whether the slot is not gone for good."""
+        return slot in self._slots
+
     @property
     def held(self) -> dict[int, Assignment]:
         """What every slot that works has to do."""

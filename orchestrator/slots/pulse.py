@@ -1,8 +1,11 @@
 """A worker's signs of life: sent from beside its work, with what tells whether the work gets on."""
 
+import logging
 import threading
 from types import TracebackType
 from typing import Any, Self
+
+log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 5.0
 """Between two signs of life; a tenth of how long a worker may be silent, where that is less."""
@@ -42,13 +45,15 @@ class Pulse:
         import ray
 
         myself = ray.get_runtime_context().current_actor
-        try:
-            while not self._over.is_set():
+        while not self._over.is_set():
+            try:
                 if not ray.get(self._broker.beat.remote(*self._who, self._work())):
                     ray.get(self._broker.here.remote(*self._who, self._workers, [myself]))
-                self._over.wait(self._every)
-        except Exception:  # the broker is gone for good, and with it the sweep
-            return
+            except ray.exceptions.ActorDiedError:  # for good, and with it the sweep
+                return
+            except Exception:  # a worker that lives must go on saying so
+                log.exception("a sign of life could not be given")
+            self._over.wait(self._every)
 
     def _work(self) -> int:
         """A number that grows as this process does its work."""
@@ -65,7 +70,7 @@ def bytes_moved() -> int:
     """What this process has read and written; 0 where the system does not tell."""
     try:
         with open("/proc/self/io", encoding="ascii") as file:
-            lines = dict(line.split(": ") for line in file)
-    except OSError:
+            counts = {name: int(value) for name, _, value in (line.partition(":") for line in file)}
+    except (OSError, ValueError):
         return 0
-    return sum(int(lines[name]) for name in ("rchar", "wchar", "read_bytes"))
+    return sum(counts.get(name, 0) for name in ("rchar", "wchar", "read_bytes"))

@@ -103,6 +103,41 @@ def test_workers_are_known_again_as_soon_as_they_are_heard(tmp_path: Path) -> No
     play(scene())
 
 
+def test_workers_that_came_up_meanwhile_begin_the_job_again(tmp_path: Path) -> None:
+    """Whichever of them is heard first: else what they say would pass for what their predecessors said."""
+
+    async def scene() -> None:
+        log = tmp_path / "broker.jsonl"
+        slot = Slot(Broker(1, log=log), workers=2)
+        await slot.broker.submit(job_of(0))
+        await slot.start()
+        await slot.take()
+        await slot.say(Update("step", 1))
+        slot.broker = Broker(1, log=log)
+        await slot.broker.here(0, "another", 1, 2, ["actor"])
+        await slot.broker.slot_started(0, "another", 2)
+        await slot.take()
+        assert slot.given is not None
+        assert slot.given.attempt == 2
+        await slot.say(Update("step", 2))
+        assert [one.step for one in await slot.broker.poll("m-0", 0, 0.0) or []] == [1, 2]
+
+    play(scene())
+
+
+def test_a_file_that_cannot_be_read_is_as_if_there_were_none(tmp_path: Path) -> None:
+    async def scene() -> None:
+        log = tmp_path / "broker.jsonl"
+        log.write_text('["assign", "m-0", [0, "m-0"]]\nnot json\n')
+        broker = Broker(1, log=log)
+        assert "cannot be used" in (await broker.news(0)).notes[0]
+        await broker.submit(job_of(0))
+        assert await Slot(broker).take() == job_of(0)
+        assert not log.exists()
+
+    play(scene())
+
+
 def test_a_line_that_was_cut_short_is_as_if_it_had_not_been(tmp_path: Path) -> None:
     async def scene() -> None:
         log = tmp_path / "broker.jsonl"
