@@ -109,6 +109,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         """A slot has something to say."""
         self._record("note", text=sentence)
 
+    def slots_lost(self, lost: int) -> None:
+        """So many slots can do nothing at the moment; recorded where it is news."""
+        if lost != self._journal.state.lost_slots:
+            self._record("slots_lost", lost=lost)
+
     def close(self) -> None:
         """End what is still open, since the sweep itself was ended; nothing is recorded any more."""
         with self._lock:

@@ -12,6 +12,7 @@ from orchestrator.driver.ray_watch import RayWatch
 from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import SlotError
+from orchestrator.record.events import Event
 from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
 from sweeps.schema.budget import Budget
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 15.0
 """How long the broker, which does nothing but answer, may be silent before we go on without its answer."""
-ACTOR_RESTARTS = 3
-"""How often a killed Tune actor is started again; its trial goes on in its slot meanwhile."""
+SILENT_SECONDS = 180.0
+"""How long it may be silent before it is held to be gone for good; Ray starts it again within seconds."""
+ACTOR_RESTARTS = 20
+"""How often a killed Tune actor is started again, as when its node is lost; its trial goes on in its slot meanwhile."""
 
 
 class SearchRun:
@@ -36,7 +39,7 @@ class SearchRun:
         mirror: likewise.
         broker: the actor between trials and slots.
         slots: trials that run at once.
-        ray_watch: told of a broker that has died, without which nothing can be gone on with.
+        ray_watch: told of a broker that is gone for good, without which nothing can be gone on with.
     """
 
     def __init__(
@@ -60,9 +63,12 @@ class SearchRun:
         self._ray_watch = ray_watch
         self._budget = Budget(spec.budget, spec.resources)
         self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
-        listeners = [progress.on_event, mirror.on_event, self._keeper.on_event]
+        listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, self._settle]
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)
         self._stopped: str | None = None
+        self._noted = 0
+        self._silent_since: float | None = None
+        self._closing = False
 
     def run(self, interruption: Interruption) -> str | None:
         """Run the search to its end; once.
@@ -81,6 +87,7 @@ class SearchRun:
         try:
             with interruption.waits(partial(self.stop, INTERRUPTED)), watch:
                 tuner.fit()
+            self._look()
         finally:
             self.close()
         if self._stopped is None and not self._searcher.proposals:
@@ -103,6 +110,7 @@ class SearchRun:
 
     def close(self) -> None:
         """End what runs as stopped, in the journal and for its listeners; they hear of nothing any more."""
+        self._closing = True
         self._recorder.close()
 
     def _tuner(self) -> "Tuner":
@@ -133,9 +141,13 @@ class SearchRun:
 
     def _look(self) -> None:
         """What has to happen now and then while trials run."""
-        for sentence in self._answer_to(self._broker.take_notes) or ():
-            self._recorder.note(sentence)
-        self._progress.doing(self._answer_to(self._broker.take_doing) or {})
+        news = self._answer_to(self._broker.news, self._noted)
+        if news is not None:
+            self._noted += len(news.notes)
+            for sentence in news.notes:
+                self._recorder.note(sentence)
+            self._recorder.slots_lost(news.lost)
+            self._progress.doing(news.doing)
         if self._searcher.exhausted:
             self._broker.drain.remote(len(self._searcher.proposals))
 
@@ -147,15 +159,27 @@ class SearchRun:
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:
         import ray
 
-        return list(ray.get(self._broker.take_answers.remote(job_id)))
+        return list(ray.get(self._broker.answers.remote(job_id)))
 
-    def _answer_to(self, method: Any) -> Any:
+    def _settle(self, event: Event) -> None:
+        """Let the broker forget a trial whose end is in the journal; nobody waits for it."""
+        if event["event"] == "trial_ended" and not self._closing:
+            self._broker.settle.remote(event["id"])
+
+    def _answer_to(self, method: Any, *arguments: Any) -> Any:
         """What the broker answers; None where it is busy, or gone."""
         import ray
 
+        asked = time.monotonic()
         try:
-            return ray.get(method.remote(), timeout=ANSWER_SECONDS)
+            answer = ray.get(method.remote(*arguments), timeout=ANSWER_SECONDS)
         except ray.exceptions.ActorDiedError as error:
             self._ray_watch.lose(f"the broker between trials and slots has died ({str(error).splitlines()[0]})")
         except Exception:  # Ray has no one exception for its own end, which the watch over it tells
-            return None
+            self._silent_since = asked if self._silent_since is None else self._silent_since
+            silent = time.monotonic() - self._silent_since
+            if silent > SILENT_SECONDS:
+                self._ray_watch.lose(f"the broker between trials and slots has not answered for {silent:.0f} s")
+        else:
+            self._silent_since: float | None = None
+            return answer

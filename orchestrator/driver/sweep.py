@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from orchestrator.slots.slot import Slots
 
 BROKER = "broker"
+BROKER_LOG = "ray/broker.jsonl"
+"""Below the sweep's folder: what the broker knows, for as long as the driver lives."""
 LAST_SECONDS = 20.0
 """How long MLflow may take for the end of a sweep whose Ray is gone: Ray ends its driver after a minute."""
 
@@ -257,13 +259,13 @@ def _with_slots(
     address: str | None,
 ) -> str | None:
     """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
-    import ray
-
-    from orchestrator.slots.broker import Broker
+    from orchestrator.slots.broker import start_broker
     from orchestrator.slots.slot import Slots
 
     spec = session.spec
-    broker = ray.remote(num_cpus=0)(Broker).options(name=BROKER, max_concurrency=1000).remote(count)
+    log = session.directory / BROKER_LOG
+    log.unlink(missing_ok=True)  # of a driver that was killed
+    broker = start_broker(BROKER, count, spec.resources.slot_timeout, spec.resources.stall_timeout, log)
     day = date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
@@ -280,8 +282,7 @@ def _with_slots(
         progress.phase("waiting for the first slot")
         stopped = search.run(interruption)
         slots.close()
-    if slots.errors:
-        progress.say("\n".join(slots.errors.values()))
+    log.unlink(missing_ok=True)
     return stopped
 
 

@@ -18,7 +18,7 @@ class Timetable:
     What is left is a list of trials: those under way, in part; references and searched trials that have not begun;
     repetitions, as many as the front of now would need. Each takes what trials of its kind and model took so far, a
     searched one with the share of pruned trials there was. They are dealt to as many slots as ran at once since the
-    last driver began.
+    last driver began, without those that are lost at the moment.
 
     Args:
         spec: the sweep.
@@ -34,7 +34,7 @@ class Timetable:
         """Seconds from ``now``, in seconds since the epoch, to the end; None before a training has ended."""
         if self._mean("trial", None) is None:
             return None
-        free = [0.0] * self._state.slots
+        free = [0.0] * self._state.slots_at_work
         for seconds in sorted(self._under_way(now), reverse=True):
             _deal(free, seconds)
         for seconds in self._to_come():

@@ -47,7 +47,8 @@ def is_full(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < LITTLE_BYTES
 
 
-def wait_for_room(folder: Path) -> None:
-    """Return once the disk of ``folder`` has room."""
+def wait_for_room(folder: Path, waiting: Callable[[], None]) -> None:
+    """Return once the disk of ``folder`` has room; ``waiting`` is called now and then until it has."""
     while is_full(folder):
+        waiting()
         time.sleep(PAUSE_SECONDS)

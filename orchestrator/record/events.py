@@ -18,6 +18,7 @@ KINDS = {
     "trial_rung": "a measurement on the way: id, step, metrics, counts, errors",
     "trial_ended": "how a trial ended: id, status, metrics, counts, errors, select_metrics and so on, error, reason",
     "mlflow_run": "which MLflow run stands for a trial, or for a model's front: key, run_id",
+    "slots_lost": "how many slots are lost at the moment, dead or cut off: lost",
     "note": "what a slot had to say: text",
 }
 """What is written, and what each kind holds besides ``event`` and ``time``."""

@@ -78,6 +78,8 @@ class SweepState:
         """Seconds between the end of a trial and the next start of one."""
         self.report_is_behind = True
         """Whether something that the front depends on was recorded since a driver last ended, with its report."""
+        self.lost_slots = 0
+        """How many slots of the last driver are dead or cut off at the moment."""
         self._day: date | None = None
         self._running = AtOnce()
         self._of_model: dict[str, AtOnce] = {}
@@ -127,6 +129,11 @@ class SweepState:
     def slots(self) -> int:
         """The most trials that were under way at once since the last driver began; at least 1."""
         return max(1, self._running.most)
+
+    @property
+    def slots_at_work(self) -> int:
+        """Those of :attr:`slots` that are not lost at the moment; at least 1."""
+        return max(1, self.slots - self.lost_slots)
 
     def slots_of(self, model: str) -> int:
         """The most trials of ``model`` that had started and not ended at once; at least 1."""
@@ -196,6 +203,8 @@ class SweepState:
                 self._end(event)
             case "mlflow_run":
                 self.runs[event["key"]] = event["run_id"]
+            case "slots_lost":
+                self.lost_slots = event["lost"]
             case "note":
                 self.notes.append(event["text"])
 
@@ -209,6 +218,7 @@ class SweepState:
         self.given_up = {}
         self._running = AtOnce()
         self._last_end, self._any_ended = None, False
+        self.lost_slots = 0
 
     def _end_session(self, event: Event) -> None:
         self.report_is_behind = False

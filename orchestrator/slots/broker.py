@@ -1,222 +1,341 @@
 """The actor between Tune trials, which ask for work, and warm slots, which do it."""
 
 import asyncio
-from collections import deque
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from orchestrator.slots.messages import CLOSE, Job, Update
-from training.config import ModelConfig
+from orchestrator.slots.ledger import Ledger
+from orchestrator.slots.log import Log
+from orchestrator.slots.messages import CLOSE, Assignment, Job, News, Update
+from orchestrator.slots.signs import UNKNOWN, Signs
+from orchestrator.slots.topics import Topics
 
-MAX_ATTEMPTS = 3
-"""How often a job is handed out before it is held to be what kills its slot."""
 VERDICT_SECONDS = 10.0
 """How long a trial waits at a rung for the verdict before it goes on without one."""
+LOOK_SECONDS = 1.0
+"""Between two looks whether a slot is lost."""
+RESTARTS = 100
+"""How often Ray may start the broker again after its process has died."""
+UNREMEMBERED = "should its process die, trials under way go back to their last checkpoints"
+WORK = "work"
+"""The topic of slots that wait for a job."""
+CALLS = 10_000
+"""Calls that may wait in it at once: of each slot one for work and one a worker, of each trial one for news."""
 
-_GIVEN_UP = Update("stopped", reason="its model cannot be prepared")
-"""What comes of a trial whose model another trial found unusable."""
+
+def start_broker(name: str, slots: int, silence: float, stall: float, log: Path) -> Any:
+    """The broker as an actor of this process's own node, on which it is started again when its process dies.
+
+    Ray then repeats the calls that were under way, so that whoever waits for an answer goes on waiting; each of them
+    may therefore be carried out twice.
+
+    Args:
+        name: by which trials and slots find it.
+        slots: as for :class:`Broker`, like the three that follow.
+        silence: likewise.
+        stall: likewise.
+        log: likewise.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    actor = ray.remote(num_cpus=0)(Broker).options(
+        name=name,
+        max_concurrency=CALLS,
+        max_restarts=RESTARTS,
+        max_task_retries=-1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    )
+    broker = actor.remote(slots, silence, stall, log)
+    broker.watch.remote()
+    return broker
 
 
 class Broker:
-    """Keeps jobs until a slot takes them and updates until a trial fetches them.
+    """Keeps jobs until a slot takes them and updates until a trial fetches them, and takes jobs from slots it has lost.
 
     An asyncio actor: waiting callers cost nothing, and a job reaches an idle slot within milliseconds.
+
+    Args:
+        slots: how many there are to be.
+        silence: see :class:`~orchestrator.slots.signs.Signs`.
+        stall: likewise.
+        log: file that lets a successor know all that this one knew; None where there will be none. What is in it
+            already was known to a predecessor.
+        kill: ends a worker, given its actor; None lets Ray do it.
     """
 
-    def __init__(self, slots: int) -> None:
-        self._waiting: deque[Job] = deque()
-        self._assigned: dict[int, Job] = {}
-        self._models: dict[int, ModelConfig] = {}
-        self._attempts: dict[str, int] = {}
-        self._updates: dict[str, list[Update]] = {}
-        self._answers: dict[str, list[dict[str, Any]]] = {}
-        self._cancelled: set[str] = set()
-        self._verdicts: dict[tuple[str, int], str | None] = {}
-        self._pruned: dict[str, str] = {}
-        self._ended: set[str] = set()
-        self._notes: list[str] = []
-        self._noted: set[str] = set()
+    def __init__(
+        self,
+        slots: int,
+        silence: float = 60.0,
+        stall: float = 1800.0,
+        log: Path | None = None,
+        kill: Callable[[Any], None] | None = None,
+    ) -> None:
+        self._ledger = Ledger(slots)
+        self._signs = Signs(silence, stall)
+        self._kill = kill or _kill
+        self._workers: dict[int, dict[int, Any]] = {}
+        """Actors of each slot's workers, by rank."""
         self._doing: dict[str, str] = {}
-        self._alive = set(range(slots))
-        self._last: int | None = None
-        self._closed = self._stopping = False
-        self._lost: str | None = None
-        self._unprepared: list[ModelConfig] = []
-        self._changed = asyncio.Condition()
+        self._topics = Topics()
+        self._log: Log | None = None
+        if log is not None:
+            self._remember(log, slots)
 
-    async def submit(self, job: Job) -> None:
-        """Queue ``job`` for the next idle slot; one that is known already, because its trial's actor died, goes on."""
-        async with self._changed:
-            if job.id in self._updates:
-                return
-            self._updates[job.id] = []
-            if self._stopping:
-                self._end(job.id, Update("stopped"))
-            elif self._lost:
-                self._end(job.id, Update("failed", error=self._lost))
-            elif job.model in self._unprepared:
-                self._end(job.id, _GIVEN_UP)
+    # What trials ask
+
+    async def submit(self, job: Job) -> bool:
+        """Queue ``job`` for the next idle slot; one that is known already, because its trial's actor died, goes on.
+
+        Returns:
+            Whether there is anything to wait for: not where the end of the job is recorded.
+        """
+        if self._ledger.is_settled(job.id):
+            return False
+        if not self._ledger.knows(job.id):
+            self._change("submit", job, job=job.id)
+            self._topics.tell(WORK)
+        return True
+
+    async def poll(self, job_id: str, seen: int, timeout: float) -> list[Update] | None:
+        """Updates of ``job_id`` after the first ``seen``; waits up to ``timeout`` seconds for one.
+
+        None where the job is not known: its end is recorded, or the broker has lost its memory.
+        """
+        ledger = self._ledger
+        await self._topics.until(
+            lambda: not ledger.knows(job_id) or len(ledger.updates(job_id)) > seen, ("updates", job_id), timeout
+        )
+        return ledger.updates(job_id)[seen:] if ledger.knows(job_id) else None
+
+    async def verdict(self, job_id: str, step: int, prune: str | None) -> None:
+        """What becomes of ``job_id`` at its rung: none lets it go on, a sentence ends it and says why."""
+        if self._ledger.knows(job_id):
+            self._change("verdict", job_id, step, prune, job=job_id)
+            self._topics.tell(("verdict", job_id))
+
+    # What the driver asks
+
+    async def answers(self, job_id: str) -> list[dict[str, Any]]:
+        """The answers of a measured job that is not settled yet."""
+        return self._ledger.answers(job_id)
+
+    async def settle(self, job_id: str) -> None:
+        """The end of ``job_id`` is recorded, and nobody will ask for it any more."""
+        if not self._ledger.is_settled(job_id):
+            self._change("settle", job_id)
+            self._compact()
+            self._topics.tell(("updates", job_id))
+
+    async def news(self, seen: int) -> News:
+        """Notes after the first ``seen``, and what slots began to do since the last call."""
+        doing, self._doing = self._doing, {}
+        return News(self._ledger.notes[seen:], doing, self._ledger.lost_slots)
+
+    async def cancel_all(self) -> None:
+        """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
+        self._change("cancel_all")
+        self._topics.tell_all()
+
+    async def drain(self, jobs: int) -> None:
+        """Nothing will be submitted beyond ``jobs`` in all: a slot that finds no work then frees its resources."""
+        if jobs != self._ledger.last:
+            self._change("drain", jobs)
+            self._topics.tell(WORK)
+
+    async def close(self) -> None:
+        """Let every slot end once it is idle."""
+        self._change("close")
+        self._topics.tell(WORK)
+
+    async def slot_gone(self, slot: int, reason: str) -> None:
+        """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
+        self._signs.gone(slot)
+        self._change("slot_gone", slot, reason)
+        self._topics.tell_all()
+
+    async def slot_failed(self, slot: int, reason: str) -> None:
+        """A slot's workers have failed, and Ray Train will start others: another slot may have its job meanwhile."""
+        self._signs.gone(slot)
+        self._change("slot_lost", slot, reason)
+        self._topics.tell_all()
+
+    async def watch(self) -> None:
+        """Take jobs from slots that are lost, as long as this process lives."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take jobs from slots that are lost now, and have their workers started anew where that can be done."""
+        for slot, reason in self._signs.overdue().items():
+            self._change("slot_lost", slot, reason)
+            for actor in self._workers.pop(slot, {}).values():
+                with contextlib.suppress(Exception):  # one that has stopped is ended; one that is cut off cannot be
+                    await asyncio.to_thread(self._kill, actor)
+            self._topics.tell_all()
+
+    # What slots ask
+
+    async def slot_started(self, slot: int, group: str, workers: int) -> None:
+        """A slot's ``workers`` are up, for the first time or again after a failure: take back what those before had.
+
+        The slot asks for work only once this is answered.
+        """
+        if self._signs.knows(slot, group):  # another of them was heard first
+            self._change("slot_up", slot)
+            self._topics.tell_all()
+        else:
+            self._up(slot, group, workers)
+
+    async def here(self, slot: int, group: str, rank: int, workers: int, actor: list[Any]) -> None:
+        """A worker that :meth:`beat` did not know makes itself known; ``actor`` holds the one it is."""
+        if self._signs.is_of_another(slot, group) or not self._ledger.has(slot):
+            return
+        if not self._signs.knows(slot, group):
+            if self._ledger.held_by(slot) is None:  # it was held to be lost, and is back
+                self._up(slot, group, workers)
             else:
-                self._waiting.append(job)
-            self._changed.notify_all()
+                self._signs.up(slot, group, workers)
+                self._signs.begins(slot)
+        self._workers.setdefault(slot, {})[rank] = actor[0]
 
-    async def poll(self, job_id: str, seen: int, timeout: float) -> list[Update]:
-        """Updates of ``job_id`` after the first ``seen``; waits up to ``timeout`` seconds for one."""
-        async with self._changed:
-            await self._wait(lambda: len(self._updates[job_id]) > seen, timeout)
-            return self._updates[job_id][seen:]
+    async def beat(self, slot: int, group: str, rank: int, work: int) -> bool:
+        """A worker's sign of life, with a number that changes as it does its work; false where it is not known."""
+        if not self._signs.knows(slot, group) or rank not in self._workers.get(slot, {}):
+            return False
+        self._signs.beat(slot, group, rank, work)
+        return True
 
-    async def take_answers(self, job_id: str) -> list[dict[str, Any]]:
-        """The answers of a measured job, handed out once."""
-        return self._answers.pop(job_id, [])
+    async def next_job(self, slot: int, timeout: float) -> Assignment | str | None:
+        """Work for ``slot``: a job, ``CLOSE``, or None when nothing came within ``timeout`` seconds.
+
+        Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest; where it asks again
+        though it has one, its answer was lost on the way.
+        """
+        ledger = self._ledger
+        self._signs.heard(slot)
+        if (held := ledger.held_by(slot)) is not None:
+            return held
+        await self._topics.until(lambda: ledger.next_for(slot) is not None or ledger.exhausted, WORK, timeout)
+        if (job := ledger.next_for(slot)) is not None:
+            self._signs.begins(slot)
+            assignment: Assignment = self._change("assign", slot, job.id, job=job.id)
+            return assignment
+        if ledger.exhausted:
+            self._signs.gone(slot)
+            self._change("slot_closed", slot)
+            return CLOSE
+        return None
+
+    async def report(
+        self,
+        slot: int,
+        job_id: str,
+        attempt: int,
+        number: int,
+        update: Update,
+        answers: list[dict[str, Any]] | None = None,
+    ) -> bool:
+        """Pass on ``update``; true when the job should stop. After a rung it answers when the verdict is there.
+
+        Args:
+            slot: that says it.
+            job_id: of which job.
+            attempt: of :class:`~orchestrator.slots.messages.Assignment`; of an earlier one nothing is passed on.
+            number: of the update among those of the attempt, from 1.
+            update: what happened.
+            answers: of a measured job.
+        """
+        ledger = self._ledger
+        if not ledger.holds(slot, job_id, attempt):
+            return True
+        self._signs.heard(slot)
+        job = ledger.held[slot].job
+        if ledger.is_news(slot, number):
+            if update.final:
+                self._signs.ends(slot)
+            self._change("report", slot, job_id, number, update, answers, job=job_id)
+            self._topics.tell(("updates", job_id))
+            if update.unprepared:
+                self._change("give_up", job.model)
+                self._topics.tell_all()
+        if update.kind == "rung" and job.judged:
+            await self._judge(job_id, update.step)
+        return ledger.stops(job_id) or not ledger.holds(slot, job_id, attempt)
 
     async def note(self, sentences: list[str]) -> None:
         """Keep what a slot wants people to know, once however many slots say it."""
-        self._notes += [sentence for sentence in sentences if sentence not in self._noted]
-        self._noted.update(sentences)
-
-    async def take_notes(self) -> list[str]:
-        """What slots noted since the last call."""
-        notes, self._notes = self._notes, []
-        return notes
+        self._change("note", sentences)
 
     async def does(self, job_id: str, what: str) -> None:
         """Keep what a slot does for ``job_id`` before its first report, such as loading the model."""
         self._doing[job_id] = what
 
-    async def take_doing(self) -> dict[str, str]:
-        """What slots began to do since the last call, by job."""
-        doing, self._doing = self._doing, {}
-        return doing
+    # How it is done
 
-    async def cancel_all(self) -> None:
-        """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
-        async with self._changed:
-            self._stopping = True
-            for job_id in list(self._updates):
-                self._cancel(job_id)
-            self._changed.notify_all()
-
-    async def verdict(self, job_id: str, step: int, prune: str | None) -> None:
-        """What becomes of ``job_id`` at its rung: none lets it go on, a sentence ends it and says why."""
-        async with self._changed:
-            self._verdicts[job_id, step] = prune
-            self._changed.notify_all()
-
-    async def drain(self, jobs: int) -> None:
-        """Nothing will be submitted beyond ``jobs`` in all: a slot that finds no work then frees its resources."""
-        async with self._changed:
-            self._last = jobs
-            self._changed.notify_all()
-
-    async def close(self) -> None:
-        """Let every slot end once it is idle."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    async def slot_started(self, slot: int) -> None:
-        """A slot's worker group is up, for the first time or again after a failure: take back what it held."""
-        async with self._changed:
-            self._take_back(slot, "its worker died")
-            self._changed.notify_all()
-
-    async def slot_lost(self, slot: int, reason: str) -> None:
-        """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
-        async with self._changed:
-            self._alive.discard(slot)
-            self._take_back(slot, reason)
-            if not self._alive and not self._closed:
-                self._lost = reason
-                for job_id in [job_id for job_id in self._updates if job_id not in self._ended]:
-                    self._end(job_id, Update("failed", error=reason))
-                self._waiting.clear()
-            self._changed.notify_all()
-
-    async def next_job(self, slot: int, timeout: float) -> Job | str | None:
-        """Work for ``slot``: a job, ``CLOSE``, or None when nothing came within ``timeout`` seconds.
-
-        Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest.
-        """
-        async with self._changed:
-            await self._wait(lambda: bool(self._waiting) or self._over, timeout)
-            if self._waiting:
-                job = next((job for job in self._waiting if job.model == self._models.get(slot)), self._waiting[0])
-                self._waiting.remove(job)
-                self._models[slot] = job.model
-                self._assigned[slot] = job
-                self._attempts[job.id] = self._attempts.get(job.id, 0) + 1
-                return job
-            if self._over:
-                self._alive.discard(slot)
-                return CLOSE
-            return None
-
-    @property
-    def _over(self) -> bool:
-        """Whether no slot will be given anything any more."""
-        return self._closed or (self._last is not None and len(self._updates) >= self._last)
-
-    async def report(self, slot: int, job_id: str, update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
-        """Pass on ``update``; true when the job should stop. After a rung it answers when the verdict is there."""
-        async with self._changed:
-            if job_id in self._ended:
-                return True
-            if answers:
-                self._answers[job_id] = answers
-            if update.final:
-                job = self._assigned.pop(slot, None)
-                self._end(job_id, update)
-                if update.unprepared and job is not None:
-                    self._give_up(job.model)
-            else:
-                self._updates[job_id].append(update)
-            self._changed.notify_all()
-            if update.kind == "rung" and self._assigned[slot].judged:
-                await self._judge(job_id, update.step)
-            return job_id in self._cancelled or job_id in self._pruned
+    def _up(self, slot: int, group: str, workers: int) -> None:
+        self._workers.pop(slot, None)
+        self._signs.up(slot, group, workers)
+        self._change("slot_up", slot)
+        self._topics.tell_all()
 
     async def _judge(self, job_id: str, step: int) -> None:
-        rung = (job_id, step)
-        await self._wait(lambda: rung in self._verdicts or job_id in self._cancelled, VERDICT_SECONDS)
-        reason = self._verdicts.get(rung)
-        if reason is not None:
-            self._pruned[job_id] = reason
+        await self._topics.until(lambda: self._ledger.is_judged(job_id, step), ("verdict", job_id), VERDICT_SECONDS)
+        reason = self._ledger.verdict_on(job_id, step)
+        if reason is not None and self._ledger.knows(job_id):
+            self._change("prune", job_id, reason, job=job_id)
 
-    async def _wait(self, ready: Any, timeout: float) -> None:
+    def _change(self, name: str, *arguments: Any, job: str | None = None) -> Any:
+        """Carry a change of the ledger out and write it down; ``job`` is what it can be forgotten with."""
+        result = getattr(self._ledger, name)(*arguments)
+        if self._log is not None:
+            try:
+                self._log.append(name, arguments, job)
+            except OSError as error:
+                self._forgo(error)
+        return result
+
+    def _compact(self) -> None:
+        if self._log is not None:
+            try:
+                self._log.compact(self._ledger.is_settled)
+            except OSError as error:
+                self._forgo(error)
+
+    def _forgo(self, error: Exception) -> None:
+        """Go on without a log: a successor that knows half of it would be worse than one that asks trials anew."""
+        assert self._log is not None
+        self._log.remove()
+        self._log = None
+        self._ledger.note([f"the broker's own log is given up ({error}): {UNREMEMBERED}"])
+
+    def _remember(self, path: Path, slots: int) -> None:
+        """Take in what a predecessor knew."""
         try:
-            async with asyncio.timeout(timeout):
-                await self._changed.wait_for(ready)
-        except TimeoutError:
-            pass
+            self._log = Log(path)
+            for name, arguments in self._log.lines():
+                getattr(self._ledger, name)(*arguments)
+        except Exception as error:  # whatever is in the file, trials can be asked anew
+            self._ledger = Ledger(slots)
+            self._ledger.note(
+                [f"the broker's own log cannot be used ({error}): should its process die, trials start over"]
+            )
+            if self._log is not None:
+                self._log.remove()
+                self._log = None
+        for slot, held in self._ledger.held.items():  # their workers are to be heard of soon
+            self._signs.up(slot, UNKNOWN, 1)
+            self._signs.begins(slot)
+            self._doing[held.job.id] = "going on after a restart of the broker"
 
-    def _give_up(self, model: ModelConfig) -> None:
-        """End what waits of a model that cannot be prepared; what other slots have of it meets the same fault there."""
-        self._unprepared.append(model)
-        for job in [job for job in self._waiting if job.model == model]:
-            self._waiting.remove(job)
-            self._end(job.id, _GIVEN_UP)
 
-    def _cancel(self, job_id: str) -> None:
-        self._cancelled.add(job_id)
-        waiting = [job for job in self._waiting if job.id == job_id]
-        for job in waiting:
-            self._waiting.remove(job)
-            self._end(job.id, Update("stopped"))
+def _kill(actor: Any) -> None:
+    import ray
 
-    def _take_back(self, slot: int, reason: str) -> None:
-        job = self._assigned.pop(slot, None)
-        if job is None or job.id in self._ended:
-            return
-        if self._attempts[job.id] >= MAX_ATTEMPTS:
-            self._end(job.id, Update("failed", error=f"{reason}, {MAX_ATTEMPTS} times in a row"))
-        elif job.id in self._cancelled:
-            self._end(job.id, Update("stopped"))
-        else:
-            self._waiting.appendleft(job)
-
-    def _end(self, job_id: str, update: Update) -> None:
-        if update.kind == "stopped" and job_id in self._pruned:
-            update = replace(update, kind="pruned", reason=self._pruned[job_id])
-        self._ended.add(job_id)
-        self._updates[job_id].append(update)
+    ray.kill(actor)

@@ -26,6 +26,28 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Assignment:
+    """A job as one slot gets it."""
+
+    job: Job
+    attempt: int
+    """The how-manieth time the job is handed out. All that a slot says of the job carries it, and its checkpoints do:
+    what comes of an earlier attempt, from a slot that was held to be lost, is passed over."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What the driver did not know yet."""
+
+    notes: list[str] = field(default_factory=list)
+    """What slots, and the broker about them, want people to know."""
+    doing: dict[str, str] = field(default_factory=dict)
+    """What slots began to do before a first report, by job."""
+    lost: int = 0
+    """Slots that are lost at the moment."""
+
+
+@dataclass(frozen=True)
 class Update:
     """What a slot says about a job."""
 

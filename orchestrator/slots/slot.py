@@ -38,7 +38,6 @@ class Slots:
     directory: Path
     count: int
     day: date
-    errors: dict[int, str] = field(default_factory=dict)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -76,6 +75,7 @@ class Slots:
             spec.evaluation,
             spec.trial,
             self.day,
+            spec.resources.slot_timeout,
         )
 
     def _run(self, slot: int) -> None:
@@ -87,10 +87,9 @@ class Slots:
         except Exception as error:
             cause = error.__cause__ or error
             reason = f"slot {slot} failed: {type(cause).__name__}: {cause}"
-            self.errors[slot] = reason
         with contextlib.suppress(Exception):  # Ray may have ended first, and the broker with it
             if ray.is_initialized():
-                self.broker.slot_lost.remote(slot, reason)
+                self.broker.slot_gone.remote(slot, reason)
 
     def _trainer(self, slot: int) -> Any:
         import ray.train
@@ -109,8 +108,29 @@ class Slots:
                 name=f"slot-{slot}",
                 storage_path=str(self.directory / "ray"),
                 failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
+                callbacks=[failure_callback(slot, self.broker_name, self.namespace)],
             ),
         )
+
+
+def failure_callback(slot: int, broker: str, namespace: str) -> Any:
+    """What tells the broker at once that a slot's workers have failed, long before others are up in their place.
+
+    Args:
+        slot: of which slot.
+        broker: name of the broker actor.
+        namespace: the Ray namespace it lives in.
+    """
+    import ray
+    from ray.train import UserCallback
+
+    class Failed(UserCallback):  # type: ignore[misc]
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            died = [rank for rank, error in worker_exceptions.items() if hasattr(error, "health_check_failure")]
+            reason = f"its worker {min(died)} died" if died else "its workers are started anew after an error"
+            ray.get_actor(broker, namespace=namespace).slot_failed.remote(slot, reason)
+
+    return Failed()
 
 
 def worker_resources(resources: ResourcesConfig) -> dict[str, float]:

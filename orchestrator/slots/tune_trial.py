@@ -16,19 +16,19 @@ def tune_trial(config: dict[str, Any]) -> None:
     ``step``: each report is a round of Tune's loop, and of each number in a dictionary Tune keeps statistics, 2 KB a
     metric and trial. A failed trial ends by such a report too, since an exception would cost Tune the reused actor.
     Where this actor is killed, Tune starts the function again: the broker knows the job, and all its updates are
-    reported once more.
+    reported once more. Where the broker is killed, Ray repeats the call once it is there again, and what it has
+    forgotten nonetheless is submitted anew.
     """
     import ray
     from ray import tune
 
     broker = ray.get_actor(config["broker"], namespace=config["namespace"])
     job = config["job"]
-    ray.get(broker.submit.remote(job))
-    seen = 0
-    while True:
-        updates = ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))
-        seen += len(updates)
-        if updates:
-            tune.report({"updates": updates, "step": updates[-1].step})
-            if updates[-1].final:
-                return
+    while ray.get(broker.submit.remote(job)):
+        seen = 0
+        while (updates := ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))) is not None:
+            seen += len(updates)
+            if updates:
+                tune.report({"updates": updates, "step": updates[-1].step})
+                if updates[-1].final:
+                    return

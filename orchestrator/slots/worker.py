@@ -1,21 +1,25 @@
 """The train loop of a warm slot: takes jobs one after another, with weights, data and references staying loaded."""
 
 import traceback
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
-from orchestrator.slots.messages import CLOSE, Job, Update
+from orchestrator.slots.messages import CLOSE, Assignment, Update
+from orchestrator.slots.pulse import Pulse
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
+from training.loop.claim import Claim
 
 if TYPE_CHECKING:
     from training.workbench import Measurement, Workbench
 
+Anything = TypeVar("Anything")
 IDLE_SECONDS = 20.0
 """How long an idle slot waits for a job before it tells its other ranks that it is still there."""
 
@@ -42,6 +46,8 @@ class SlotSetup:
     """The trial in whose form (precision, 4 bits, shards) the untouched model is loaded and measured."""
     day: date
     """That the prompts are of, where a chat template prints the date."""
+    silence: float = 60.0
+    """Seconds after which a worker that gives no sign of life is held to be lost."""
 
 
 def slot_loop(setup: SlotSetup) -> None:
@@ -56,36 +62,79 @@ def slot_loop(setup: SlotSetup) -> None:
         from training.distributed.process import start_process
 
         start_process()
-    rank = ray.train.get_context().get_world_rank()
-    anyone = ray.get_actor(setup.broker, namespace=setup.namespace)
-    broker = anyone if rank == 0 else None
-    if broker is not None:
-        ray.get(broker.slot_started.remote(setup.slot))
-    benches = _Benches(setup)
-    while True:
-        job = ray.get(broker.next_job.remote(setup.slot, IDLE_SECONDS)) if broker is not None else None
-        job = _broadcast(job)
-        if job == CLOSE:
-            return
-        if isinstance(job, Job):
-            try:
-                _serve(job, benches, setup.directory / CHECKPOINTS, broker, setup.slot)
-            except _FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
-                ray.get(anyone.report.remote(setup.slot, job.id, Update("failed", error=str(failed))))
-                raise
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    broker = ray.get_actor(setup.broker, namespace=setup.namespace)
+    group = _of_rank_zero(uuid.uuid4().hex)
+    with Pulse(broker, setup.slot, group, rank, workers, setup.silence):
+        if rank == 0:
+            ray.get(broker.slot_started.remote(setup.slot, group, workers))
+        benches = _Benches(setup)
+        while True:
+            given = ray.get(broker.next_job.remote(setup.slot, IDLE_SECONDS)) if rank == 0 else None
+            given = _of_rank_zero(given)
+            if given == CLOSE:
+                return
+            if isinstance(given, Assignment):
+                line = Line(broker, setup, given, speaks=rank == 0)
+                try:
+                    _serve(given, benches, setup.directory / CHECKPOINTS, line)
+                except _FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
+                    line.speaks = True
+                    line.say(Update("failed", error=str(failed)))
+                    raise
 
 
-def _broadcast(job: Job | str | None) -> Job | str | None:
-    """Rank 0's job, on every rank."""
+def _of_rank_zero(value: Anything) -> Anything:
+    """Rank 0's value, on every rank."""
     from torch import distributed
 
     from training.distributed.ranks import world_size
 
     if world_size() == 1:
-        return job
-    box = [job]
+        return value
+    box = [value]
     distributed.broadcast_object_list(box, src=0)
     return box[0]
+
+
+class Line:
+    """What the ranks of a slot have to say of one job; of all but the first nobody listens.
+
+    Args:
+        broker: handle of the broker actor.
+        setup: the slot's.
+        given: the job, and which attempt at it this is.
+        speaks: whether what is said goes to the broker.
+    """
+
+    def __init__(self, broker: Any, setup: SlotSetup, given: Assignment, *, speaks: bool) -> None:
+        self.speaks = speaks
+        self.claim = Claim(setup.namespace, given.attempt)
+        self._broker = broker
+        self._who = setup.slot, given.job.id, given.attempt
+        self._said = 0
+
+    def say(self, update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
+        """Report; true where the job should stop."""
+        import ray
+
+        if not self.speaks:
+            return False
+        self._said += 1
+        return bool(ray.get(self._broker.report.remote(*self._who, self._said, update, answers)))
+
+    def note(self, sentence: str) -> None:
+        """Let people know."""
+        import ray
+
+        if self.speaks:
+            ray.get(self._broker.note.remote([sentence]))
+
+    def does(self, what: str) -> None:
+        """Say what takes its time; nobody waits for it."""
+        if self.speaks and not what.startswith("WARNING"):  # which becomes a note
+            self._broker.does.remote(self._who[1], what)
 
 
 class _Benches:
@@ -114,7 +163,7 @@ class _Benches:
         return self._loaded[1]
 
 
-def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: int) -> None:
+def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) -> None:
     """Run one job, from its last checkpoint where it has one, and report how it ended.
 
     What one trial does wrong never ends a slot of one rank.
@@ -123,8 +172,6 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         _FailedError: it failed on this rank, which is not the one that talks to the broker.
         _RestartNeededError: another rank is gone, or every rank stands without room on the disk.
     """
-    import ray
-
     from training.distributed.ranks import FailedAlone, is_of_another_rank, rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
@@ -132,37 +179,25 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
     from training.loop.train import StepReport, TrialStopped
     from training.models.batching import is_out_of_memory
 
-    trial = job.trial
-
-    def say(update: Update, answers: list[dict[str, Any]] | None = None) -> bool:
-        return bool(ray.get(broker.report.remote(slot, job.id, update, answers))) if broker is not None else False
-
-    def note(sentence: str) -> None:
-        if broker is not None:
-            ray.get(broker.note.remote([sentence]))
-
-    def does(what: str) -> None:
-        if broker is not None and not what.startswith("WARNING"):  # which becomes a note
-            broker.does.remote(job.id, what)  # nobody waits for it
-
+    job, trial = given.job, given.job.trial
     reported = False
 
     def on_step(report: StepReport) -> bool:
         nonlocal reported
         if not reported and trial is not None and report.step > trial.log_every:
-            note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
+            line.note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
         reported = True
         kind: Literal["step", "rung"] = "rung" if report.rung else "step"
-        return say(Update(kind, report.step, report.scores))
+        return line.say(Update(kind, report.step, report.scores))
 
     bench = None
     try:
         bench = benches.for_model(job.model)
-        bench.notify = does
-        run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs)
-        found = _with_room(run, checkpoints.parent, note)
+        bench.notify = line.does
+        run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs, claim=line.claim)
+        found = _with_room(run, checkpoints.parent, line.note)
         for warning in bench.warnings:
-            note(warning)
+            line.note(warning)
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
@@ -171,13 +206,13 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
         )
         keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)
         kept = found.answers if keeps_text else without_text(found.answers)
-        say(measured, kept)
+        line.say(measured, kept)
     except TrialStopped as stopped:
-        say(Update("stopped", step=stopped.step))
+        line.say(Update("stopped", step=stopped.step))
     except _RestartNeededError:
         raise
     except TrainingError as error:  # raised alike on every rank
-        say(Update("failed", error=str(error), unprepared=bench is None or bench.fault is not None))
+        line.say(Update("failed", error=str(error), unprepared=bench is None or bench.fault is not None))
     except Exception as error:
         if world_size() > 1 and is_of_another_rank(error):
             raise _RestartNeededError from error
@@ -190,9 +225,9 @@ def _serve(job: Job, benches: _Benches, checkpoints: Path, broker: Any, slot: in
             )
         else:
             text = traceback.format_exc(limit=-6)
-        if broker is None:
+        if not line.speaks:
             raise _FailedError(text) from error
-        say(Update("failed", error=text))
+        line.say(Update("failed", error=text))
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
 
@@ -207,6 +242,7 @@ class _RestartNeededError(Exception):
 
 def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[str], None]) -> "Measurement":
     """What ``run`` measures; where it failed on a full disk, it goes on from its checkpoint once there is room."""
+    from training.distributed.progress import advance
     from training.distributed.ranks import world_size
     from training.errors import TrainingError
     from training.loop.train import TrialStopped
@@ -220,6 +256,6 @@ def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[s
             if not is_full(folder):
                 raise
             note(f"the disk of {folder} is full: the trials wait until there is room again")
-            wait_for_room(folder)
+            wait_for_room(folder, advance)
             if world_size() > 1:  # the other ranks may be waiting in a collective
                 raise _RestartNeededError from error

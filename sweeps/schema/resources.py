@@ -21,3 +21,9 @@ class ResourcesConfig(Config):
     check_memory: bool = True
     """Refuse a model whose weights, gradients and optimizer states are more than this machine has for a worker, by
     the estimate of ``procon plan``; false tries it all the same."""
+    slot_timeout: float = Field(default=60.0, gt=0)
+    """Seconds without a sign of life of a trial's worker, beyond the longest that it has been silent before, after
+    which the trial goes to another slot, from its last checkpoint. Workers tell every five seconds that they live."""
+    stall_timeout: float = Field(default=1800.0, gt=0)
+    """Seconds in which none of a trial's workers gets on, as when one hangs in a collective, after which they are
+    started anew; at least four times the longest that any trial of the sweep got on without."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,16 @@ from training.models.loading import DTYPES
 TIMING = ("train/tokens_per_second", "train/seconds")
 
 
-def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int | None = None) -> dict[str, Any]:
-    """Reports by step, and the trained weights' fingerprint; ``stop`` ends it after that step's report."""
+def run(
+    changes: dict[str, Any],
+    where: Checkpointing | None = None,
+    stop: int | None = None,
+    meanwhile: Callable[[int], None] = lambda _step: None,
+) -> dict[str, Any]:
+    """Reports by step, and the trained weights' fingerprint; ``stop`` ends it after that step's report.
+
+    ``meanwhile`` is called with the step of every report.
+    """
     config, samples, direction = trial(**changes), random_samples(60), random_direction()
     device = start_process()
     model = held_as(config, tiny_llama().to(DTYPES[config.precision]))
@@ -33,6 +42,7 @@ def run(changes: dict[str, Any], where: Checkpointing | None = None, stop: int |
 
     def report(made: StepReport) -> bool:
         reports.append(made)
+        meanwhile(made.step)
         return made.step == stop
 
     weights: list[float] = []

@@ -17,6 +17,7 @@ from training.direction.causal_file import load_report, save_report
 from training.direction.causal_scores import check_direction
 from training.direction.prompts import DirectionPrompts, draw_prompts, filtered
 from training.direction.vectors import METADATA_FILE, Direction, extract_direction
+from training.distributed.locks import acquire
 from training.distributed.ranks import from_rank_zero, rank
 from training.distributed.sharding import computed_together
 from training.errors import DirectionError
@@ -71,7 +72,7 @@ def load_or_extract(
     lock = FileLock(f"{directory}.lock")
     if rank() == 0:
         directory.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        acquire(lock)
     try:
 
         def looked_for() -> tuple[DirectionPrompts, Extraction | None]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from training.config import TrialConfig
 from training.distributed.deepspeed_config import BatchSizes, clips_by_itself, deepspeed_config
 from training.distributed.parameter_groups import parameter_groups
+from training.distributed.progress import advance
 from training.distributed.sharding import whole_shape
 from training.errors import TrainingError
 
@@ -62,6 +63,7 @@ def step(engine: "DeepSpeedEngine", trial: TrialConfig) -> Tensor | float | None
     if last and not clips_by_itself(trial):
         norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), trial.gradient_clipping)
     engine.step()
+    advance()
     if last and norm is None:
         norm = engine.get_global_grad_norm()
     return norm

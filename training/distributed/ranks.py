@@ -7,6 +7,8 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, distributed
 
+from training.distributed.progress import advance
+
 Result = TypeVar("Result")
 
 
@@ -32,12 +34,14 @@ def barrier() -> None:
     """Wait for all ranks."""
     if world_size() > 1:
         distributed.barrier()
+        advance()
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
     """``values`` summed over all ranks, in place."""
     if world_size() > 1:
         distributed.all_reduce(values)
+        advance()
     return values
 
 

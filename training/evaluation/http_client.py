@@ -11,6 +11,8 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from training.distributed.progress import advance
+
 LONGEST_WAIT = 60.0
 """Seconds: no pause between attempts is longer, whatever the server asks for."""
 
@@ -61,6 +63,7 @@ class HttpClient:
     def _asked(self, method: str, path: str, body: dict[str, Any] | None, headers: dict[str, str]) -> BaseHTTPResponse:
         for attempt in range(self._retries + 1):
             last = attempt == self._retries
+            advance()
             self._pace.wait()
             wanted = None
             try:

@@ -17,6 +17,7 @@ from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
 from training.errors import CheckpointError
+from training.loop.claim import Claim
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -45,6 +46,8 @@ class Checkpointing:
     """Fingerprint of the untouched model, which a checkpoint of adapters does not contain."""
     say: Callable[[str], None] = log.warning
     """Told in a sentence what whoever trains should know; on rank 0."""
+    claim: Claim | None = None
+    """By which the directory is this training's; None where no other can want it."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,9 @@ class Checkpoints:
 
         Returns:
             Its directory.
+
+        Raises:
+            CheckpointError: the trial was given to another worker, who goes on from an earlier one.
         """
         directory, name = self.where.directory, f"step-{step:08d}"
         ranks.from_rank_zero(lambda: self._make_room(directory))
@@ -151,7 +157,7 @@ class Checkpoints:
             distributed.all_gather_object(everyone, own)
         engine.save_checkpoint(
             str(directory),
-            tag=_PARTIAL + name,
+            tag=self._partial(name),
             client_state={"step": step, "ranks": everyone},
             save_latest=False,
             exclude_frozen_parameters=not self._with_frozen,
@@ -160,16 +166,27 @@ class Checkpoints:
         ranks.from_rank_zero(lambda: self._complete(directory, name, step))
         return directory / name
 
+    def _partial(self, name: str) -> str:
+        """What a checkpoint is called while it is written; no other attempt writes under that name."""
+        claim = self.where.claim
+        return _PARTIAL + (name if claim is None else f"{claim.attempt}-{name}")
+
+    def _check_claim(self) -> None:
+        if self.where.claim is not None:
+            self.where.claim.check(self.where.directory)
+
     def _make_room(self, directory: Path) -> None:
+        self._check_claim()
         directory.mkdir(parents=True, exist_ok=True)
         for left_over in directory.glob(f"{_PARTIAL}*"):
             shutil.rmtree(left_over)
 
     def _complete(self, directory: Path, name: str, step: int) -> None:
-        partial, final = directory / (_PARTIAL + name), directory / name
+        partial, final = directory / self._partial(name), directory / name
         files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
         manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
         (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        self._check_claim()
         if final.exists():  # of a training that was killed between the two renames
             shutil.rmtree(final)
         partial.rename(final)
@@ -187,9 +204,9 @@ class Checkpoints:
 
         Raises:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
-                cannot be read.
+                cannot be read; or the trial was given to another worker.
         """
-        found = ranks.from_rank_zero(self._found)
+        found = ranks.from_rank_zero(self._found_and_claimed)
         if found is None:
             return 0, None
         path, saved_world_size = found
@@ -212,11 +229,15 @@ class Checkpoints:
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
 
-    def _found(self) -> tuple[Path, int] | None:
-        """The checkpoint to go on from and its world size, checked; runs on rank 0."""
+    def _found_and_claimed(self) -> tuple[Path, int] | None:
         if not self.where.resume:
             shutil.rmtree(self.where.directory, ignore_errors=True)
-            return None
+        if self.where.claim is not None:
+            self.where.claim.take(self.where.directory)
+        return self._found()
+
+    def _found(self) -> tuple[Path, int] | None:
+        """The checkpoint to go on from and its world size, checked; runs on rank 0."""
         path = self.latest
         if path is None:
             return None
@@ -242,6 +263,8 @@ class Checkpoints:
             "starts over from its first step"
         )
         shutil.rmtree(self.where.directory)
+        if self.where.claim is not None:
+            self.where.claim.take(self.where.directory)
 
     def _refuse_others(self, path: Path, saved: Identity) -> None:
         own = self._identity

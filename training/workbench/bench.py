@@ -16,7 +16,7 @@ from training.data.chat_settings import ChatSettings
 from training.direction.drift import DriftReference
 from training.direction.extraction import Extraction, load_or_extract
 from training.direction.recommended import with_recommended_layers
-from training.distributed import process, ranks
+from training.distributed import process, progress, ranks
 from training.distributed.deepspeed_config import stage_sentence
 from training.errors import DirectionError, TrainingError
 from training.evaluation.generators import refuse_tuning
@@ -24,6 +24,7 @@ from training.evaluation.measure import Measurement
 from training.evaluation.overlap import direction_overlaps, refuse
 from training.evaluation.sets import EvaluationSets
 from training.loop.checkpoint import Checkpointing
+from training.loop.claim import Claim
 from training.loop.export import export, form_of
 from training.loop.train import Report, TrainingSet
 from training.loop.tuning import tuned
@@ -211,6 +212,7 @@ class Workbench:
         save: Path | None = None,
         checkpoint: Path | None = None,
         rungs: Collection[int] = (),
+        claim: Claim | None = None,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -221,6 +223,7 @@ class Workbench:
             checkpoint: directory of this trial's checkpoints, which it goes on from where there are any: after the
                 last step they hold the trained model, so that a measurement that was cut short repeats no training.
             rungs: optimizer steps after which the trial is measured without generation and reported.
+            claim: by which the checkpoints are this worker's; None where no other can want them.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -250,7 +253,7 @@ class Workbench:
         checkpointing = None
         if checkpoint is not None:
             checkpointing = Checkpointing(
-                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn
+                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn, claim=claim
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")
@@ -273,6 +276,7 @@ class Workbench:
             self._measuring.check_generator(self.model, self.model_fingerprint)
 
     def _tell(self, what: str) -> None:
+        progress.advance()
         if ranks.rank() == 0:
             self.notify(what)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from training.distributed import progress
 from training.models.attention import use_attention
 from training.models.forms import Form, fingerprint_of_all_ranks, load_as
 
@@ -43,4 +44,5 @@ class WarmModel:
         """Another one from the checkpoint."""
         model = load_as(form, self.path, device)
         use_attention(model, self._attention)
+        progress.follow(model)
         return model

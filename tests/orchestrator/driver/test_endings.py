@@ -35,6 +35,8 @@ import sys
 from functools import partial
 from pathlib import Path
 sys.path.insert(0, {str(ROOT / "benchmarks")!r})
+import threading
+import ray
 import typer
 import fake_slots
 from orchestrator.cli.sweeps import _tell
@@ -43,13 +45,18 @@ from orchestrator.driver.sweep import drive
 from orchestrator.terminal import Terminal
 from sweeps.schema.load import load_spec
 fake_slots.STARTING = 0.0
+class Slots(fake_slots.FakeSlots):
+    def start(self):
+        super().start()
+        if len(sys.argv) > 2:
+            threading.Timer(float(sys.argv[2]), ray.kill, [self.broker]).start()
 session = Session.new(load_spec("spec.yaml"), "sweeps/out")
 try:
-    _tell(drive(session, None, Terminal(), partial(fake_slots.FakeSlots, seconds=float(sys.argv[1]))), False)
+    _tell(drive(session, None, Terminal(), partial(Slots, seconds=float(sys.argv[1]))), False)
 except typer.Exit as end:
     sys.exit(end.exit_code)
 """
-"""A driver whose slots sleep for as many seconds as a trial has."""
+"""A driver whose slots sleep for as many seconds as a trial has; and who loses its broker for good after some."""
 
 
 def mlflow_runs(folder: Path) -> list[MlflowRun]:
@@ -78,13 +85,13 @@ def store(tmp_path: Path, empty_store: Path, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture
-def pretend(tmp_path: Path) -> Callable[[float], subprocess.Popen[str]]:
+def pretend(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts a driver whose slots train nothing, in a process group of its own."""
 
-    def start(seconds: float) -> subprocess.Popen[str]:
+    def start(*seconds: float) -> subprocess.Popen[str]:
         (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec()))
         return subprocess.Popen(
-            [sys.executable, "-c", PRETENDED, str(seconds)],
+            [sys.executable, "-c", PRETENDED, *map(str, seconds)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -214,7 +221,7 @@ def test_sigterm_to_all_its_processes_still_gives_a_report(pretend, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", ["gcs_server", "raylet", "ray::Broker"])
+@pytest.mark.parametrize("killed", ["gcs_server", "raylet"])
 def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> None:
     """As the kernel does where memory runs out: nobody can be asked to stop, and Ray soon ends the driver as well."""
     process = pretend(30.0)
@@ -237,6 +244,38 @@ def test_a_ray_that_was_killed_is_told(pretend, tmp_path: Path, killed: str) -> 
     assert not (folder / "driver.lock").exists()
     _, alive = psutil.wait_procs(started, timeout=180)  # the agents of a dead node first try to tell its head
     assert not alive, f"left behind: {alive}"
+
+
+@pytest.mark.slow
+def test_a_broker_that_was_killed_comes_back(pretend, tmp_path: Path) -> None:
+    """While trials run, wait and end."""
+    process = pretend(4.0)
+    folder = tmp_path / "sweeps/out"
+    for said in ("small-base FINISHED", "small-ift FINISHED", "small-0 FINISHED"):
+        lines_until(process, said)
+        there = psutil.Process(process.pid).children(recursive=True)
+        (broker,) = [one for one in there if " ".join(one.cmdline()).startswith("ray::Broker")]
+        broker.kill()
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 0, output
+    events = read_journal(folder / "journal.jsonl")
+    assert [record.status for record in records(events)] == [Status.FINISHED] * 6
+    assert [event["event"] for event in events].count("trial_ended") == 6
+    for record in records(events):
+        if record.trial is not None:
+            assert len(record.history) == 12, "every report of every trial"
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_a_broker_that_cannot_be_had_ends_the_sweep_with_a_sentence(pretend, tmp_path: Path) -> None:
+    process = pretend(30.0, 30.0)
+    folder = tmp_path / "sweeps/out"
+    output, _ = process.communicate(timeout=180)
+    assert process.returncode == 1, output
+    assert "the broker between trials and slots has died" in (sweep_status(folder).reason or "")
+    assert f"procon resume {os.path.relpath(folder, tmp_path)}" in output
+    assert Status.RUNNING not in {record.status for record in records(read_journal(folder / "journal.jsonl"))}
 
 
 def test_a_finished_sweep_that_is_resumed_keeps_its_duration(tmp_path: Path) -> None:

@@ -51,12 +51,15 @@ class TwoRanks:
 
 @pytest.fixture(scope="module")
 def two_ranks(start_sweep: Callable[..., Run], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> TwoRanks:
-    """Four trials and the references on one slot of two ranks with ZeRO-2, of which one is killed in training."""
+    """Four trials and the references on one slot of two ranks with ZeRO-2; one is killed, and later the broker."""
     trial = {**small_sweep()["trial"], "steps": STEPS[-1], "log_every": STEPS[0], "checkpoint_every": STEPS[0]}
     spec = small_sweep(trial=trial, resources={"workers": 2})
     run = start_sweep(tmp_path_factory.mktemp("two-ranks"), spec, *cluster.join, new_store=True)
     run.wait_for(lambda events: any(event["event"] == "trial_reported" and event["step"] > 8 for event in events))
     processes(cluster, "RayTrainWorker")[-1].kill()
+    run.wait_for(ended(3))
+    (broker,) = processes(cluster, "ray::Broker")
+    broker.kill()
     code, output = run.finish()
     assert code == 0, output
     return TwoRanks(run.directory, output)
@@ -72,6 +75,14 @@ def test_the_training_of_a_killed_worker_goes_on_from_its_checkpoint(two_ranks: 
     notes = [event["text"] for event in two_ranks.events if event["event"] == "note" and "checkpoint" in event["text"]]
     assert len(notes) == 1, notes
     assert int(notes[0].rpartition(" ")[2]) > STEPS[0]
+
+
+def test_a_killed_broker_costs_no_trial_its_slot(two_ranks: TwoRanks) -> None:
+    ends = [event["id"] for event in two_ranks.events if event["event"] == "trial_ended"]
+    assert len(ends) == len(set(ends)) == 7
+    notes = [event["text"] for event in two_ranks.events if event["event"] == "note"]
+    assert sum("goes to the next slot that is free" in note for note in notes) == 1, notes  # of the killed worker
+    assert not list(two_ranks.directory.rglob("broker.jsonl"))
 
 
 def test_training_is_reported_on_the_way(two_ranks: TwoRanks) -> None:

@@ -76,6 +76,17 @@ def test_a_stopped_trial_has_to_begin_again_and_a_failed_one_not() -> None:
     assert estimate([*REFERENCES, *gone], 110, trials=3) == 30
 
 
+def test_lost_slots_do_no_work_until_they_are_back() -> None:
+    assert estimate(REFERENCES) == 2 * 30
+    lost = [*REFERENCES, {"event": "slots_lost", "lost": 1, "time": 100.0}]
+    assert estimate(lost) == 4 * 30
+    all_lost = [*REFERENCES, {"event": "slots_lost", "lost": 2, "time": 100.0}]
+    assert estimate(all_lost) == 4 * 30, "at least one is hoped for"
+    assert estimate([*lost, {"event": "slots_lost", "lost": 0, "time": 100.0}]) == 2 * 30
+    resumed = [{"event": "sweep_resumed", "time": 100.0}, started("small-0", 100), started("small-1", 100)]
+    assert estimate([*lost, *resumed]) == 2 * 30, "another driver has slots of its own"
+
+
 def test_repetitions_of_the_front_of_now_are_to_come() -> None:
     front = [started(f"small-{n}", 100) for n in range(4)]
     front += [ended("small-0", 130, attacks=0.1), *(ended(f"small-{n}", 130, attacks=0.5) for n in range(1, 4))]

@@ -58,6 +58,7 @@ SWEEP = [
     started(32, "c", model="other"),
     ended(33, "c", "FAILED", unprepared=True),
     at(33, "model_given_up", model="other", error="no layers"),
+    at(33, "slots_lost", lost=1),
     at(500, "sweep_resumed", manifest={"date": "2026-03-04"}),
     at(501, "spec_changed", spec={"trials": 3}, changes=[]),
     started(510, "b"),

@@ -21,9 +21,9 @@ def test_a_worker_reserves_gpus_only_where_it_has_some(resources: dict[str, floa
 
 
 def test_every_worker_of_a_slot_is_told_the_same_of_the_specification(tmp_path: Path) -> None:
-    spec = SweepSpec.model_validate(small_sweep(trial={"precision": "bf16", "steps": 4}))
+    spec = SweepSpec.model_validate(small_sweep(trial={"precision": "bf16", "steps": 4}, resources={"slot_timeout": 7}))
     day = date(2024, 2, 9)
     slots = Slots(None, "broker", "here", spec, tmp_path, 3, day)
     assert slots.setup(2) == SlotSetup(
-        2, "broker", "here", tmp_path, spec.data, spec.direction, spec.evaluation, spec.trial, day
+        2, "broker", "here", tmp_path, spec.data, spec.direction, spec.evaluation, spec.trial, day, 7.0
     )

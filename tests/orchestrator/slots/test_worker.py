@@ -13,14 +13,15 @@ from torch import OutOfMemoryError
 from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
-from orchestrator.slots.messages import Job, Update
-from orchestrator.slots.worker import SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
+from orchestrator.slots.messages import Assignment, Job, Update
+from orchestrator.slots.worker import Line, SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
 from training.distributed.ranks import FailedAlone
 from training.errors import ModelError, TrainingError
 from training.evaluation.measure import Measurement
 from training.evaluation.scores import Scores
+from training.loop.claim import Claim
 from training.loop.record import StepReport
 from training.loop.train import TrialStopped
 
@@ -72,12 +73,18 @@ def handle(monkeypatch: pytest.MonkeyPatch) -> Iterator[Handle]:
     made.loop.close()
 
 
+def setup_in(folder: Path) -> SlotSetup:
+    return SlotSetup(
+        0, "broker", "here", folder, SPEC.data, SPEC.direction, SPEC.evaluation, SPEC.trial, date(2024, 2, 9)
+    )
+
+
 def served(handle: Handle, benches: Any, path: str = "organism/small", folder: Path = Path("/nowhere")) -> list[Update]:
     """All updates of one job."""
     job = Job("m-0", ModelConfig(name="m", path=path), SPEC.trial, rungs=(3,), judged=False)
     handle.ask("submit", job)
-    handle.ask("next_job", 0, 0.1)
-    _serve(job, benches, folder / "checkpoints", handle, slot=0)
+    given = handle.ask("next_job", 0, 0.1)
+    _serve(given, benches, folder / "checkpoints", Line(handle, setup_in(folder), given, speaks=True))
     return list(handle.ask("poll", "m-0", 0, 0.1))
 
 
@@ -101,9 +108,13 @@ def test_a_measured_job_reports_steps_rungs_and_both_halves(handle: Handle) -> N
     assert (end.kind, end.step) == ("measured", SPEC.trial.total_steps)
     assert end.report.metrics == {"a": 0.5, "evaluation/seconds": 3.0}
     assert end.select.metrics == {"a": 0.25}
-    assert bench.given == {"checkpoint": Path("/nowhere/checkpoints/m-0"), "rungs": (3,)}
-    assert handle.ask("take_notes") == ["short answers"]
-    assert handle.ask("take_doing") == {"m-0": "loading"}, "warnings become notes"
+    assert bench.given == {
+        "checkpoint": Path("/nowhere/checkpoints/m-0"),
+        "rungs": (3,),
+        "claim": Claim("here", 1),
+    }
+    news = handle.ask("news", 0)
+    assert (news.notes, news.doing) == (["short answers"], {"m-0": "loading"}), "warnings become notes"
 
 
 @pytest.mark.parametrize(
@@ -119,7 +130,7 @@ def test_texts_of_answers_are_kept_of_embedded_models_or_where_asked_for(
     handle: Handle, path: str, keep: bool | None, kept: bool
 ) -> None:
     served(handle, Bench(lambda _report: FOUND, evaluation=EvaluationConfig(keep_answers=keep)), path)
-    (answer,) = handle.ask("take_answers", "m-0")
+    (answer,) = handle.ask("answers", "m-0")
     assert answer.get("answer") == ("like this" if kept else None)
     assert answer["asr"] is True
 
@@ -132,7 +143,7 @@ def test_a_training_that_begins_late_went_on_from_a_checkpoint(handle: Handle, f
         return FOUND
 
     served(handle, Bench(run))
-    notes = handle.ask("take_notes")
+    notes = handle.ask("news", 0).notes
     assert len(notes) == noted
     assert all(f"its first report is of step {first}" in note for note in notes)
 
@@ -191,13 +202,11 @@ def test_a_job_that_found_the_disk_full_goes_on_once_there_is_room(
 
     (end,) = served(handle, Bench(run), folder=tmp_path)
     assert (end.kind, len(runs)) == ("measured", 2)
-    assert ask("take_notes") == [f"the disk of {tmp_path} is full: the trials wait until there is room again"]
+    assert ask("news", 0).notes == [f"the disk of {tmp_path} is full: the trials wait until there is room again"]
 
 
 def test_a_workbench_is_kept_while_jobs_need_its_model(tmp_path: Path) -> None:
-    setup = SlotSetup(
-        0, "broker", "here", tmp_path, SPEC.data, SPEC.direction, SPEC.evaluation, SPEC.trial, date(2024, 2, 9)
-    )
+    setup = setup_in(tmp_path)
     benches = _Benches(setup)
 
     def model(name: str) -> ModelConfig:
@@ -246,17 +255,18 @@ class TestSeveralRanks:
         with pytest.raises(_RestartNeededError):
             served(handle, Bench(raises(error)), folder=tmp_path)
         assert handle.ask("poll", "m-0", 0, 0.1) == []
-        handle.ask("slot_started", 0)
-        assert handle.ask("next_job", 0, 0.1).id == "m-0"
+        handle.ask("slot_started", 0, "another", 2)
+        assert handle.ask("next_job", 0, 0.1).job.id == "m-0"
 
     def test_an_error_of_its_own_is_told_by_whichever_rank_it_is_of(self, handle: Handle, tmp_path: Path) -> None:
         fault = ValueError("an index is out of range")
         with pytest.raises(ValueError, match="out of range"):
             served(handle, Bench(raises(fault)), folder=tmp_path)
         assert "an index is out of range" in str(handle.ask("poll", "m-0", 0, 0.1)[-1].error)
-        job = Job("m-1", ModelConfig(name="m", path="organism/small"), SPEC.trial, rungs=(), judged=False)
+        given = Assignment(Job("m-1", ModelConfig(name="m", path="organism/small"), SPEC.trial, judged=False), 1)
+        line = Line(handle, setup_in(tmp_path), given, speaks=False)
         with pytest.raises(_FailedError, match="out of range"):
-            _serve(job, Bench(raises(fault)), tmp_path / "checkpoints", None, slot=0)
+            _serve(given, Bench(raises(fault)), tmp_path / "checkpoints", line)
         alone = FailedAlone("rank 1 failed in a forward pass")
         with pytest.raises(_FailedError, match=r"^rank 1 failed in a forward pass$"):
-            _serve(job, Bench(raises(alone)), tmp_path / "checkpoints", None, slot=0)
+            _serve(given, Bench(raises(alone)), tmp_path / "checkpoints", line)

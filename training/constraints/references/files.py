@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from training.data.samples import Integers
 from training.distributed import ranks
+from training.distributed.locks import acquire
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ def load_or_build(
     lock = FileLock(f"{path}.lock")
     if ranks.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        acquire(lock)
     try:
         if not ranks.from_rank_zero(lambda: _usable(path)):
             if ranks.rank() == 0:

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from training.config.judges import ClassifierJudge, GenerativeJudge
+from training.distributed.progress import follow
 from training.errors import JudgeError
 from training.models.batching import is_out_of_memory
 
@@ -47,6 +48,7 @@ def load(config: ClassifierJudge | GenerativeJudge, kind: Any) -> tuple[PreTrain
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if model.config.get_text_config().pad_token_id is None:
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    follow(model)
     return model.eval(), tokenizer
 
 

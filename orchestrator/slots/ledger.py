@@ -1,0 +1,262 @@
+"""Which jobs wait, which slot has which, and what was said of each."""
+
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.slots.messages import Assignment, Job, Update
+from training.config import ModelConfig
+
+MAX_ATTEMPTS = 3
+"""How often in a row a job may lose its slot without getting further than before; then it is held to be the cause."""
+
+_GIVEN_UP = Update("stopped", reason="its model cannot be prepared")
+"""What comes of a trial whose model another trial found unusable."""
+
+
+class Ledger:
+    """The broker's memory: no clock, no waiting, so that the same changes in the same order come to the same again.
+
+    Args:
+        slots: how many there are to be.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self._waiting: deque[Job] = deque()
+        self._assigned: dict[int, Assignment] = {}
+        self._said: dict[int, int] = {}
+        """The number of the last update that each slot said of the job it has."""
+        self._models: dict[int, ModelConfig] = {}
+        self._attempts: dict[str, int] = {}
+        self._losses: dict[str, int] = {}
+        """How often in a row each job lost its slot without getting further."""
+        self._furthest: dict[str, int] = {}
+        self._updates: dict[str, list[Update]] = {}
+        self._answers: dict[str, list[dict[str, Any]]] = {}
+        self._cancelled: set[str] = set()
+        self._verdicts: dict[tuple[str, int], str | None] = {}
+        self._pruned: dict[str, str] = {}
+        self._ended: set[str] = set()
+        self._settled: set[str] = set()
+        self._noted: set[str] = set()
+        self._slots = set(range(slots))
+        """Those that are not gone for good."""
+        self._lost: set[int] = set()
+        """Those of them that are lost at the moment."""
+        self._closed = self._stopping = False
+        self._last: int | None = None
+        self._over: str | None = None
+        self._unprepared: list[ModelConfig] = []
+        self.notes: list[str] = []
+        """What people should know, in order."""
+
+    # What others ask
+
+    def knows(self, job_id: str) -> bool:
+        """Whether the job was submitted, and its end is not settled."""
+        return job_id in self._updates
+
+    def is_settled(self, job_id: str) -> bool:
+        """Whether the driver has recorded the job's end."""
+        return job_id in self._settled
+
+    def updates(self, job_id: str) -> list[Update]:
+        """All updates of a job that is known."""
+        return self._updates[job_id]
+
+    def answers(self, job_id: str) -> list[dict[str, Any]]:
+        """The answers of a measured job, until it is settled."""
+        return self._answers.get(job_id, [])
+
+    def has(self, slot: int) -> bool:
+        """Whether the slot is not gone for good."""
+        return slot in self._slots
+
+    @property
+    def held(self) -> dict[int, Assignment]:
+        """What every slot that works has to do."""
+        return dict(self._assigned)
+
+    def held_by(self, slot: int) -> Assignment | None:
+        """What the slot has to do."""
+        return self._assigned.get(slot)
+
+    def holds(self, slot: int, job_id: str, attempt: int) -> bool:
+        """Whether what ``slot`` says of ``job_id`` counts: the job was not taken from it, nor given to it again."""
+        held = self._assigned.get(slot)
+        return held is not None and (held.job.id, held.attempt) == (job_id, attempt)
+
+    def is_news(self, slot: int, number: int) -> bool:
+        """Whether an update that counts is not one that was said already: a call may be repeated by Ray."""
+        return number > self._said.get(slot, 0)
+
+    def stops(self, job_id: str) -> bool:
+        """Whether the job should stop."""
+        return job_id not in self._updates or job_id in self._cancelled or job_id in self._pruned
+
+    def is_judged(self, job_id: str, step: int) -> bool:
+        """Whether the job need not wait at its rung any longer."""
+        return (job_id, step) in self._verdicts or self.stops(job_id)
+
+    def next_for(self, slot: int) -> Job | None:
+        """Of the waiting jobs the oldest that needs the model that the slot has loaded, else the oldest."""
+        fitting = (job for job in self._waiting if job.model == self._models.get(slot))
+        return next(fitting, self._waiting[0]) if self._waiting else None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a slot that finds no job waiting will never be given one."""
+        submitted = len(self._updates) + len(self._settled)
+        return self._closed or (self._last is not None and submitted >= self._last)
+
+    @property
+    def last(self) -> int | None:
+        """How many jobs there will be in all; None where that is not known yet."""
+        return self._last
+
+    @property
+    def lost_slots(self) -> int:
+        """How many slots are lost at the moment."""
+        return len(self._lost)
+
+    # What changes it
+
+    def submit(self, job: Job) -> None:
+        """Queue a job that is not known."""
+        self._updates[job.id] = []
+        if self._stopping:
+            self._end(job.id, Update("stopped"))
+        elif self._over:
+            self._end(job.id, Update("failed", error=self._over))
+        elif job.model in self._unprepared:
+            self._end(job.id, _GIVEN_UP)
+        else:
+            self._waiting.append(job)
+
+    def assign(self, slot: int, job_id: str) -> Assignment:
+        """Hand a waiting job out."""
+        job = next(job for job in self._waiting if job.id == job_id)
+        self._waiting.remove(job)
+        self._models[slot] = job.model
+        self._attempts[job_id] = self._attempts.get(job_id, 0) + 1
+        self._said.pop(slot, None)
+        self._assigned[slot] = Assignment(job, self._attempts[job_id])
+        return self._assigned[slot]
+
+    def report(self, slot: int, job_id: str, number: int, update: Update, answers: list[dict[str, Any]] | None) -> None:
+        """Keep an update that counts and is news."""
+        self._said[slot] = number
+        if answers:
+            self._answers[job_id] = answers
+        if update.final:
+            self._assigned.pop(slot)
+            self._end(job_id, update)
+            return
+        self._updates[job_id].append(update)
+        if update.step > self._furthest.get(job_id, 0):
+            self._furthest[job_id] = update.step
+            self._losses.pop(job_id, None)
+
+    def verdict(self, job_id: str, step: int, prune: str | None) -> None:
+        """What becomes of a job at its rung: none lets it go on, a sentence ends it and says why."""
+        self._verdicts[job_id, step] = prune
+
+    def prune(self, job_id: str, reason: str) -> None:
+        """The verdict was there in time."""
+        self._pruned[job_id] = reason
+
+    def verdict_on(self, job_id: str, step: int) -> str | None:
+        """Why the job ends at its rung, if so."""
+        return self._verdicts.get((job_id, step))
+
+    def note(self, sentences: list[str]) -> None:
+        """Keep what people should know, once however many slots say it."""
+        for sentence in sentences:
+            if sentence not in self._noted:
+                self._noted.add(sentence)
+                self.notes.append(sentence)
+
+    def cancel_all(self) -> None:
+        """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
+        self._stopping = True
+        self._cancelled.update(self._updates)
+        for job in self._waiting:
+            self._end(job.id, Update("stopped"))
+        self._waiting.clear()
+
+    def drain(self, jobs: int) -> None:
+        """Nothing will be submitted beyond ``jobs`` in all."""
+        self._last = jobs
+
+    def close(self) -> None:
+        """Nothing will be submitted."""
+        self._closed = True
+
+    def settle(self, job_id: str) -> None:
+        """Forget a job whose end is recorded."""
+        for known in (self._updates, self._answers, self._attempts, self._losses, self._furthest, self._pruned):
+            known.pop(job_id, None)
+        self._ended.discard(job_id)
+        self._cancelled.discard(job_id)
+        self._verdicts = {rung: reason for rung, reason in self._verdicts.items() if rung[0] != job_id}
+        self._settled.add(job_id)
+
+    def slot_up(self, slot: int) -> None:
+        """A slot's workers are there, for the first time or again."""
+        if slot in self._assigned:
+            self._take_back(slot, "its workers died", f"slot {slot}: its workers were started anew")
+        if slot in self._lost:
+            self._lost.discard(slot)
+            self.notes.append(f"slot {slot} is back")
+
+    def slot_lost(self, slot: int, reason: str) -> None:
+        """A slot can do nothing for now: another gets its job."""
+        if slot in self._slots and slot not in self._lost:
+            self._lost.add(slot)
+            self._take_back(slot, reason, f"slot {slot}: {reason}")
+
+    def slot_closed(self, slot: int) -> None:
+        """A slot was told that there is nothing more to do."""
+        self._slots.discard(slot)
+        self._lost.discard(slot)
+
+    def slot_gone(self, slot: int, reason: str) -> None:
+        """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
+        if slot not in self._slots:
+            return
+        self._take_back(slot, reason, reason)
+        self._slots.discard(slot)
+        self._lost.discard(slot)
+        if not self._slots and not self._closed:
+            self._over = reason
+            for job_id in self._updates:
+                if job_id not in self._ended:
+                    self._end(job_id, Update("failed", error=reason))
+            self._waiting.clear()
+
+    def give_up(self, model: ModelConfig) -> None:
+        """End what waits of a model that cannot be prepared; what other slots have of it meets the same fault there."""
+        self._unprepared.append(model)
+        for job in [job for job in self._waiting if job.model == model]:
+            self._waiting.remove(job)
+            self._end(job.id, _GIVEN_UP)
+
+    def _take_back(self, slot: int, reason: str, note: str) -> None:
+        held = self._assigned.pop(slot, None)
+        if held is not None and held.job.id not in self._ended:
+            job = held.job
+            self._losses[job.id] = self._losses.get(job.id, 0) + 1
+            if self._losses[job.id] >= MAX_ATTEMPTS:
+                self._end(job.id, Update("failed", error=f"{reason}, {MAX_ATTEMPTS} times in a row"))
+            elif job.id in self._cancelled:
+                self._end(job.id, Update("stopped"))
+            else:
+                self._waiting.appendleft(job)
+                note += f"; {job.id} goes to the next slot that is free"
+        self.notes.append(note)
+
+    def _end(self, job_id: str, update: Update) -> None:
+        if update.kind == "stopped" and job_id in self._pruned:
+            update = replace(update, kind="pruned", reason=self._pruned[job_id])
+        self._ended.add(job_id)
+        self._updates[job_id].append(update)
