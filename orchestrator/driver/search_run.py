@@ -13,6 +13,7 @@ from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import SlotError
 from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
+from orchestrator.slots.shared_storage import SharedStorage
 from sweeps.schema.budget import Budget
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class SearchRun:
         broker: the actor between trials and slots.
         slots: trials that run at once.
         ray_watch: told of a broker that has died, without which nothing can be gone on with.
+        storage: asks nodes that join whether they see the sweep's files; None on a Ray of this machine alone.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class SearchRun:
         broker: Any,
         slots: int,
         ray_watch: RayWatch,
+        storage: SharedStorage | None = None,
     ) -> None:
         from orchestrator.driver.recorder import Recorder
 
@@ -58,6 +61,7 @@ class SearchRun:
         self._broker = broker
         self._slots = slots
         self._ray_watch = ray_watch
+        self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
         self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
         listeners = [progress.on_event, mirror.on_event, self._keeper.on_event]
@@ -138,6 +142,8 @@ class SearchRun:
         self._progress.doing(self._answer_to(self._broker.take_doing) or {})
         if self._searcher.exhausted:
             self._broker.drain.remote(len(self._searcher.proposals))
+        if self._storage is not None and (unseen := self._storage.look()):
+            self.stop(unseen)
 
     def _spent(self) -> str | None:
         """Which budget is spent, in a sentence; None while none is."""
