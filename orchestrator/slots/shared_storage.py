@@ -1,4 +1,4 @@
-"""Whether every node of a cluster sees the sweep's folder and the files it is made from, at the paths the driver knows."""
+"""Whether every node of a cluster sees the sweep's folder and the files it reads, at the paths the driver knows."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ class SharedStorage:
     """Asks each node, once, whether it reads what the driver wrote.
 
     Args:
-        output: the sweep's folder, which need not be there yet: what is asked for then is the folder it will be made in.
-        inputs: local files and folders that trials read, by the field of the specification that names them.
+        output: the sweep's folder, which need not be there yet: then the one it will be made in is asked for.
+        inputs: local files and folders that trials read, by the field that names them.
     """
 
     def __init__(self, output: Path, inputs: Mapping[str, Sequence[str]]) -> None:
@@ -107,7 +107,7 @@ def local_inputs(spec: SweepSpec) -> dict[str, list[str]]:
 
 
 def unseen(token: str, content: str, inputs: Mapping[str, Sequence[str]]) -> str | None:
-    """The first thing that this machine does not see: ``token``, or an input with the field that names it; else None."""
+    """The first that this machine does not see, ``token`` or an input with the field that names it; else None."""
     try:
         if Path(token).read_text(encoding="utf-8") != content:
             return token
@@ -118,7 +118,7 @@ def unseen(token: str, content: str, inputs: Mapping[str, Sequence[str]]) -> str
 
 
 def _write_token(output: Path) -> Path:
-    """A file with its own name as content, in the folder that is or will be the sweep's, or the nearest one there is."""
+    """A file with its own name as content, in the sweep's folder, or the nearest one there is above it."""
     folder = next(folder for folder in (output, *output.parents) if folder.is_dir())
     token = folder / f".procon-{secrets.token_hex(8)}"
     try:

@@ -5,14 +5,12 @@ which stands for the storage of a cluster, and nothing else that can be written.
 gone with the processes that hold it, and these with the process that made them.
 """
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,7 +105,8 @@ class Host:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise AssertionError(f"{self.name}: {command}: not done after {seconds} s: {process.communicate()[0]}")
+            said = process.communicate()[0]
+            raise AssertionError(f"{self.name}: {command}: not done after {seconds} s: {said}") from None
         assert process.returncode == 0, f"{self.name}: {command}: exit {process.returncode}: {output}"
         return output
 
@@ -240,9 +239,9 @@ def _child(pid: int) -> int:
     return int(children.read_text().split()[0])
 
 
-def _wait(ready: "object", what: str, seconds: float = 20) -> None:
+def _wait(ready: Callable[[], bool], what: str, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not ready():  # type: ignore[operator]
+    while not ready():
         assert time.monotonic() < deadline, f"{what} did not come within {seconds} s"
         time.sleep(0.05)
 
@@ -291,6 +290,7 @@ def _write_disk(disk: Path, name: str, keys: Path, environment: Path) -> None:
     (disk / "etc/passwd").write_text("\n".join(users) + "\n")
     (disk / "etc/shadow").write_text("ubuntu:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n")
     (disk / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n")  # as Debian's installer writes it
+    (disk / "etc/resolv.conf").write_text("")  # no name server; one out of reach would cost every look-up 10 s
     (disk / "etc/ssh/sshd_config").write_text(SSHD.format(home=HOME))
     shutil.copy(keys / "host", disk / "home/.hostkey")
     (disk / "home/.hostkey").chmod(0o600)

@@ -3,16 +3,14 @@
 The tests are one story in the order they are written in: each takes the cluster as the one before leaves it.
 """
 
-import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from hosts import Hosts
-from readme import Shell
 from journal_watch import Recorded
+from readme import Shell
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200), pytest.mark.xdist_group("hosts")]
 
