@@ -267,6 +267,7 @@ def _environment(folder: Path) -> Path:
     for name in ("python", "python3", version):
         (folder / "bin" / name).symlink_to(f"/mnt/python/bin/{version}")
     (folder / f"lib/{version}/site-packages/image.pth").write_text("/mnt/site-packages\n")
+    (folder / "bin/activate").write_text(f"export PATH={HOME}/procon-venv/bin:$PATH\n")
     for name, module, function, more in SCRIPTS:
         script = folder / "bin" / name
         script.write_text(
