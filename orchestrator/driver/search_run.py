@@ -34,11 +34,11 @@ class SearchRun:
         session: the sweep, whose journal takes every event.
         searcher: says what comes next.
         progress: told of every event.
+        storage: asks nodes that join whether they see the sweep's files; None on a Ray of this machine alone.
         mirror: likewise.
         broker: the actor between trials and slots.
         slots: trials that run at once.
         ray_watch: told of a broker that has died, without which nothing can be gone on with.
-        storage: asks nodes that join whether they see the sweep's files; None on a Ray of this machine alone.
     """
 
     def __init__(
@@ -46,11 +46,11 @@ class SearchRun:
         session: Session,
         searcher: "FrontSearcher",
         progress: Progress,
+        storage: SharedStorage | None,
         mirror: Mirror,
         broker: Any,
         slots: int,
         ray_watch: RayWatch,
-        storage: SharedStorage | None = None,
     ) -> None:
         from orchestrator.driver.recorder import Recorder
 

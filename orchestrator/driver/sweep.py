@@ -270,7 +270,7 @@ def _with_slots(
     day = date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
-    search = SearchRun(session, searcher, progress, mirror, broker, count, ray_watch, storage)
+    search = SearchRun(session, searcher, progress, storage, mirror, broker, count, ray_watch)
 
     def tell(why: str) -> None:
         search.close()
