@@ -20,7 +20,7 @@ test-all: $(READY) ## Run the slow tests too
 	$(TEST) -m "not gpu and not cluster"
 
 test-cluster: $(READY) ## Follow README's cluster section on hosts made of namespaces, and let them fail (root, Debian; 20 minutes)
-	$(BIN)/python -m pytest --numprocesses 0 -m cluster --durations 20 tests/cluster
+	$(BIN)/python -m pytest --numprocesses 0 -m cluster -rP --durations 20 tests/cluster
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

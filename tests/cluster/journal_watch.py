@@ -29,6 +29,16 @@ class Recorded:
         """The last step that each trial reported."""
         return {event["id"]: event["step"] for event in self.events if event["event"] == "trial_reported"}
 
+    def wait_until_under_way(self, seconds: float, step: int = 20) -> tuple[str, int]:
+        """A trial that has come as far as ``step`` and has some way to go, and the step it is at."""
+
+        def under_way() -> list[tuple[str, int]]:
+            ended, steps = self.ended(), self.steps()
+            return [(trial, at) for trial, at in steps.items() if trial not in ended and step <= at <= 5 * step]
+
+        self.wait_for("a trial under way", lambda: bool(under_way()), seconds)
+        return under_way()[-1]
+
     def wait_for(self, what: str, condition: Callable[[], bool], seconds: float) -> float:
         """The seconds until ``condition`` holds."""
         begin = time.monotonic()

@@ -1,7 +1,9 @@
 """The commands of README's cluster section, typed on the laptop as they stand there."""
 
 import re
+import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,18 +41,19 @@ class Shell:
             seconds: that it may take.
             changes: words in it that are typed otherwise.
         """
+        begin = time.monotonic()
+        output = self.laptop.run(self._line(beginning, changes), seconds)
+        return output, time.monotonic() - begin
+
+    def start(self, beginning: str) -> subprocess.Popen[str]:
+        """Type the one command that begins so, and look away."""
+        return self.laptop.start(self._line(beginning, {}))
+
+    def _line(self, beginning: str, changes: Mapping[str, str]) -> str:
         (command,) = [command for command in self.commands if command.startswith(beginning)]
-        self.typed.add(command)
+        setting = [command for command in self.commands if command.startswith("source ")]
+        self.typed.update([command, *setting])
         for word, other in changes.items():
             assert word in command, f"README no longer says {word}"
             command = command.replace(word, other)
-        begin = time.monotonic()
-        output = self.laptop.run(f"{self.environment}{command} 2>&1", seconds)
-        return output, time.monotonic() - begin
-
-    @property
-    def environment(self) -> str:
-        """What has to be typed first."""
-        setting = [command for command in self.commands if command.startswith("source ")]
-        self.typed.update(setting)
-        return "".join(f"{command}; " for command in ["cd procon-sweeps", *setting])
+        return "; ".join(["cd procon-sweeps", *setting, command])
