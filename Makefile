@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
+.PHONY: help demo test test-all test-cluster lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -14,10 +14,13 @@ demo: $(READY) ## Run the main job on the embedded model and show its Pareto fro
 	$(BIN)/procon run sweeps/presets/demo.yaml
 
 test: $(READY) ## Run the tests (neither slow nor gpu)
-	$(TEST) -m "not slow and not gpu"
+	$(TEST) -m "not slow and not gpu and not cluster"
 
 test-all: $(READY) ## Run the slow tests too
-	$(TEST) -m "not gpu"
+	$(TEST) -m "not gpu and not cluster"
+
+test-cluster: $(READY) ## Follow README's cluster section on hosts made of namespaces, and let them fail (root, Debian; 20 minutes)
+	$(BIN)/python -m pytest --numprocesses 0 -m cluster -rP --durations 20 tests/cluster
 
 lint: $(READY) ## Check style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -65,11 +65,33 @@ def test_every_node_gets_the_project_and_installs_it(config: dict[str, Any]) -> 
 @VARIANTS
 def test_ray_starts_authenticated_bounded_and_quiet(config: dict[str, Any]) -> None:
     for name in ("head_start_ray_commands", "worker_start_ray_commands"):
-        start = config[name][-1]
+        start = start_command(config, name)
         assert "RAY_AUTH_MODE=token" in start
         assert "--object-store-memory=" in start
         assert "--disable-usage-stats" in start
-    assert "--dashboard-host=127.0.0.1" in config["head_start_ray_commands"][-1]
+    assert "--dashboard-host=127.0.0.1" in start_command(config, "head_start_ray_commands")
+
+
+@VARIANTS
+def test_a_lost_node_is_noticed_within_half_a_minute(config: dict[str, Any]) -> None:
+    """A node that is dead refuses a look at once; one that cannot be reached answers none in time."""
+    head, worker = (start_command(config, f"{kind}_start_ray_commands") for kind in ("head", "worker"))
+    names = ("period_ms", "timeout_ms", "failure_threshold")
+    period, patience, looks = (int(setting(head, f"RAY_health_check_{name}")) for name in names)
+    assert looks * period <= 10_000
+    assert 15_000 <= looks * (period + patience) <= 30_000, "hiccups of a network end nothing"
+    assert {setting(start, "RAY_gcs_rpc_server_reconnect_timeout_s") for start in (head, worker)} == {"30"}
+
+
+def start_command(config: dict[str, Any], name: str) -> str:
+    (command,) = [command for command in config[name] if "ray start" in command]
+    return str(command)
+
+
+def setting(command: str, name: str) -> str:
+    found = re.search(rf"\bexport [^;]*\b{name}=(\S+?)[;\s]", command)
+    assert found is not None, name
+    return found[1]
 
 
 @VARIANTS
@@ -86,8 +108,8 @@ def test_trials_stay_off_the_head_and_gpu_workers_scale_from_zero() -> None:
     assert types[config["head_node_type"]]["resources"] == {"CPU": 0}
     assert (types["gpu"]["min_workers"], types["gpu"]["max_workers"], config["max_workers"]) == (0, 8, 8)
     local = on_premise()
-    assert "--num-cpus=0" in local["head_start_ray_commands"][-1]
-    assert "RAY_enable_autoscaler_v2=0" in local["head_start_ray_commands"][-1]
+    assert "--num-cpus=0" in start_command(local, "head_start_ray_commands")
+    assert "RAY_enable_autoscaler_v2=0" in start_command(local, "head_start_ray_commands")
 
 
 def test_the_mounted_files_exist() -> None:

@@ -14,6 +14,7 @@ from orchestrator.driver.watch import Watch
 from orchestrator.errors import SlotError
 from orchestrator.record.events import Event
 from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
+from orchestrator.slots.shared_storage import SharedStorage
 from sweeps.schema.budget import Budget
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class SearchRun:
         session: the sweep, whose journal takes every event.
         searcher: says what comes next.
         progress: told of every event.
+        storage: asks nodes that join whether they see the sweep's files; None on a Ray of this machine alone.
         mirror: likewise.
         broker: the actor between trials and slots.
         slots: trials that run at once.
@@ -47,6 +49,7 @@ class SearchRun:
         session: Session,
         searcher: "FrontSearcher",
         progress: Progress,
+        storage: SharedStorage | None,
         mirror: Mirror,
         broker: Any,
         slots: int,
@@ -61,6 +64,7 @@ class SearchRun:
         self._broker = broker
         self._slots = slots
         self._ray_watch = ray_watch
+        self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
         self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
         listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, self._settle]
@@ -150,6 +154,8 @@ class SearchRun:
             self._progress.doing(news.doing)
         if self._searcher.exhausted:
             self._broker.drain.remote(len(self._searcher.proposals))
+        if self._storage is not None and (unseen := self._storage.look()):
+            self.stop(unseen)
 
     def _spent(self) -> str | None:
         """Which budget is spent, in a sentence; None while none is."""

@@ -179,6 +179,11 @@ class Session:
         return self._directory
 
     @property
+    def destination(self) -> Path:
+        """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then."""
+        return self._directory or Path(self.out or Path("runs") / self.spec.name).absolute()
+
+    @property
     def journal(self) -> Journal:
         """Where this driver records everything."""
         assert self._journal is not None, "open() makes the journal"

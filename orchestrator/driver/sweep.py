@@ -27,6 +27,7 @@ from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
 from orchestrator.slots.cluster import connect, living_nodes, ray_addresses, slot_count
+from orchestrator.slots.shared_storage import SharedStorage, local_inputs
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
@@ -224,12 +225,16 @@ def _search(
         if address is not None:  # of this machine it was asked before
             check_memory_on_cluster(spec, living_nodes())
         count = slot_count(spec.resources, planned(spec))
+        storage = SharedStorage(session.destination, local_inputs(spec)) if address is not None else None
+        if storage is not None:
+            progress.phase("asking every node what it sees of the sweep's files")
+            storage.check()
         session.open()
         if session.first:
             for sentence in searcher.said:
                 session.journal.append("note", text=sentence)
         mirror = _mirror(session, progress, mirrors)
-        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots, address)
+        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots, address, storage)
     finally:
         ray.shutdown()
 
@@ -257,6 +262,7 @@ def _with_slots(
     count: int,
     make_slots: Callable[..., "Slots"] | None,
     address: str | None,
+    storage: SharedStorage | None,
 ) -> str | None:
     """Start the slots, prepare the embedded models meanwhile, run every trial; why it stopped early, if so."""
     from orchestrator.slots.broker import start_broker
@@ -269,7 +275,7 @@ def _with_slots(
     day = date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
-    search = SearchRun(session, searcher, progress, mirror, broker, count, ray_watch)
+    search = SearchRun(session, searcher, progress, storage, mirror, broker, count, ray_watch)
 
     def tell(why: str) -> None:
         search.close()

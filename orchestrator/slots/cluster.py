@@ -42,6 +42,8 @@ WORKER_ENVIRONMENT = {
     # otherwise, and after that the next trial is lost without a word, which a busy machine brought about.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",
 }
+PASSED_ON = ("PROCON_CACHE", "HF_HOME", "HF_TOKEN", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+"""What workers are told of the driver's environment, where it says something."""
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away: one process a slot less to start
     "RAY_TRAIN_METRICS_ENABLED": "0",  # nobody scrapes them
@@ -68,7 +70,7 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     import ray
 
     environment = WORKER_ENVIRONMENT | accelerator
-    environment |= {name: os.environ[name] for name in ("PROCON_CACHE", "HF_HOME", "HF_TOKEN") if name in os.environ}
+    environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     local: dict[str, Any] = {}
     if address is None:
         environment |= {name: os.environ.setdefault(name, value) for name, value in LOCAL_ENVIRONMENT.items()}

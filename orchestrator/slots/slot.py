@@ -93,12 +93,14 @@ class Slots:
 
     def _trainer(self, slot: int) -> Any:
         import ray.train
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchTrainer
+
+        from orchestrator.slots.network import ClusterTorchConfig
 
         resources = self.spec.resources
         return TorchTrainer(
             partial(slot_loop, self.setup(slot)),
-            torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+            torch_config=ClusterTorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=resources.workers,
                 use_gpu=resources.gpus_per_worker > 0,
