@@ -3,6 +3,7 @@
 from typing import Any
 
 _PREFIX = "Value error, "
+_SHOWN = 200
 _MUST_BE = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
@@ -40,6 +41,12 @@ def must_be(fault: Any) -> str:
 def says(fault: Any) -> str:
     """The fault as a clause: a validator's own words, else ``it must be`` and so on."""
     return str(fault["msg"]).removeprefix(_PREFIX) if fault["type"] == "value_error" else f"it must be {must_be(fault)}"
+
+
+def quoted(value: Any) -> str:
+    """``value`` as a sentence names it: its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _items(count: int) -> str:

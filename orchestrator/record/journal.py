@@ -18,6 +18,12 @@ from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import TrialRecord
+from training.secrets import without_secrets
+
+TOLD = ("error", "reason", "text")
+"""Fields with what others had to say: libraries, servers, models."""
+LONGEST = 20_000
+"""Characters of such a field; of what is longer, beginning and end are kept."""
 
 
 class Journal:
@@ -62,6 +68,7 @@ class Journal:
 
         While the disk is full it waits, and with it whoever waits for the record: nothing is lost.
         """
+        fields |= {name: _told(fields[name]) for name in TOLD if isinstance(fields.get(name), str)}
         line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False).encode()
         entry: Event = from_json(line, cache_strings="keys")  # whoever hears of it hears what others will read
         with self._lock:
@@ -85,6 +92,15 @@ class Journal:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+def _told(text: str) -> str:
+    """``text`` without secrets, and no longer than anybody would read."""
+    text = without_secrets(text)
+    if len(text) <= LONGEST:
+        return text
+    left_out = len(text) - LONGEST
+    return f"{text[: LONGEST // 4]} … ({left_out:,} characters left out) … {text[-3 * LONGEST // 4 :]}"
 
 
 def _cut_unfinished_line(path: Path) -> int:

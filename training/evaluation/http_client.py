@@ -11,6 +11,8 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError
 
+from training.secrets import keep_secret
+
 LONGEST_WAIT = 60.0
 """Seconds: no pause between attempts is longer, whatever the server asks for."""
 
@@ -96,7 +98,8 @@ def key_headers(variable: str | None) -> dict[str, str] | None:
     """The request headers with the key in the environment variable; none without one, and None where it is not set."""
     if variable is None:
         return {}
-    key = os.environ.get(variable, "")
+    keep_secret(variable)  # a server may repeat it in what it refuses
+    key = os.environ.get(variable, "").strip()
     return {"Authorization": f"Bearer {key}"} if key else None
 
 
