@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 from pydantic_core import from_json
 
 from orchestrator.errors import OutputError
+from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
+from orchestrator.record.event_shapes import Shapes
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import TrialRecord
@@ -69,7 +70,7 @@ class Journal:
         While the disk is full it waits, and with it whoever waits for the record: nothing is lost.
         """
         fields |= {name: _told(fields[name]) for name in TOLD if isinstance(fields.get(name), str)}
-        line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False).encode()
+        line = json.dumps({"event": event, "time": now(), **fields}, allow_nan=False).encode()
         entry: Event = from_json(line, cache_strings="keys")  # whoever hears of it hears what others will read
         with self._lock:
             once_there_is_room(lambda: self._write(line + b"\n"), self.path.parent, self.on_full)
@@ -126,16 +127,21 @@ def read_journal(path: Path) -> list[Event]:
 def _events(path: Path) -> Iterator[Event]:
     if not path.is_file():
         raise OutputError(f"{path.parent} holds no sweep: {path.name} is missing")
+    shapes = Shapes()
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            yield from_json(line, cache_strings="keys")
+            event = from_json(line, cache_strings="keys", allow_inf_nan=False)
         except ValueError as error:
             if number == len(lines):
                 break
             raise OutputError(f"{path}, line {number} is damaged ({error}): remove it to read the rest") from error
+        fault = shapes.fault(event)
+        if fault is not None:
+            raise OutputError(f"{path}, line {number} is damaged ({fault}): remove it to read the rest")
+        yield event
 
 
 @contextmanager
