@@ -33,6 +33,8 @@ def must_be(fault: Any) -> str:
         return _LENGTHS[kind].format(_items(context["min_length" if kind == "too_short" else "max_length"]))
     if kind == "string_too_short":
         return "a text that is not empty" if context["min_length"] == 1 else f"at least {context['min_length']} letters"
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} letters"
     if kind == "union_tag_invalid":
         return f"a block whose type is one of {context['expected_tags']}"
     return _MUST_BE.get(kind) or str(fault["msg"]).removeprefix("Input should be ")

@@ -11,10 +11,11 @@ from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_with
 from orchestrator.record.folder import ANSWERS
 from orchestrator.record.trial_ids import whole_id
-from training.evaluation.columns import TEXTS
+from training.evaluation.columns import TEXTS, VERDICT
 
 Row = Mapping[str, Any]
-_NEEDED = {"set", "prompt_id", "family", "refused", "complied", "correct"}
+_VERDICTS = ("refused", "complied", "correct")
+_NEEDED = {"set", "prompt_id", "family", *_VERDICTS}
 _SINCE_ROLES = {"role", "split", "attack"}
 """Columns that files have had since they told the roles of sets."""
 Asked = Literal["yes", "no", "unknown"]
@@ -124,9 +125,14 @@ def _rows(file: Path, texts: bool) -> list[Row]:
     try:
         with pq.ParquetFile(file) as parquet:
             names = [name for name in parquet.schema_arrow.names if texts or name not in TEXTS]
+            names_of_verdicts = [*_VERDICTS, *(name for name in names if name.startswith(VERDICT))]
             absent = sorted((_NEEDED | (_SINCE_ROLES if "role" in names else set())) - set(names))
             if absent:
                 raise ValueError(f"there is no column {absent[0]}")
+            for name in names_of_verdicts:
+                kind = parquet.schema_arrow.field(name).type
+                if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+                    raise ValueError(f"{name} holds {kind}, not true and false")
             rows: list[Row] = parquet.read(columns=names).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]

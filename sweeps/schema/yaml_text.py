@@ -27,7 +27,10 @@ def read_yaml(text: str) -> Any:
     """
     if len(text) > LONGEST:
         raise YamlFault(f"it has {len(text):,} characters, and {LONGEST:,} is the most that is read")
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that YAML does not have
+        raise YamlFault(" ".join(str(error).split())) from error
     try:
         return loader.get_single_data()
     except yaml.YAMLError as error:

@@ -1,7 +1,8 @@
 """Any kind of source as one Arrow table with the loader's own column names."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,11 +38,20 @@ def kind_of(path: str) -> Kind:
     return "directory" if Path(path).exists() or path.startswith(("/", ".")) else "hub"
 
 
-def unreadable() -> tuple[type[Exception], ...]:
-    """What a damaged file, or one of another kind than its name says, leads to."""
+@contextmanager
+def readable(path: str, where: str) -> Iterator[None]:
+    """While active, what a damaged file, or one of another kind than its name says, leads to is refused.
+
+    Raises:
+        DataError: naming the field and the path.
+    """
     import pyarrow as pa
 
-    return (pa.ArrowException, OSError, ValueError, TypeError, OverflowError)
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{where}: {path} cannot be read as {kind_of(path)}: {reason}") from error
 
 
 def require_path(path: str, where: str) -> None:
@@ -231,7 +241,7 @@ def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Tabl
 
     require_path(path, where)
     kind = kind_of(path)
-    try:
+    with readable(path, where):
         if kind == "embedded":
             table = _embedded_table(path, where)
         elif kind == "parquet":
@@ -242,8 +252,6 @@ def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Tabl
             table = read_csv(path, where)
         else:
             table = _datasets_table(path, where)
-    except unreadable() as error:
-        raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
     if table.num_rows == 0:
         raise DataError(f"{where}: {path} holds no rows; point it at another file")
     renamed = rename(table, columns, where)

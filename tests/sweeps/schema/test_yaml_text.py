@@ -22,6 +22,7 @@ FAULTS = {
     "no date": ("a: 2020-99-99", "cannot be read"),
     "a number of digits": ("a: " + "9" * 5000, "cannot be read"),
     "null character": ('a: "x\\0y"', "no file can hold"),
+    "control character": ("a: x\by", "unacceptable character"),
     "half a pair": ('a: "x\\ud800y"', "no file can hold"),
     "python object": ("!!python/object/apply:os.system [echo hello]", "python/object"),
     "python name": ("a: !!python/name:os.system", "python/name"),
