@@ -2,12 +2,17 @@
 
 import logging
 import re
+import sys
+import traceback
 from collections.abc import Iterable, Iterator
+from types import TracebackType
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
+
+from training.secrets import without_secrets
 
 Part = str | Text | tuple[str, str]
 """A piece of a line: a text, or a text and its style."""
@@ -31,7 +36,7 @@ class Terminal(Console):
     """A console on which brackets are brackets: paths, errors, answers and names hold what looks like rich's markup.
 
     Everything that prints takes one of these, so that no text can be printed in another way. Colours are given as
-    styles (:meth:`say`, ``rich.text.Text``), and control characters of a text become visible signs.
+    styles (:meth:`say`, ``rich.text.Text``), control characters of a text become visible signs, and secrets stars.
 
     Args:
         stderr: writes to standard error.
@@ -51,23 +56,30 @@ class Terminal(Console):
 
     def _neutral(self, segments: Iterable[Segment]) -> Iterator[Segment]:
         for segment in segments:
-            if segment.control is None and _OBEYED.search(segment.text):
-                yield Segment(neutralised(segment.text), segment.style)
-            else:
-                yield segment
+            shown = segment.text if segment.control is not None else _shown(segment.text)
+            yield segment if shown == segment.text else Segment(shown, segment.style)
+
+
+def _shown(text: str) -> str:
+    return neutralised(without_secrets(text))
 
 
 class _NeutralFormatter(logging.Formatter):
     """A message with what an MLflow server or a library put into it, neutralised."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return neutralised(super().format(record))
+        return _shown(super().format(record))
 
 
-def guard_logs() -> None:
-    """Neutralise what is logged without a handler, which Python writes to standard error just as it is."""
+def guard_errors() -> None:
+    """Neutralise what Python writes to standard error just as it is: logs without a handler, and tracebacks."""
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(_NeutralFormatter())
+    sys.excepthook = _write_traceback
+
+
+def _write_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    sys.stderr.write(_shown("".join(traceback.format_exception(kind, error, where))))
 
 
 def complain(text: str) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 _PREFIX = "Value error, "
+_SHOWN = 200
 _MUST_BE = {
     "int_parsing": "a whole number",
     "int_type": "a whole number",
@@ -32,6 +33,8 @@ def must_be(fault: Any) -> str:
         return _LENGTHS[kind].format(_items(context["min_length" if kind == "too_short" else "max_length"]))
     if kind == "string_too_short":
         return "a text that is not empty" if context["min_length"] == 1 else f"at least {context['min_length']} letters"
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} letters"
     if kind == "union_tag_invalid":
         return f"a block whose type is one of {context['expected_tags']}"
     return _MUST_BE.get(kind) or str(fault["msg"]).removeprefix("Input should be ")
@@ -40,6 +43,12 @@ def must_be(fault: Any) -> str:
 def says(fault: Any) -> str:
     """The fault as a clause: a validator's own words, else ``it must be`` and so on."""
     return str(fault["msg"]).removeprefix(_PREFIX) if fault["type"] == "value_error" else f"it must be {must_be(fault)}"
+
+
+def quoted(value: Any) -> str:
+    """``value`` as a sentence names it: its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _items(count: int) -> str:

@@ -63,9 +63,9 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Entry point: faults a person can mend are sentences with exit code 2, bugs are tracebacks."""
-    from orchestrator.terminal import complain, guard_logs
+    from orchestrator.terminal import complain, guard_errors
 
-    guard_logs()
+    guard_errors()
     try:
         app()
     except Exception as error:

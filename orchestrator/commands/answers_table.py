@@ -56,7 +56,11 @@ def _heading(row: Row) -> "Text":
     from rich.text import Text
 
     attack = row.get("attack") or DIRECT
-    where = [str(row["set"]), *([attack] if attack != DIRECT else []), *([row["family"]] if row["family"] else [])]
+    where = [
+        str(row["set"]),
+        *([str(attack)] if attack != DIRECT else []),
+        *([str(row["family"])] if row["family"] else []),
+    ]
     heading = Text.assemble((" / ".join(where), "bold"), f"  {row['prompt_id']}")
     if row.get("split"):
         heading.append(f"  {row['split']}", "dim")

@@ -13,6 +13,7 @@ from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.looks import flat
 from orchestrator.tracking.tracker import Tracker, parent_key
 from orchestrator.tracking.views import Shown
+from training.secrets import without_secrets
 
 GIVEN_UP = "procon.given_up"
 """Tag of a parent run whose model could not be prepared: why."""
@@ -114,7 +115,7 @@ class Mirror:
             if record.status is Status.RUNNING:
                 self._tracker.trial_finished(replace(record, status=Status.STOPPED, finished=time.time()))
         for model in self._models:
-            self._tracker.end_parent(model, status, reason)
+            self._tracker.end_parent(model, status, without_secrets(reason))
         self._tracker.close(seconds)
 
 

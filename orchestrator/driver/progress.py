@@ -1,7 +1,6 @@
 """What a person sees while a sweep runs: a live table in a terminal, a line per event elsewhere."""
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -11,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.driver.screen import Screen
 from orchestrator.driver.time_left import Timetable
+from orchestrator.record.clock import now
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trial_state import TrialState
@@ -58,7 +58,7 @@ class Progress(Screen):
         self._planned = planned(spec)
         self._metrics = [objective.metric for objective in spec.objectives]
         self._timetable = Timetable(spec, state)
-        self._begin = time.time()
+        self._begin = now()
         self._phase = "starting"
         self._said = self._begin
         self._doing: dict[str, str] = {}
@@ -70,22 +70,22 @@ class Progress(Screen):
 
     def say(self, text: str) -> None:
         """A line that stays on screen."""
-        self._said = time.time()
+        self._said = now()
         self._console.say(text)
 
     def phase(self, text: str, fraction: float | None = None) -> None:
         """What is going on before the first trial; ``fraction`` of it is done."""
         news = text.partition(":")[0] != self._phase.partition(":")[0]
         if news:
-            self._phase_since = time.time()
+            self._phase_since = now()
         shown = text if fraction is None else f"{text} {fraction:.0%}{self._rest(fraction)}"
         self._phase = shown
-        if not self._live and (news or time.time() - self._said > QUIET_SECONDS):
-            self.say(f"{duration(time.time() - self._begin):>7}  {shown}")
+        if not self._live and (news or now() - self._said > QUIET_SECONDS):
+            self.say(f"{duration(now() - self._begin):>7}  {shown}")
 
     def _rest(self, fraction: float) -> str:
         """How long a phase may still take whose ``fraction`` is done, once that can be told."""
-        spent = time.time() - self._phase_since
+        spent = now() - self._phase_since
         return f", about {duration(spent * (1 - fraction) / fraction)} left" if fraction > SURE_FRACTION else ""
 
     def doing(self, found: Mapping[str, str]) -> None:
@@ -94,7 +94,7 @@ class Progress(Screen):
             news = self._doing.get(job_id) != what
             self._doing[job_id] = what
             if news and not self._live:
-                self.say(f"{duration(time.time() - self._begin):>7}  {job_id}: {what}")
+                self.say(f"{duration(now() - self._begin):>7}  {job_id}: {what}")
 
     def on_event(self, event: Event) -> None:
         """Show one event, which the state has taken in."""
@@ -115,11 +115,11 @@ class Progress(Screen):
 
     def warn(self, sentence: str | None) -> None:
         """Trouble that holds the sweep up; None says that it goes on."""
-        self.say(f"{duration(time.time() - self._begin):>7}  {sentence or 'there is room again: the sweep goes on'}")
+        self.say(f"{duration(now() - self._begin):>7}  {sentence or 'there is room again: the sweep goes on'}")
 
     def seconds_left(self) -> float | None:
         """The estimate that ``procon status`` gives as well; None before a training has ended."""
-        return self._timetable.seconds_left(time.time())
+        return self._timetable.seconds_left(now())
 
     @property
     def _total(self) -> int:
@@ -127,7 +127,7 @@ class Progress(Screen):
         return self._planned + len(replicates)
 
     def _clock(self) -> str:
-        return f"{duration(time.time() - self._begin)} elapsed{self._left(', ')}"
+        return f"{duration(now() - self._begin)} elapsed{self._left(', ')}"
 
     def _left(self, before: str, after: str = "") -> str:
         """The time left between ``before`` and ``after``; nothing while it is unknown."""
@@ -138,7 +138,7 @@ class Progress(Screen):
         error = "its model cannot be prepared" if event.get("unprepared") else event["error"] or event.get("reason")
         shown = self._values(event) or "".join(str(error or "").strip().splitlines()[-1:])
         return (
-            f"{duration(time.time() - self._begin):>7}  [{self._done}/{self._total}] {event['id']} "
+            f"{duration(now() - self._begin):>7}  [{self._done}/{self._total}] {event['id']} "
             f"{event['status']} in {seconds:.1f} s  {shown}{self._left('  (', ')')}"
         )
 
@@ -163,7 +163,7 @@ class Progress(Screen):
                 cells = [f"{event['metrics'][name]:.3f}" if name in event["metrics"] else "" for name in self._metrics]
                 table.add_row(event["id"], Text(event["status"], style=style), f"{seconds:.1f}", *cells)
             for trial in running:
-                seconds = time.time() - trial.started["time"]
+                seconds = now() - trial.started["time"]
                 table.add_row(trial.id, self._running_text(trial), f"{seconds:.1f}")
             return Group(head, table)
 

@@ -12,6 +12,7 @@ from orchestrator.driver.ray_watch import RayWatch
 from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import SlotError
+from orchestrator.record.clock import now
 from orchestrator.record.events import Event
 from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
 from orchestrator.slots.shared_storage import SharedStorage
@@ -160,7 +161,7 @@ class SearchRun:
     def _spent(self) -> str | None:
         """Which budget is spent, in a sentence; None while none is."""
         session = self._session
-        return self._budget.exceeded(session.seconds_before + time.time() - session.began, self._slots)
+        return self._budget.exceeded(session.seconds_before + now() - session.began, self._slots)
 
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:
         import ray

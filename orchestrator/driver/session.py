@@ -3,7 +3,6 @@
 import os
 import shutil
 import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.preflight import check_machine, check_sweep
 from orchestrator.errors import OutputError
+from orchestrator.record.clock import now
 from orchestrator.record.events import Event
 from orchestrator.record.folder import (
     CHECKPOINTS,
@@ -60,7 +60,7 @@ class Session:
     """What earlier drivers recorded, and from :meth:`open` on how this one began."""
     state: SweepState = field(default_factory=SweepState)
     """Everything that is known of the sweep; it grows with the journal."""
-    began: float = field(default_factory=time.time)
+    began: float = field(default_factory=now)
     out: str | Path | None = None
     """The folder that was asked for."""
     changed: Sequence[Change] = ()
@@ -205,7 +205,7 @@ class Session:
             self._journal = Journal(self._directory / JOURNAL, state=self.state)
         self.opened, self.quiet = True, quietly
         (self.directory / STOP_REQUEST).unlink(missing_ok=True)
-        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
         write_json(self.directory / LOCK, driver)
         if quietly:
             return self

@@ -1,6 +1,5 @@
 """The driver: from a specification to trials, journal, front, MLflow and report."""
 
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from orchestrator.driver.session import Session
 from orchestrator.front.document import build_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
+from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
 from orchestrator.record.journal import Journal
@@ -142,7 +142,7 @@ def _reported(
     spec, directory, journal = session.spec, session.directory, session.journal
     if not session.quiet:
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
-    reporting = time.time()
+    reporting = now()
     found = session.state.records()
     front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
     files = once_there_is_room(
@@ -150,7 +150,7 @@ def _reported(
     )
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
-        store_sweep(spec, directory, session.state, time.time() - reporting)
+        store_sweep(spec, directory, session.state, now() - reporting)
     return Outcome(
         directory=directory,
         front=front,
@@ -161,7 +161,7 @@ def _reported(
         parent_runs=mirror.parent_runs,
         undelivered=undelivered,
         stopped=stopped,
-        seconds=0.0 if session.quiet else time.time() - session.began,
+        seconds=0.0 if session.quiet else now() - session.began,
         seconds_before=session.seconds_before,
         address=address,
         given_up=dict(session.state.given_up),
@@ -311,7 +311,7 @@ def _build_embedded(spec: SweepSpec, progress: Progress, journal: Journal) -> No
             def tell(stage: str, done: float, name: str = model.name) -> None:
                 progress.phase(f"building {name}: {stage}", done)
 
-            begin, there = time.time(), local_directory(model, spec.data) is not None
+            begin, there = now(), local_directory(model, spec.data) is not None
             model_path(model, spec.data, tell)
             if not there:
-                journal.append("model_built", model=model.name, seconds=time.time() - begin)
+                journal.append("model_built", model=model.name, seconds=now() - begin)

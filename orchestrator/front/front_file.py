@@ -47,7 +47,7 @@ def _as_written(file: Path) -> FrontDocument | None:
     """The document in ``file``; None where there is none that this version wrote."""
     try:
         return FrontDocument.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
@@ -56,7 +56,7 @@ def _alone(file: Path) -> FrontDocument:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return FrontDocument.model_validate({"version": VERSION, **found})
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise OutputError(
             f"{FRONT} ({file}) was written by another version of procon (this one reads version {VERSION}), and there "
             f"is no {JOURNAL} beside it to build the front from: put the sweep's journal there"

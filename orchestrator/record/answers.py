@@ -1,6 +1,7 @@
 """The answers a sweep keeps, one Parquet file a trial: read for statistics, and found for people to read."""
 
 import difflib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,16 @@ from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_with
 from orchestrator.record.folder import ANSWERS
 from orchestrator.record.trial_ids import whole_id
-from training.evaluation.columns import TEXTS
+from training.evaluation.columns import TEXTS, VERDICT
 
 Row = Mapping[str, Any]
+_VERDICTS = ("refused", "complied", "correct")
+_NEEDED = {"set", "prompt_id", "family", *_VERDICTS}
+_SINCE_ROLES = {"role", "split", "attack"}
+"""Columns that files have had since they told the roles of sets."""
 Asked = Literal["yes", "no", "unknown"]
+
+log = logging.getLogger(__name__)
 
 
 class AnswerFolder(Mapping[str, list[Row]]):
@@ -28,9 +35,14 @@ class AnswerFolder(Mapping[str, list[Row]]):
         self._read: dict[str, list[Row]] = {}
 
     def __getitem__(self, trial: str) -> list[Row]:
-        """The rows of ``trial``; KeyError where it left none."""
+        """The rows of ``trial``; KeyError where it left none, or a file that is damaged, which a warning tells."""
         if trial not in self._read:
-            self._read[trial] = _rows(self._files[trial], texts=False)
+            try:
+                self._read[trial] = _rows(self._files[trial], texts=False)
+            except OutputError as error:
+                log.warning("%s; the front goes by the journal alone there", error)
+                del self._files[trial]
+                raise KeyError(trial) from error
         return self._read[trial]
 
     def __iter__(self) -> Iterator[str]:
@@ -102,11 +114,31 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _rows(file: Path, texts: bool) -> list[Row]:
+    """The rows in ``file``.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parquet = pq.ParquetFile(file)
-    names = [name for name in parquet.schema_arrow.names if texts or name not in TEXTS]
-    rows: list[Row] = parquet.read(columns=names).to_pylist()
+    try:
+        with pq.ParquetFile(file) as parquet:
+            names = [name for name in parquet.schema_arrow.names if texts or name not in TEXTS]
+            names_of_verdicts = [*_VERDICTS, *(name for name in names if name.startswith(VERDICT))]
+            absent = sorted((_NEEDED | (_SINCE_ROLES if "role" in names else set())) - set(names))
+            if absent:
+                raise ValueError(f"there is no column {absent[0]}")
+            for name in names_of_verdicts:
+                kind = parquet.schema_arrow.field(name).type
+                if not (pa.types.is_boolean(kind) or pa.types.is_null(kind)):
+                    raise ValueError(f"{name} holds {kind}, not true and false")
+            rows: list[Row] = parquet.read(columns=names).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise OutputError(
+            f"{file} is damaged ({reason}): procon reproduce gives the answers of one trial anew"
+        ) from error
     return rows
 
 

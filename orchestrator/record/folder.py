@@ -82,6 +82,9 @@ def read_json(path: Path) -> dict[str, Any]:
         OutputError: it is missing or damaged.
     """
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
+    except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path} cannot be read ({error}): give a folder that procon run made") from error

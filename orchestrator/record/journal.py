@@ -5,7 +5,6 @@ import gc
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,18 @@ from typing import Any
 from pydantic_core import from_json
 
 from orchestrator.errors import OutputError
+from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
+from orchestrator.record.event_shapes import Shapes
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import TrialRecord
+from training.secrets import without_secrets
+
+TOLD = ("error", "reason", "text")
+"""Fields with what others had to say: libraries, servers, models."""
+LONGEST = 20_000
+"""Characters of such a field; of what is longer, beginning and end are kept."""
 
 
 class Journal:
@@ -62,7 +69,8 @@ class Journal:
 
         While the disk is full it waits, and with it whoever waits for the record: nothing is lost.
         """
-        line = json.dumps({"event": event, "time": time.time(), **fields}, allow_nan=False).encode()
+        fields |= {name: _told(fields[name]) for name in TOLD if isinstance(fields.get(name), str)}
+        line = json.dumps({"event": event, "time": now(), **fields}, allow_nan=False).encode()
         entry: Event = from_json(line, cache_strings="keys")  # whoever hears of it hears what others will read
         with self._lock:
             once_there_is_room(lambda: self._write(line + b"\n"), self.path.parent, self.on_full)
@@ -85,6 +93,15 @@ class Journal:
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+def _told(text: str) -> str:
+    """``text`` without secrets, and no longer than anybody would read."""
+    text = without_secrets(text)
+    if len(text) <= LONGEST:
+        return text
+    left_out = len(text) - LONGEST
+    return f"{text[: LONGEST // 4]} … ({left_out:,} characters left out) … {text[-3 * LONGEST // 4 :]}"
 
 
 def _cut_unfinished_line(path: Path) -> int:
@@ -110,16 +127,21 @@ def read_journal(path: Path) -> list[Event]:
 def _events(path: Path) -> Iterator[Event]:
     if not path.is_file():
         raise OutputError(f"{path.parent} holds no sweep: {path.name} is missing")
+    shapes = Shapes()
     lines = path.read_bytes().split(b"\n")
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            yield from_json(line, cache_strings="keys")
+            event = from_json(line, cache_strings="keys", allow_inf_nan=False)
         except ValueError as error:
             if number == len(lines):
                 break
             raise OutputError(f"{path}, line {number} is damaged ({error}): remove it to read the rest") from error
+        fault = shapes.fault(event)
+        if fault is not None:
+            raise OutputError(f"{path}, line {number} is damaged ({fault}): remove it to read the rest")
+        yield event
 
 
 @contextmanager

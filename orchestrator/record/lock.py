@@ -33,10 +33,11 @@ def driver_lives(directory: Path) -> bool:
     A process of this host that is gone is told without touching the journal's lock, which a new driver may be taking.
     """
     try:
-        driver = json.loads((directory / LOCK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        driver = dict(json.loads((directory / LOCK).read_text(encoding="utf-8")))
+        gone = driver.get("host") == socket.gethostname() and not _exists(int(driver["pid"]))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return False
-    if driver.get("host") == socket.gethostname() and not _exists(int(driver["pid"])):
+    if gone:
         return False
     try:
         return is_driven(directory)

@@ -13,6 +13,7 @@ from orchestrator.record.machine import find_gpus
 from orchestrator.record.plugins import versions_of_plugins
 from orchestrator.record.versions import versions
 from sweeps.schema.spec import SweepSpec
+from training.secrets import without_secrets
 
 
 def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def manifest(spec: SweepSpec, day: date | None = None) -> dict[str, Any]:
         "date": (day or date.today()).isoformat(),
         "versions": versions(),
         "plugins": versions_of_plugins(spec),
-        "command": sys.argv,
+        "command": [without_secrets(word) for word in sys.argv],
         "git": _git_commit(),
         "data": data_hashes(spec.data),
         "models": {model.name: model_hash(model, spec.data) for model in spec.models},

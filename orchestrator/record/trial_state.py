@@ -127,7 +127,7 @@ def _what_ended(ended: Event | None) -> dict[str, Any]:
     return {
         "report": report,
         "select": select if select.metrics else report,  # the prompts were not split
-        "error": ended["error"],
+        "error": ended.get("error"),
         "unprepared": ended.get("unprepared", False),
         "reason": ended.get("reason"),
         "finished": ended["time"],

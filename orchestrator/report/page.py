@@ -1,5 +1,9 @@
 """``front.html``: one self-contained page (plotly inlined, nothing loaded from elsewhere)."""
 
+import re
+from base64 import b64encode
+from collections.abc import Iterable
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,8 @@ _COURSE = (
     "generation, on the prompts that the search may see. Drift is not behaviour: read both.</p>"
 )
 
+_SCRIPT = re.compile("<script[^>]*>(.*?)</script>", re.DOTALL)
+
 SECTIONS = (versus_section, parts_section, judges_section, importance_section, prediction_section)
 """What stands below the front and the references of a model, where there is something to show."""
 
@@ -43,33 +49,54 @@ def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
     """Write the page of ``data`` with the tables of ``front`` to ``path``."""
     from plotly.offline import get_plotlyjs
 
+    library, figures = get_plotlyjs(), Figures()
     several = len(data.panels) > 1
     body = [f"<h1>{escape(data.name)}: Pareto front of the fine-tuning trials</h1>", _how_to_read(data, front)]
     body.append(notes_section(front))
     if several:
-        body += ["<h2>The models' fronts compared</h2>", _fragment(comparison(data)), comparison_table(front)]
+        body += ["<h2>The models' fronts compared</h2>", figures.drawn(comparison(data)), comparison_table(front)]
     for panel in data.panels:
         body += [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
         if panel.note:
             body.append(f'<p class="note">{escape(panel.note)}</p>')
-        moved = _fragment(drift(data.shade, panel)) if panel.drift else ""
-        body.append(f'<div class="panels"><div>{_fragment(scatter(data, panel))}</div><div>{moved}</div></div>')
+        moved = figures.drawn(drift(data.shade, panel)) if panel.drift else ""
+        body.append(f'<div class="panels"><div>{figures.drawn(scatter(data, panel))}</div><div>{moved}</div></div>')
         if panel.course:
-            body += ["<h3>Over the course of training</h3>", _COURSE, _fragment(course(data.shade, panel))]
+            body += ["<h3>Over the course of training</h3>", _COURSE, figures.drawn(course(data.shade, panel))]
         body += ["<h3>The front</h3>", front_table(front, panel.model)]
         body += ["<h3>References</h3>", reference_table(front, panel.model)]
         body += [section(front, panel.model) for section in SECTIONS]
     page = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(data.name)}: Pareto front</title>'
-        f"<style>{STYLE}</style><script>{get_plotlyjs()}</script></head><body>{''.join(body)}</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy([library, *figures.scripts])}">'
+        f"<title>{escape(data.name)}: Pareto front</title>"
+        f"<style>{STYLE}</style><script>{library}</script></head><body>{''.join(body)}</body></html>\n"
     )
     write_text(path, page)
 
 
-def _fragment(figure: Any) -> str:
-    """The figure as a piece of the page, whose head carries plotly itself."""
-    config = {"displaylogo": False, "displayModeBar": False}
-    return str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+class Figures:
+    """The figures of a page as pieces of it, whose head carries plotly itself."""
+
+    def __init__(self) -> None:
+        self.scripts: list[str] = []
+        """What they run."""
+
+    def drawn(self, figure: Any) -> str:
+        """``figure`` as a piece of the page."""
+        config = {"displaylogo": False, "displayModeBar": False}
+        piece = str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
+        self.scripts += _SCRIPT.findall(piece)  # plotly writes "<" of a text as \\u003c, so that none ends a script
+        return piece
+
+
+def _policy(scripts: Iterable[str]) -> str:
+    """A Content-Security-Policy under which the page runs ``scripts`` alone and asks nobody for anything."""
+    hashes = {f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts}
+    return (
+        f"default-src 'none'; script-src {' '.join(sorted(hashes))}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def _how_to_read(data: PlotData, front: FrontDocument) -> str:

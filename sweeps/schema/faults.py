@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sweeps.advice import must_be, says
+from sweeps.advice import must_be, quoted, says
 from sweeps.schema.spec import SweepSpec
 from sweeps.space.unions import type_name, type_names
 
@@ -45,13 +45,13 @@ def _sentence(path: tuple[Any, ...], faults: Sequence[Any]) -> str:
         there = _fields_beside(fault["loc"])
         near = difflib.get_close_matches(str(path[-1]), there, n=1)
         fix = f"did you mean {near[0]}?" if near else f"remove it, or use one of {', '.join(there)}"
-        return f"{field} ({value!r}) is an unknown field: {fix}"
+        return f"{field} ({quoted(value)}) is an unknown field: {fix}"
     if fault["type"] == "value_error":
         return _located(path, says(fault))
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
         return f"{field}.type ({context['tag']!r}) is refused: it must be one of {context['expected_tags']}"
-    shown = f" ({value!r})" if isinstance(value, str | int | float | bool | list | None) else ""
+    shown = f" ({quoted(value)})" if isinstance(value, str | int | float | bool | list | None) else ""
     return f"{field}{shown} is refused: it must be {' or '.join(dict.fromkeys(must_be(f) for f in faults))}"
 
 

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from sweeps.advice import quoted
 from sweeps.errors import SpecError
 from sweeps.schema.faults import sentences
 from sweeps.schema.spec import SweepSpec
 from sweeps.schema.spec_files import find_spec, preset_names, read_spec
+from sweeps.schema.yaml_text import YamlFault, read_yaml
 from sweeps.space.conditions import value_at
 from training.config import EvaluationConfig, ModelConfig, Source, SplitSource, looks_local
 
@@ -75,11 +76,11 @@ def _uncount(trial: dict[str, Any]) -> None:
 def _parse_override(text: str) -> tuple[str, Any]:
     dotted, equals, raw = text.partition("=")
     if not equals or not dotted.strip(".").strip():
-        raise SpecError(f"--set ({text!r}) is not understood: write field.name=value")
+        raise SpecError(f"--set ({quoted(text)}) is not understood: write field.name=value")
     try:
-        return dotted.strip(), _number(yaml.safe_load(raw))
-    except yaml.YAMLError as error:
-        raise SpecError(f"--set ({text!r}) has a value that is not valid YAML: quote it") from error
+        return dotted.strip(), _number(read_yaml(raw))
+    except YamlFault as error:
+        raise SpecError(f"--set ({quoted(text)}) has a value that is not valid YAML ({error}): quote it") from error
 
 
 def _number(value: Any) -> Any:

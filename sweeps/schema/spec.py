@@ -21,6 +21,7 @@ from sweeps.schema.seeds import SeedsConfig
 from sweeps.space.space import Range, SearchSpace, parse_ranges, set_path
 from sweeps.space.unions import blocks_with_types
 from training.config import (
+    LONGEST_NAME,
     RECOMMENDED,
     Config,
     DataConfig,
@@ -40,7 +41,7 @@ REFERENCES = ("base", "ift", "ift_safety")
 class SweepSpec(Config):
     """One sweep over one or several models."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the sweep: its default output folder and its MLflow experiment."""
     models: list[ModelConfig] = Field(min_length=1)
     """Models to fine-tune; each gets its own front."""

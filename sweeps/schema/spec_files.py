@@ -7,9 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from sweeps.errors import SpecError
+from sweeps.schema.yaml_text import LONGEST, YamlFault, read_yaml
 
 EXTENDS = "extends"
 
@@ -64,9 +63,12 @@ def read_spec(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
         SpecError: it is no YAML file of fields, or extends what is not there or itself.
     """
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"spec ({str(file)!r}) is not valid YAML: {' '.join(str(error).split())}") from error
+        with file.open(encoding="utf-8") as opened:
+            tree = read_yaml(opened.read(LONGEST + 1))
+    except (YamlFault, UnicodeDecodeError) as error:
+        raise SpecError(f"spec ({str(file)!r}) is not valid YAML: {error}") from error
+    except OSError as error:
+        raise SpecError(f"spec ({str(file)!r}) cannot be read: {error.strerror}") from error
     if not isinstance(tree, dict):
         raise SpecError(f"spec ({str(file)!r}) must be a mapping of fields such as name, models, data, objectives")
     base = tree.pop(EXTENDS, None)

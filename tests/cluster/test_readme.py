@@ -20,7 +20,7 @@ FEW = {"harmful": 12, "harmless": 6, "borderline": 6, "task": 12, "max_new_token
 
 
 def sweep(**changes: Any) -> str:
-    """A specification over the small embedded model, with changed ``trials`` and fields of ``trial`` and ``resources``."""
+    """A specification over the small embedded model, with changed ``trials``, fields of ``trial`` and ``resources``."""
     names = (("task", "general"), ("safety", "safety"), ("harmful", "harmful"), ("harmless", "harmless"))
     sources = {
         name: {"path": f"organism/small/{embedded}"} for name, embedded in (*names, ("borderline", "borderline"))

@@ -35,7 +35,7 @@ from orchestrator.record.environment import Difference, Severity
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status
 from orchestrator.report.files import ReportFiles
-from orchestrator.terminal import Terminal, guard_logs, neutralised
+from orchestrator.terminal import Terminal, guard_errors, neutralised
 from sweeps.schema.spec import SweepSpec
 from training.config import CausalConfig, TrialConfig
 from training.direction.causal import AnswerCheck, CausalReport, Refusal
@@ -191,7 +191,7 @@ def test_tabs_and_lines_stay() -> None:
 
 
 def test_what_is_logged_is_not_obeyed_either() -> None:
-    guard_logs()
+    guard_errors()
     assert logging.lastResort is not None
     record = logging.makeLogRecord({"msg": "MLflow refused: %s", "args": (HOSTILE,)})
     assert not OBEYED.search(logging.lastResort.format(record))

@@ -4,7 +4,7 @@ Imports neither torch nor transformers, so that ``procon --help`` and spec valid
 """
 
 from training.config.attacks import AttackConfig
-from training.config.base import Config
+from training.config.base import LONGEST_NAME, Config
 from training.config.constraint import (
     UNCONSTRAINED,
     AnchorConstraint,
@@ -47,6 +47,7 @@ from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraT
 
 __all__ = [
     "COLUMNS",
+    "LONGEST_NAME",
     "RECOMMENDED",
     "TRAINED_ON",
     "UNCONSTRAINED",

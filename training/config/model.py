@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
-from training.config.base import Config
+from training.config.base import LONGEST_NAME, Config
 
 _RENDERED = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception")
 """Names that whoever renders a template gives it."""
@@ -36,7 +36,7 @@ class ReasoningMarks(Config):
 class ModelConfig(Config):
     """One model of a sweep; each model gets its own Pareto front."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Short name used in tables, trial ids and file names."""
     path: str = Field(min_length=1)
     """An embedded model (organism | organism/small | organism/real), a local directory, or a Hugging Face Hub id."""

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from training.config.data import Column, Source, SplitSource
+from training.data.bounds import read_parquet
 from training.data.sources import paths_of
-from training.data.tables import FILES, SPLIT_COLUMN, kind_of, read_csv, read_json, require_path
+from training.data.tables import FILES, SPLIT_COLUMN, kind_of, read_csv, read_json, readable, require_path
 from training.errors import DataError
 
 _FIRST_ROWS = 20
@@ -12,7 +13,6 @@ _FIRST_ROWS = 20
 
 def _columns_of(path: str, where: str) -> list[str]:
     """The names of the columns of ``path``, read from its schema or its first rows."""
-    import pyarrow as pa
     from pyarrow import parquet
 
     kind = kind_of(path)
@@ -22,7 +22,7 @@ def _columns_of(path: str, where: str) -> list[str]:
         if path not in EMBEDDED_SETS:
             raise DataError(f"{where}: {path} is not an embedded set; there are: {', '.join(EMBEDDED_SETS)}")
         return [*embedded_columns(path), SPLIT_COLUMN]
-    try:
+    with readable(path, where):
         if kind == "parquet":
             metadata = parquet.ParquetFile(path)
             if metadata.metadata.num_rows == 0:
@@ -34,8 +34,6 @@ def _columns_of(path: str, where: str) -> list[str]:
                 raise DataError(f"{where}: {path} holds no rows; point it at another file")
             return list(table.column_names)
         rows = read_json(path, where, rows=_FIRST_ROWS)
-    except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
     if not rows:
         raise DataError(f"{where}: {path} holds no rows; point it at another file")
     return list(dict.fromkeys(name for row in rows for name in row))
@@ -57,9 +55,11 @@ def _split_values(path: str, where: str) -> set[str]:
     if kind_of(path) == "embedded":
         return {"train", "test"}
     if kind_of(path) == "parquet":
-        if SPLIT_COLUMN not in parquet.ParquetFile(path).schema_arrow.names:
-            return set()
-        return {str(value) for value in parquet.read_table(path, columns=[SPLIT_COLUMN]).column(0).unique().to_pylist()}
+        with readable(path, where):
+            if SPLIT_COLUMN not in parquet.ParquetFile(path).schema_arrow.names:
+                return set()
+            values = read_parquet(path, [SPLIT_COLUMN], where).column(0).unique()
+        return {str(value) for value in values.to_pylist()}
     if kind_of(path) == "csv":
         table = read_csv(path, where)
         return set(table.column(SPLIT_COLUMN).unique().to_pylist()) if SPLIT_COLUMN in table.column_names else set()

@@ -1,11 +1,13 @@
 """Any kind of source as one Arrow table with the loader's own column names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from training.config.data import COLUMNS, Column
+from training.data.bounds import read_parquet, refuse_large_file, refuse_long_texts
 from training.data.hub import fault_on_hub
 from training.errors import DataError
 
@@ -36,6 +38,22 @@ def kind_of(path: str) -> Kind:
     return "directory" if Path(path).exists() or path.startswith(("/", ".")) else "hub"
 
 
+@contextmanager
+def readable(path: str, where: str) -> Iterator[None]:
+    """While active, what a damaged file, or one of another kind than its name says, leads to is refused.
+
+    Raises:
+        DataError: naming the field and the path.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{where}: {path} cannot be read as {kind_of(path)}: {reason}") from error
+
+
 def require_path(path: str, where: str) -> None:
     """Refuse a file or folder that is not there.
 
@@ -59,24 +77,47 @@ def rename(table: "pa.Table", columns: Mapping[Column, str], where: str) -> "pa.
     """
     import pyarrow as pa
 
-    names: dict[str, str] = {column: columns.get(column, column) for column in COLUMNS}
-    for column, name in columns.items():
-        if name not in table.column_names:
-            raise DataError(
-                f"{where}.columns.{column} ({name}) is not a column; there are: {', '.join(table.column_names)}"
-            )
+    _require_columns(table.column_names, columns, where)
     kept = {}
-    for kept_as, name in {**names, SPLIT_COLUMN: SPLIT_COLUMN}.items():
+    for kept_as, name in _names(columns).items():
         if name not in table.column_names:
             continue
         try:
             kept[kept_as] = table.column(name).cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            raise DataError(
-                f"{where}: column {name} holds {table.schema.field(name).type}, not text; "
-                f"name another column under columns.{kept_as}"
-            ) from None
+            raise _no_text(name, table.schema.field(name).type, kept_as, where) from None
     return pa.table(kept)
+
+
+def _names(columns: Mapping[Column, str]) -> dict[str, str]:
+    """What is read of a source: its names by the loader's."""
+    return {**{column: columns.get(column, column) for column in COLUMNS}, SPLIT_COLUMN: SPLIT_COLUMN}
+
+
+def _require_columns(there: Sequence[str], columns: Mapping[Column, str], where: str) -> None:
+    for column, name in columns.items():
+        if name not in there:
+            raise DataError(f"{where}.columns.{column} ({name}) is not a column; there are: {', '.join(there)}")
+    for name in _names(columns).values():
+        if list(there).count(name) > 1:
+            raise DataError(f"{where}: there are {list(there).count(name)} columns {name}: give each a name of its own")
+
+
+def _parquet_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Table":
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    schema = parquet.read_schema(path)
+    _require_columns(schema.names, columns, where)
+    wanted = {kept_as: name for kept_as, name in _names(columns).items() if name in schema.names}
+    for kept_as, name in wanted.items():
+        if pa.types.is_nested(schema.field(name).type):
+            raise _no_text(name, schema.field(name).type, kept_as, where)
+    return read_parquet(path, list(dict.fromkeys(wanted.values())), where)
+
+
+def _no_text(name: str, kind: "pa.DataType", kept_as: str, where: str) -> DataError:
+    return DataError(f"{where}: column {name} holds {kind}, not text; name another column under columns.{kept_as}")
 
 
 def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, Any]]:
@@ -90,15 +131,20 @@ def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, 
     Raises:
         DataError: a line is not a JSON object.
     """
+    refuse_large_file(path, where)
     with open(path, encoding="utf-8") as file:
         if path.endswith(".json"):
             start = file.read(1)
             file.seek(0)
             if start == "[":
                 try:
-                    return list(json.load(file))[:rows]
-                except json.JSONDecodeError as error:
+                    listed = list(json.load(file))[:rows]
+                except (ValueError, RecursionError) as error:
                     raise DataError(f"{where}: {path} is not valid JSON ({error})") from error
+                odd = next((number for number, row in enumerate(listed) if not isinstance(row, dict)), None)
+                if odd is not None:
+                    raise DataError(f"{where}: item {odd} of {path} is not a JSON object with named columns")
+                return listed
         found: list[dict[str, Any]] = []
         for number, line in enumerate(file, start=1):
             if rows is not None and len(found) >= rows:
@@ -107,7 +153,7 @@ def read_json(path: str, where: str, rows: int | None = None) -> list[dict[str, 
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{where}: line {number} of {path} is not valid JSON ({error})") from error
             if not isinstance(row, dict):
                 raise DataError(f"{where}: line {number} of {path} is not a JSON object with named columns")
@@ -124,6 +170,7 @@ def read_csv(path: str, where: str) -> "pa.Table":
     import pyarrow as pa
     from pyarrow import csv
 
+    refuse_large_file(path, where)
     parse = csv.ParseOptions(delimiter="\t" if path.endswith(".tsv") else ",", newlines_in_values=True)
     try:
         with csv.open_csv(path, parse_options=parse) as head:
@@ -191,23 +238,22 @@ def read_table(path: str, columns: Mapping[Column, str], where: str) -> "pa.Tabl
         DataError: missing, unreadable, empty, or a column is absent.
     """
     import pyarrow as pa
-    from pyarrow import parquet
 
     require_path(path, where)
     kind = kind_of(path)
-    try:
+    with readable(path, where):
         if kind == "embedded":
             table = _embedded_table(path, where)
         elif kind == "parquet":
-            table = parquet.read_table(path)
+            table = _parquet_table(path, columns, where)
         elif kind == "json":
             table = pa.Table.from_pylist(read_json(path, where))
         elif kind == "csv":
             table = read_csv(path, where)
         else:
             table = _datasets_table(path, where)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{where}: {path} cannot be read as {kind}: {error}") from error
     if table.num_rows == 0:
         raise DataError(f"{where}: {path} holds no rows; point it at another file")
-    return rename(table, columns, where)
+    renamed = rename(table, columns, where)
+    refuse_long_texts(renamed, path, where)
+    return renamed

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from training.data.batch_plan import PLAN
 from training.distributed import ranks
 from training.errors import CheckpointError
 from training.loop.claim import Claim
+from training.loop.unpickling import damaged_part, data_alone
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -28,6 +30,7 @@ LATEST_FILE = "latest"
 """Names the newest complete checkpoint."""
 MANIFEST_FILE = "checkpoint.json"
 _PARTIAL = "partial-"
+_DAMAGED = "damaged-"
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class Identity:
 def latest(directory: Path) -> Path | None:
     """The newest complete checkpoint below ``directory``; None where there is none."""
     pointer = directory / LATEST_FILE
-    return directory / pointer.read_text().strip() if pointer.exists() else None
+    if not pointer.exists():
+        return None
+    named = directory / pointer.read_text(errors="replace").strip()
+    if named.parent == directory and named.is_dir():
+        return named
+    return max(directory.glob("step-*"), default=None)  # each is complete
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -182,41 +190,46 @@ class Checkpoints:
             shutil.rmtree(left_over)
 
     def _complete(self, directory: Path, name: str, step: int) -> None:
-        partial, final = directory / self._partial(name), directory / name
-        files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}
+        written, final = directory / self._partial(name), directory / name
+        files = {file.name: file.stat().st_size for file in sorted(written.iterdir())}
         manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
-        (partial / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        (written / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
         self._check_claim()
         if final.exists():  # of a training that was killed between the two renames
             shutil.rmtree(final)
-        partial.rename(final)
-        pointer = directory / f"{LATEST_FILE}.new"
-        pointer.write_text(name)
-        os.replace(pointer, directory / LATEST_FILE)
+        written.rename(final)
+        self._point_to(final)
         for old in sorted(directory.glob("step-*"))[: -self.where.keep]:
             shutil.rmtree(old)
 
+    def _point_to(self, path: Path) -> None:
+        pointer = path.with_name(f"{LATEST_FILE}.new")
+        pointer.write_text(path.name)
+        os.replace(pointer, path.with_name(LATEST_FILE))
+
     def restore(self, engine: "DeepSpeedEngine") -> tuple[int, dict[str, Any] | None]:
-        """Go on from the newest checkpoint: model, optimizer and random state; all ranks must call it.
+        """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
 
         Returns:
             Optimizer steps done, and this rank's :meth:`training.loop.record.Record.state`; 0 and none at the start.
 
         Raises:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
-                cannot be read; or the trial was given to another worker.
+                none can be read; or the trial was given to another worker.
         """
-        found = ranks.from_rank_zero(self._found_and_claimed)
+        ranks.from_rank_zero(self._take_over)
+        found = self._whole()
         if found is None:
             return 0, None
         path, saved_world_size = found
         try:
-            _, state = engine.load_checkpoint(
-                str(path.parent),
-                tag=path.name,
-                load_module_strict=self._with_frozen,
-                load_lr_scheduler_states=False,
-            )
+            with data_alone():
+                _, state = engine.load_checkpoint(
+                    str(path.parent),
+                    tag=path.name,
+                    load_module_strict=self._with_frozen,
+                    load_lr_scheduler_states=False,
+                )
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, error) from error
         everyone, rank = state["ranks"], ranks.rank()
@@ -229,15 +242,28 @@ class Checkpoints:
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
 
-    def _found_and_claimed(self) -> tuple[Path, int] | None:
+    def _whole(self) -> tuple[Path, int] | None:
+        """The checkpoint to go on from and its world size.
+
+        The ranks share the reading of it; one that is damaged is put aside for the one before.
+        """
+        while (found := ranks.from_rank_zero(self._found)) is not None:
+            files = sorted(found[0].glob("*.pt"))[ranks.rank() :: ranks.world_size()]
+            damage = next((one for one in ranks.from_all_ranks(damaged_part(files)) if one), None)
+            if damage is None:
+                return found
+            ranks.from_rank_zero(partial(self._put_aside, found[0], ValueError(damage)))
+        return None
+
+    def _take_over(self) -> None:
+        """Make the folder ours, and empty where nothing shall be gone on with; runs on rank 0."""
         if not self.where.resume:
             shutil.rmtree(self.where.directory, ignore_errors=True)
         if self.where.claim is not None:
             self.where.claim.take(self.where.directory)
-        return self._found()
 
     def _found(self) -> tuple[Path, int] | None:
-        """The checkpoint to go on from and its world size, checked; runs on rank 0."""
+        """The newest checkpoint of the right size and its world size; runs on rank 0."""
         path = self.latest
         if path is None:
             return None
@@ -251,10 +277,29 @@ class Checkpoints:
                 found = (path / name).stat().st_size
                 if found != size:
                     raise ValueError(f"{name} has {found} bytes instead of {size}")
-        except (OSError, ValueError, KeyError) as error:
-            raise _unreadable(path, error) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            self._put_aside(path, error)
+            return self._found()
         self._refuse_others(path, saved)
         return path, saved.world_size
+
+    def _put_aside(self, path: Path, error: Exception) -> None:
+        """Go on from the checkpoint before ``path``, which is damaged; runs on rank 0.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        before = sorted(one for one in path.parent.glob("step-*") if one.name < path.name)
+        if not before:
+            raise _unreadable(path, error) from error
+        self._point_to(before[-1])
+        if path.exists():
+            shutil.rmtree(path.with_name(_DAMAGED + path.name), ignore_errors=True)
+            path.rename(path.with_name(_DAMAGED + path.name))
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.where.say(
+            f"the checkpoint {path} is damaged ({reason}): this training goes on from the one before, {before[-1].name}"
+        )
 
     def _start_over(self, path: Path) -> None:
         """The samples of the steps to come would be others than those that the steps before left over."""

@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
@@ -16,6 +17,7 @@ from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
 from training.loop.checkpoint import MANIFEST_FILE
 from training.loop.streaming import gathered_on_rank_zero, save_sharded_model
+from training.loop.unpickling import data_alone
 from training.models.adapters import attach
 from training.models.loading import DTYPES
 
@@ -126,8 +128,9 @@ def trained_model_of(checkpoint: Path, model: PreTrainedModel) -> nn.Module:
     """
     try:
         trial = TrialConfig.model_validate(json.loads((checkpoint / MANIFEST_FILE).read_text())["trial"])
-        weights = _weights(checkpoint, trial)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with data_alone():
+            weights = _weights(checkpoint, trial)
+    except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
         raise CheckpointError(f"the checkpoint {checkpoint} cannot be read ({error}): use another") from error
     adapted = isinstance(trial.tuning, AdapterTuning)
     trained: nn.Module = model
@@ -154,8 +157,7 @@ def _weights(checkpoint: Path, trial: TrialConfig) -> dict[str, Tensor]:
     the model ran with.
     """
     if trial.deepspeed.zero_stage == 0 or any(checkpoint.glob("bf16_zero_*")):
-        # Made by this program for itself: like any checkpoint of DeepSpeed it is a pickle.
-        stored = torch.load(checkpoint / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False)
+        stored = torch.load(checkpoint / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=True)
         weights = stored["module"]
     else:
         from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint

@@ -41,7 +41,7 @@ class Sweep:
     def __init__(self, directory, monkeypatch):
         self.directory = directory
         self.clock = time.time() - 1000
-        monkeypatch.setattr("orchestrator.record.journal.time.time", self.tick)
+        monkeypatch.setattr("orchestrator.record.journal.now", self.tick)
         self.journal = Journal(directory / JOURNAL)
         self.say("sweep_started", spec=SPEC.model_dump(mode="json"), manifest={})
 

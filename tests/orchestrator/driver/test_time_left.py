@@ -124,6 +124,7 @@ def test_progress_and_status_tell_the_same(tmp_path: Path, monkeypatch: pytest.M
     progress = Progress(Terminal(file=io.StringIO()), sweep, state)
     show(progress, state, *now)
     monkeypatch.setattr(time, "time", lambda: 1050.0)
+    monkeypatch.setattr("orchestrator.driver.progress.now", time.time)
     told = sweep_status(tmp_path).seconds_left
     assert told == progress.seconds_left()
     assert told is not None

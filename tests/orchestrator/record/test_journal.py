@@ -71,7 +71,7 @@ def test_a_line_cut_by_a_kill_is_left_out_and_cut_off(tmp_path: Path) -> None:
 
 def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    path.write_text('{"event": "a"}\nnonsense\n{"event": "b"}\n')
+    path.write_text('{"event": "a", "time": 1}\nnonsense\n{"event": "b", "time": 2}\n')
     with pytest.raises(OutputError, match="line 2 is damaged"):
         read_journal(path)
 

@@ -239,7 +239,7 @@ def test_live_it_comes_to_the_same_as_from_the_file(tmp_path: Path, monkeypatch:
         clock[0] += luck.random()
         return clock[0]
 
-    monkeypatch.setattr("orchestrator.record.journal.time.time", tick)
+    monkeypatch.setattr("orchestrator.record.journal.now", tick)
     for number in range(4):
         journal = Journal(path, state=read_state(path) if number else None)
         journal.append("sweep_resumed" if number else "sweep_started", spec={"n": (number,)}, manifest={"n": number})

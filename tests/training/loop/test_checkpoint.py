@@ -5,13 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from benches import bench, write_files
 from ranks import on_ranks
 from resumption import run, run_cases
+from tiny import tiny_llama
 
 from training.config import TrialConfig
 from training.errors import CheckpointError, DivergedError
 from training.loop.checkpoint import MANIFEST_FILE, Checkpointing, latest
+from training.loop.export import trained_model_of
 from training.loop.train import TrialStopped
 
 pytestmark = pytest.mark.usefixtures("process")
@@ -162,6 +165,71 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         run(at(LORA, 2), where(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def through(process):
+    """The training that nothing happened to."""
+    return run(at(LORA, 2))
+
+
+def spoil(directory, damage):
+    """Damage the newest checkpoint in ``directory``."""
+    path = latest(directory)
+    weights = path / "mp_rank_00_model_states.pt"
+    if damage == "manifest":
+        (path / MANIFEST_FILE).write_text("[]")
+    elif damage == "weights":
+        weights.write_bytes(b"half a file")
+    elif damage == "bit":
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1  # in a tensor: without the check sum nobody would notice
+        weights.write_bytes(content)
+    elif damage == "absent":
+        weights.unlink()
+    else:
+        (directory / "latest").write_bytes(b"\xff\x00step-0000000")
+
+
+@pytest.mark.parametrize("damage", ["manifest", "weights", "absent", "bit", "pointer"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, damage, through):
+    changes, told = at(LORA, 2), []
+    run(changes, where(tmp_path, every=2), stop=7)
+    spoil(tmp_path, damage)
+    resumed = run(changes, where(tmp_path, every=2, say=told.append))
+    first = 7 if damage == "pointer" else 5
+    assert resumed["steps"] == list(range(first, 11))
+    assert resumed["metrics"] == through["metrics"][first - 1 :]
+    assert resumed["weights"] == through["weights"]
+    if damage != "pointer":
+        (said,) = told
+        assert "step-00000006 is damaged (" in said
+        assert said.endswith("this training goes on from the one before, step-00000004")
+
+
+class Code:
+    """What runs when it is unpickled."""
+
+    def __init__(self, file):
+        self.file = str(file)
+
+    def __reduce__(self):
+        return open, (self.file, "w")
+
+
+def test_a_checkpoint_that_holds_code_runs_none_of_it(tmp_path):
+    run(at(LORA, 2), where(tmp_path / "trial"), stop=5)
+    path = latest(tmp_path / "trial")
+    for weights in path.glob("*.pt"):
+        stored = torch.load(weights, weights_only=False)
+        torch.save({**stored, "more": Code(tmp_path / "ran")}, weights)
+    files = {file.name: file.stat().st_size for file in path.glob("*.pt")}
+    _rewrite(tmp_path / "trial", files=files)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(.*Weights only load failed"):
+        run(at(LORA, 2), where(tmp_path / "trial"))
+    with pytest.raises(CheckpointError, match=r"cannot be read \(.*Weights only load failed"):
+        trained_model_of(path, tiny_llama())
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("moment", ["half a file is written", "latest has not moved"])
 def test_a_process_killed_while_saving_leaves_the_checkpoint_before(tmp_path, moment):
     argument = {"changes": at(LORA, 2), "where": {"directory": str(tmp_path), "every": 2}}
@@ -240,6 +308,17 @@ def _two_ranks(cases, tmp_path):
 @pytest.mark.slow
 def test_two_ranks_go_on_bit_for_bit(tmp_path):
     _two_ranks([at(LORA, stage) for stage in (0, 1, 2, 3)] + [at(FULL, stage) for stage in (0, 2, 3)], tmp_path)
+
+
+@pytest.mark.xdist_group("ranks")
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["weights", "bit"])
+def test_two_ranks_agree_on_the_checkpoint_before(tmp_path, damage):
+    argument = {"changes": at(FULL, 2), "where": {"directory": str(tmp_path), "every": 2}}
+    on_ranks(2, run_cases, [{**argument, "stop": 7}])
+    spoil(tmp_path, damage)
+    for (resumed,) in on_ranks(2, run_cases, [argument]):
+        assert resumed["steps"] == [5, 6, 7, 8, 9, 10]
 
 
 @pytest.mark.xdist_group("ranks")

@@ -7,12 +7,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from training.config.generator import VllmGenerator
 from training.errors import GeneratorError
-from training.evaluation.http_client import HttpClient, key_headers, listed_models
+from training.evaluation.http_client import HttpClient, Reply, key_headers, listed_models
 from training.models.batching import TokenIds
 
 Asked = TypeVar("Asked")
@@ -142,7 +141,7 @@ class VllmServer:
         def answer(prompt: Sequence[int]) -> list[int]:
             choice = self._choice(model, prompt, options)
             found = choice.get("token_ids")
-            if not isinstance(found, list) or not found or not all(isinstance(token, int) for token in found):
+            if not isinstance(found, list) or not found or not all(map(_is_token, found)):
                 raise GeneratorError(
                     f"{self.where} answers without token ids (return_token_ids): use vLLM 0.10.2 or later"
                 )
@@ -189,12 +188,12 @@ class VllmServer:
             raise self._refused(response, f"does not answer as {model}")
         try:
             return dict(json.loads(response.data)["choices"][0])
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise GeneratorError(
                 f"{self.where} answers in another form than vLLM's: check the address, which ends in /v1"
             ) from error
 
-    def _post(self, path: str, body: dict[str, Any], client: HttpClient | None = None) -> BaseHTTPResponse:
+    def _post(self, path: str, body: dict[str, Any], client: HttpClient | None = None) -> Reply:
         try:
             return (client or self._client).post(path, body, self._headers())
         except HTTPError as error:
@@ -217,7 +216,7 @@ class VllmServer:
     def _no_loading(self) -> GeneratorError:
         return GeneratorError(f"{self.where} loads no adapters while it runs: start it with {START}")
 
-    def _refused(self, response: BaseHTTPResponse, what: str) -> GeneratorError:
+    def _refused(self, response: Reply, what: str) -> GeneratorError:
         said = message_of(response) or "no reason"
         if response.status in (401, 403):
             variable = self.config.api_key_env
@@ -231,12 +230,16 @@ class VllmServer:
         return GeneratorError(f"{self.where} {what} (status {response.status}: {said}): {fix}")
 
 
-def message_of(response: BaseHTTPResponse) -> str:
+def _is_token(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
+
+
+def message_of(response: Reply) -> str:
     """What the server says is wrong, of either form that vLLM has had; empty where it says nothing of that form."""
     try:
         body = json.loads(response.data)
         error = body.get("error", body)
         said = error if isinstance(error, str) else error["message"]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""
     return " ".join(str(said).split())[:300]

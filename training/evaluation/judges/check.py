@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from urllib3 import BaseHTTPResponse, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from training.config.judges import ClassifierJudge, EndpointJudge, GenerativeJudge, JudgeConfig, PluginJudge
 from training.errors import JudgeError
-from training.evaluation.http_client import listed_models
+from training.evaluation.http_client import HttpClient, Reply, listed_models
 from training.evaluation.judges.base import Exchange
 from training.evaluation.judges.endpoint import body_of, headers_of
 
@@ -87,14 +86,16 @@ def _from_hub(config: ClassifierJudge | GenerativeJudge) -> Path:
 
 def _check_endpoint(config: EndpointJudge) -> None:
     headers = headers_of(config)
-    where = config.url.rstrip("/")
-    pool = PoolManager(retries=False, timeout=Timeout(min(config.timeout, _PATIENCE)))
+    patience = min(config.timeout, _PATIENCE)
+    client = HttpClient(
+        config.url, timeout=patience, retries=0, backoff=0.0, concurrency=1, passes=lambda _status: False
+    )
     try:
-        response = pool.request("GET", f"{where}/models", headers=headers)
+        response = client.get("/models", headers)
         if response.status in (404, 405, 501):  # not every server lists its models
             path = "/chat/completions" if config.api == "chat" else "/completions"
             body = body_of(config, Exchange("Hello", "Hello"))
-            response = pool.request("POST", where + path, json=body, headers=headers)
+            response = client.post(path, body, headers)
         elif response.status == 200:
             _check_served(config, response)
     except HTTPError as error:
@@ -114,7 +115,7 @@ def _check_endpoint(config: EndpointJudge) -> None:
         )
 
 
-def _check_served(config: EndpointJudge, response: BaseHTTPResponse) -> None:
+def _check_served(config: EndpointJudge, response: Reply) -> None:
     listed = listed_models(response)
     if listed is None:
         raise JudgeError(
