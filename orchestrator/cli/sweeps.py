@@ -149,6 +149,30 @@ def front(
         print_fronts(fronts, Terminal())
 
 
+def choose(
+    directory: Directory,
+    rule: Annotated[
+        str | None,
+        typer.Option(help='Such as "over_refusal <= .05, accuracy >= ift - .01, min attack_success_rate".'),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of one model. [default: all]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a trial by a rule: which, why, how sure, what it costs, and how to get its weights.
+
+    Without a rule: the safest trial that keeps the sweep's own rules and whose utility is at most .02 behind plain
+    fine-tuning.
+    """
+    from orchestrator.commands.choose import choose_trials, print_choices
+    from orchestrator.terminal import Terminal
+
+    found = choose_trials(directory, rule, model)
+    if as_json:
+        print(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
+    else:
+        print_choices(found, Terminal())
+
+
 def answers(
     directory: Directory,
     trial: Annotated[str, typer.Option(help="Id of a trial or reference, as procon front shows it.")],

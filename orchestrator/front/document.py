@@ -4,12 +4,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.front.choice import choose, default_rule
 from orchestrator.front.entries import entry, trial_entry
 from orchestrator.front.importance import importance
 from orchestrator.front.membership import Standing, Verdict, members, probabilities, standings
 from orchestrator.front.notes import notes
 from orchestrator.front.pooling import Answers, Pooled, pool
 from orchestrator.front.prediction import prediction
+from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.document import (
     VERSION,
     BestTrial,
@@ -114,6 +116,13 @@ def _model(
         prediction=tuple(prediction(objectives, searched)),
         importance=importance(objectives, searched, spec.ranges if spec else None),
         note=None if front else _why_empty(rules, searched, [standing[p.record.id] for p in finished]),
+        choice=choose(
+            default_rule(objectives, rules),
+            objectives,
+            finished,
+            {p.record.label: p for p in references},
+            Resampled(answers),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import WithJsonSchema
 
+from orchestrator.front.schema.choice import Choice
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.explanations import Importance, Note, RungPrediction
 from orchestrator.front.schema.values import Intervals, Number, Omitted, Part, Values
@@ -36,6 +37,8 @@ class ModelFront(Part):
     """Which settings decided."""
     note: Omitted[str] = None
     """Why the front is empty; only where it is."""
+    choice: Omitted[Choice] = None
+    """The trial to take by the default rule; documents of earlier versions have none."""
 
     @property
     def members(self) -> list[TrialEntry]:
