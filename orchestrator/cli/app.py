@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.models import direction, export, inspect, reproduce, train
 from orchestrator.cli.options import Json
 from orchestrator.cli.organism import organism
-from orchestrator.cli.sweeps import answers, choose, extend, front, init, plan, resume, run, status, stop
+from orchestrator.cli.sweeps import answers, choose, compare, extend, front, init, plan, resume, run, status, stop
 
 app = typer.Typer(
     name="procon",
@@ -40,7 +40,7 @@ def _options(
     """Holds what goes before a verb."""
 
 
-for verb in (run, resume, extend, stop, front, choose, answers, train, direction, inspect, plan, status):
+for verb in (run, resume, extend, stop, front, choose, compare, answers, train, direction, inspect, plan, status):
     app.command()(verb)
 for verb in (reproduce, export):
     app.command()(verb)

@@ -173,6 +173,24 @@ def choose(
         print_choices(found, Terminal())
 
 
+def compare(
+    directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
+    rule: Annotated[
+        str | None, typer.Option(help="By which a trial of each model is chosen, as of procon choose.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Set the models of one or several sweeps side by side: shares of lost safety regained, of task gain kept."""
+    from orchestrator.commands.compare import compare_sweeps, print_comparison
+    from orchestrator.terminal import Terminal
+
+    found = compare_sweeps(directories, rule)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print_comparison(found, Terminal())
+
+
 def answers(
     directory: Directory,
     trial: Annotated[str, typer.Option(help="Id of a trial or reference, as procon front shows it.")],

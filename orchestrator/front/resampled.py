@@ -22,12 +22,17 @@ class Resampled:
         answers: rows by trial id; what has none is drawn by its counts or its error, not paired with anything.
         draws: where the luck comes from; sweeps that share it share the luck of prompts that they share.
         only: by metric, the prompts to which a rate is restricted; None takes all.
+        name: tells the trials of this sweep from those of another that are called alike.
     """
 
     def __init__(
-        self, answers: Answers, draws: PairedDraws | None = None, only: Mapping[str, Sequence[Prompt]] | None = None
+        self,
+        answers: Answers,
+        draws: PairedDraws | None = None,
+        only: Mapping[str, Sequence[Prompt]] | None = None,
+        name: str = "",
     ) -> None:
-        self._answers = answers
+        self._answers, self._name = answers, name
         self._source = draws or PairedDraws()
         self._only = only
         self._outcomes: dict[tuple[str, str], list[Outcomes] | None] = {}
@@ -70,7 +75,7 @@ class Resampled:
 
     def _drawn(self, seeds: Sequence[TrialRecord], metric: str) -> Array | None:
         found = self._table(seeds, metric)
-        own = (seeds[0].model, seeds[0].id, metric)
+        own = (self._name, seeds[0].model, seeds[0].id, metric)
         if found is not None:
             table, prompts = found
             return self._source.rate(table, prompts, [_luck_of(seed) for seed in seeds], own)

@@ -15,8 +15,8 @@ from sweeps.schema.spec import SweepSpec
 
 def demo_spec(models: Iterable[str] = ("organism",), *settings: str) -> SweepSpec:
     """The demo with its rules and objectives, over models of these names."""
-    named = [f"models.{place}={{name: {name}, path: organism}}" for place, name in enumerate(models)]
-    return load_spec("demo", [*named, *settings])
+    named = ", ".join(f"{{name: {name}, path: organism}}" for name in models)
+    return load_spec("demo", [f"models=[{named}]", *settings])
 
 
 def write_sweep(
@@ -31,7 +31,9 @@ def write_sweep(
     journal.append("sweep_started", spec=spec.model_dump(mode="json"), manifest={})
     default = spec.trial.model_dump(mode="json")
     for one in records:
-        trial = None if one.label == "base" else {**default, "seed": one.seed or 0}
+        trial = None if one.label == "base" else {**(one.trial if one.kind == "trial" and one.trial else default)}
+        if trial is not None:
+            trial["seed"] = one.seed or 0
         described = {"id": one.id, "model": one.model, "kind": one.kind, "label": one.label, "params": one.params}
         journal.append("trial_started", **described, trial=trial, replicate_of=one.replicate_of)
         for rung in one.rungs:

@@ -17,7 +17,7 @@ RULE = "over_refusal <= .2, accuracy >= ift - .3, min attack_success_rate"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    records, answers = detailed_sweep()
+    records, answers = detailed_sweep(14, replicated=1)
     return write_sweep(tmp_path_factory.mktemp("chosen") / "my sweep", demo_spec(), records, answers)
 
 
