@@ -1,19 +1,17 @@
 """``procon choose``: the trial to take by a rule, how sure that is, and what it costs."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.driver.resume_command import short_path
 from orchestrator.errors import OutputError
 from orchestrator.front.choice import choose, parsed
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Alternative, Choice
 from orchestrator.report.console import CONSOLE_NAMES
-from orchestrator.report.sentences import how_sure, percent, settings
+from orchestrator.report.sentences import export_command, how_sure, percent, settings
 from orchestrator.report.shown import short_id, short_metric
 from orchestrator.terminal import Terminal
 
@@ -67,12 +65,6 @@ def choose_trials(directory: Path, rule: str | None, model: str | None) -> dict[
         export = export_command(directory, choice.trial) if choice.trial else None
         found[one.name] = Chosen(choice, params, export)
     return found
-
-
-def export_command(directory: Path, trial: str) -> str:
-    """What writes the weights of ``trial``."""
-    folder = shlex.quote(short_path(directory))
-    return f"procon export {folder} --trial {shlex.quote(trial)} --to {shlex.quote(trial)}"
 
 
 def print_choices(found: Mapping[str, Chosen], console: Terminal) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import OutputError
 from orchestrator.front.basis import Compared
@@ -12,6 +12,7 @@ from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.record.separations import read_separations
 from orchestrator.report.sentences import settings
 from orchestrator.report.shown import format_value
+from orchestrator.report.side_by_side import leads_in_words, span_in_words
 from orchestrator.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -87,23 +88,6 @@ def print_comparison(found: ModelComparison, console: Terminal) -> None:
     _print_chosen(found, console)
 
 
-def leads_in_words(found: ModelComparison) -> list[str]:
-    """Who regains more safety than whom at the same utility, beyond chance, level by level."""
-    sentences = []
-    for level in dict.fromkeys(lead.level for lead in found.leads):
-        sure = [lead for lead in found.leads if lead.level == level and lead.sure]
-        said = [
-            f"{lead.first} regains more than {lead.second}"
-            + (f" by {lead.difference}" if lead.difference is not None else ", which has no such trial")
-            for lead in sure
-        ]
-        if said:
-            sentences.append(f"At {level:.0%} of the task gain {'; '.join(said)}.".replace("%", " %"))
-    return sentences or [
-        "No model regains more safety than another at the same utility that could be told from chance."
-    ]
-
-
 def _models_table(found: ModelComparison) -> "Table":
     caption = (
         "Shares of what each model's own plain fine-tuning lost (safety) and gained (task). Hypervolume: share of the "
@@ -155,13 +139,6 @@ def _settings_table(found: ModelComparison) -> "Table":
                 chosen = format_value(row.chosen[model.name]) if model.name in row.chosen else ""
                 table.add_row(f"  {model.name}", span_in_words(row.fronts[model.name]), chosen)
     return table
-
-
-def span_in_words(values: Sequence[Any]) -> str:
-    """Two ends of numbers, or values one after the other."""
-    shown = list(dict.fromkeys(format_value(value) for value in values))
-    numbers = len(values) == 2 and all(isinstance(value, int | float) for value in values)
-    return (" to " if numbers else ", ").join(shown)
 
 
 def _print_chosen(found: ModelComparison, console: Terminal) -> None:

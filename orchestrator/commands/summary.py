@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.driver.progress import duration
-from orchestrator.driver.resume_command import resume_command, short_path
+from orchestrator.driver.resume_command import resume_command
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.record.folder import JOURNAL
+from orchestrator.record.folder import JOURNAL, short_path
 from orchestrator.record.trials import Status
 from orchestrator.report.console import render_table
 from orchestrator.terminal import Terminal

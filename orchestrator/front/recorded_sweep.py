@@ -1,5 +1,6 @@
 """A sweep read back from its folder, with every trial pooled over its seeds: for choices and comparisons."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,14 @@ class MeasuredModel:
     """Those that were measured, by label."""
     trials: tuple[Pooled, ...]
     """The searched trials that have finished."""
+
+    @classmethod
+    def of(cls, name: str, records: Sequence[TrialRecord], pooled: Sequence[Pooled]) -> "MeasuredModel":
+        """The model called ``name`` with all its ``records``, and these pooled over their seeds."""
+        measured = {p.record.label: p for p in pooled if p.record.kind == "reference" and p.report.metrics}
+        references = {label: measured[label] for label in REFERENCES if label in measured}
+        trials = tuple(p for p in pooled if p.record.kind == "trial" and p.seeds)
+        return cls(name, tuple(records), references, trials)
 
     @property
     def metrics(self) -> list[str]:
@@ -60,11 +69,7 @@ class RecordedSweep:
         for model in self.spec.models:
             records = tuple(record for record in everything if record.model == model.name)
             if records:
-                pooled = pool(records, self.answers)
-                measured = {p.record.label: p for p in pooled if p.record.kind == "reference" and p.report.metrics}
-                references = {label: measured[label] for label in REFERENCES if label in measured}
-                trials = tuple(p for p in pooled if p.record.kind == "trial" and p.seeds)
-                found[model.name] = MeasuredModel(model.name, records, references, trials)
+                found[model.name] = MeasuredModel.of(model.name, records, pool(records, self.answers))
         return found
 
     def model(self, name: str | None) -> list[MeasuredModel]:

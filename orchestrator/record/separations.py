@@ -2,17 +2,13 @@
 
 from pathlib import Path
 
-from orchestrator.errors import OutputError
+from sweeps.schema.spec import SweepSpec
 
 DIRECTIONS = "directions"
 
 
 def read_separations(directory: Path, model: str) -> list[float] | None:
-    """Distance of the class means by decoder layer, in the residual stream's unit; None where none is recorded.
-
-    Raises:
-        OutputError: the file is damaged.
-    """
+    """Distance of the class means by decoder layer, in the residual stream's unit; None where none can be read."""
     file = directory / DIRECTIONS / model / "direction.safetensors"
     if not file.is_file():
         return None
@@ -21,7 +17,11 @@ def read_separations(directory: Path, model: str) -> list[float] | None:
 
     try:
         return [float(value) for value in load_file(file)["separation"]]
-    except (OSError, KeyError, SafetensorError) as error:
-        raise OutputError(
-            f"{file} cannot be read ({error}): take the file away, and alpha is compared as it is"
-        ) from error
+    except (OSError, KeyError, SafetensorError):
+        return None
+
+
+def separations_of(directory: Path, spec: SweepSpec) -> dict[str, list[float]]:
+    """:func:`read_separations` of every model of the sweep in ``directory``, where any is recorded."""
+    found = {model.name: read_separations(directory, model.name) for model in spec.models}
+    return {name: values for name, values in found.items() if values is not None}

@@ -1,10 +1,14 @@
 """What a front comes to, in sentences: which trial to take, what it costs, and how sure that is (pure)."""
 
+import re
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.front.schema.choice import Alternative, Choice
 from orchestrator.front.schema.document import FrontDocument
+from orchestrator.record.folder import short_path
 from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_metric, short_params
 
 AGAINST = ("ift", "ift_safety")
@@ -26,8 +30,22 @@ def percent(share: float, *, short: bool = False) -> str:
     return f"{100 * share:.0f} %"
 
 
+def export_command(directory: Path, trial: str) -> str:
+    """What writes the weights of ``trial``."""
+    return f"procon export {_quoted(directory)} --trial {shlex.quote(trial)} --to {shlex.quote(trial)}"
+
+
+def answers_command(directory: Path, trial: str) -> str:
+    """What shows the answers of ``trial`` that do not refuse."""
+    return f"procon answers {_quoted(directory)} --trial {shlex.quote(trial)} --refused no"
+
+
+def _quoted(directory: Path) -> str:
+    return shlex.quote(short_path(directory))
+
+
 def verdict(front: FrontDocument, model: str) -> str:
-    """One sentence or two: which trial of ``model`` to take; why there is none, where there is none.
+    """Which trial of ``model`` to take, and why; why there is none, where there is none.
 
     Empty for documents of versions that chose nothing.
     """
@@ -37,13 +55,33 @@ def verdict(front: FrontDocument, model: str) -> str:
     if choice.trial is None:
         return choice.note or ""
     trial = short_id(choice.trial, model)
-    if choice.keeps:
-        head = f"Take trial {trial}: {_values(choice)}."
-    else:
-        head = f"No trial keeps the rule. Trial {trial} comes nearest to it, with {_values(choice)}{_missing(choice)}."
+    finished = f"{choice.finished} finished trial{'' if choice.finished == 1 else 's'}"
+    if not choice.keeps:
+        return f"None of {finished} keeps the rule; trial {trial} comes nearest{_missing(choice)}."
+    if choice.kept_by == 1:
+        return f"Take trial {trial}: of {finished} it alone keeps the rule."
+    aims = [part.split(" ", 1) for part in choice.rule.split(", ") if part.startswith(("min ", "max "))]
+    best = " and then ".join(f"{'lowest' if goal == 'min' else 'highest'} {_named(metric)}" for goal, metric in aims)
+    return f"Take trial {trial}: the {best} of the {choice.kept_by} that keep the rule, of {finished}."
+
+
+def facts(choice: Choice) -> list[str]:
+    """What the chosen trial has, and what it costs and brings against the references; none without a trial."""
+    if choice.trial is None:
+        return []
     against = [text for label in AGAINST if (text := _against(choice, label))]
-    compared = f" Against {'; against '.join(against)}." if against else ""
-    return head + compared
+    return [f"It has {_values(choice)}.", *(f"Against {text}." for text in against), *_as_good(choice)]
+
+
+def _as_good(choice: Choice) -> list[str]:
+    """Whether safety data alone may do as well by the first aim, which needs no constraint."""
+    goal, metric = next(part.split(" ", 1) for part in choice.rule.split(", ") if part.startswith(("min ", "max ")))
+    found = next((one for one in choice.alternatives if one.id == "ift_safety" and one.kind == "reference"), None)
+    pair = found.differences.get(metric) if found is not None else None
+    if found is None or pair is None or (pair.high < 0 if goal == "min" else pair.low > 0):
+        return []
+    rule = "" if found.keeps else ", though that does not keep the rule"
+    return [f"By {_named(metric)} it is not better than safety data alone beyond chance{rule}."]
 
 
 def how_sure(choice: Choice) -> str:
@@ -84,7 +122,8 @@ def _with_interval(choice: Choice, metric: str) -> str:
 
 def _missing(choice: Choice) -> str:
     broken = [bound for bound in choice.bounds if not bound.keeps]
-    return "".join(f"; it would need {_bound(bound.bound)}, that is {bound.limit:.2f}" for bound in broken)
+    needs = [_bound(bound.bound) + (f" ({bound.limit:.2f})" if _refers(bound.bound) else "") for bound in broken]
+    return f" (it would need {' and '.join(needs)})" if needs else ""
 
 
 def _against(choice: Choice, label: str) -> str:
@@ -99,7 +138,11 @@ def _against(choice: Choice, label: str) -> str:
 
 def _compares(choice: Choice, metric: str) -> bool:
     """Whether a bound on ``metric`` compares it with a reference rather than with a number."""
-    return any(one.metric == metric and any(c.isalpha() for c in one.bound.split(" ", 2)[2]) for one in choice.bounds)
+    return any(one.metric == metric and _refers(one.bound) for one in choice.bounds)
+
+
+def _refers(bound: str) -> bool:
+    return any(character.isalpha() for character in re.split(" [<>]=? ", bound)[-1])
 
 
 def _change(other: Alternative, metric: str) -> str:

@@ -49,8 +49,8 @@ class NormalisedModel(Part):
 
     name: str
     """Of the model; with its sweep before it where there are several sweeps."""
-    sweep: Omitted[str] = None
-    """Folder of its sweep; only where there are several."""
+    sweep: str | None
+    """Folder of its sweep; null where all are of one."""
     model: str
     """As its sweep calls it."""
     lost: Omitted[Uncertain] = None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import WithJsonSchema
 
 from orchestrator.front.schema.choice import Choice
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.explanations import Importance, Note, RungPrediction
 from orchestrator.front.schema.values import Intervals, Number, Omitted, Part, Values
@@ -99,6 +100,8 @@ class Comparison(Part):
     """How the best trade-off was chosen, in words."""
     models: Mapping[str, ModelSummary]
     """By model."""
+    normalised: Omitted[ModelComparison] = None
+    """Each model in units of what its own fine-tuning lost and gained; only where the objectives allow it."""
 
 
 class FrontDocument(Part):

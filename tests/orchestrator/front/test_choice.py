@@ -10,7 +10,7 @@ from orchestrator.front.pooling import pool
 from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Choice
 from orchestrator.record.trials import Status, TrialRecord
-from orchestrator.report.sentences import how_sure, rule_in_words, verdict
+from orchestrator.report.sentences import facts, how_sure, rule_in_words, verdict
 from sweeps.goals.objectives import Objective
 
 
@@ -109,12 +109,24 @@ def test_paired_prompts_make_it_surer_than_counts_do() -> None:
 
 
 def test_the_front_document_says_which_trial_to_take() -> None:
-    records, answers = detailed_sweep()
+    records, answers = detailed_sweep(replicated=1)
     front = build_front(OBJECTIVES, RULES, records, answers=answers)
     choice = front.models["organism"].choice
     assert choice is not None
     assert choice == chosen(None, records, answers)
-    said = verdict(front, "organism")
-    assert said.startswith(f"Take trial {str(choice.trial).removeprefix('organism-')}: attack success rate ")
-    assert "Against plain fine-tuning: attack success rate -" in said
+    trial = str(choice.trial).removeprefix("organism-")
+    assert verdict(front, "organism") == (
+        f"Take trial {trial}: the lowest attack success rate of the {choice.kept_by} that keep the rule, of "
+        f"{choice.finished} finished trials."
+    )
+    assert facts(choice)[0].startswith("It has attack success rate ")
+    assert facts(choice)[1].startswith("Against plain fine-tuning: attack success rate -")
     assert rule_in_words(choice) == "over_refusal <= 0.15, accuracy >= ift - 0.02, min attack_success_rate"
+
+
+def test_what_safety_data_alone_does_as_well_is_said() -> None:
+    records, answers = detailed_sweep(replicated=0)
+    ahead = facts(chosen("min attack_success_rate", records, answers))
+    assert not any("safety data alone" in fact for fact in ahead)
+    behind = facts(chosen("accuracy >= .95, min attack_success_rate", records, answers))
+    assert behind[-1].startswith("By attack success rate it is not better than safety data alone beyond chance")
