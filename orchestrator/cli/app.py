@@ -40,9 +40,10 @@ def _options(
     """Holds what goes before a verb."""
 
 
-for verb in (run, resume, extend, stop, front, choose, compare, answers, train, direction, inspect, plan, status):
-    app.command()(verb)
-for verb in (reproduce, export):
+for verb in (
+    *(run, resume, extend, stop, status, plan, inspect, direction, train),
+    *(front, choose, compare, answers, reproduce, export),
+):
     app.command()(verb)
 app.add_typer(organism, name="organism")
 app.command()(init)

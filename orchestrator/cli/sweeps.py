@@ -178,17 +178,24 @@ def compare(
     rule: Annotated[
         str | None, typer.Option(help="By which a trial of each model is chosen, as of procon choose.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.html and comparison.json.")] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log it as a run of the experiment procon comparisons. Needs --out.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Set the models of one or several sweeps side by side: shares of lost safety regained, of task gain kept."""
-    from orchestrator.commands.compare import compare_sweeps, print_comparison
+    from orchestrator.commands.compare import compare_sweeps, keep_comparison, print_comparison
     from orchestrator.terminal import Terminal
 
     found = compare_sweeps(directories, rule)
+    said = keep_comparison(found, out, mlflow=mlflow)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
     else:
         print_comparison(found, Terminal())
+        for line in said:
+            Terminal().say(line)
 
 
 def answers(

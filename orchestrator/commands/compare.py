@@ -1,6 +1,6 @@
 """``procon compare``: the models of one or several sweeps side by side, each in its own units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,49 @@ def _named_apart(found: Sequence[Compared]) -> list[Compared]:
 
     names = [one.name for one in found]
     return [replace(one, name=f"{one.sweep}/{one.model.name}") if names.count(one.name) > 1 else one for one in found]
+
+
+def write_comparison(found: ModelComparison, folder: Path) -> tuple[Path, Path]:
+    """Write ``comparison.html`` and ``comparison.json`` into ``folder``, and return where they lie.
+
+    Raises:
+        OutputError: the folder cannot be made or written.
+    """
+    from orchestrator.record.folder import write_json
+    from orchestrator.report.page import write_comparison_html
+
+    page, document = folder / "comparison.html", folder / "comparison.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_comparison_html(found, page)
+        write_json(document, found.as_json())
+    except OSError as error:
+        raise OutputError(f"--out ({folder}) cannot be written: {error.strerror or error}") from error
+    return page, document
+
+
+def keep_comparison(found: ModelComparison, out: Path | None, *, mlflow: bool) -> list[str]:
+    """Write ``found`` into the folder ``out`` and log it in MLflow, as far as asked, and return what to say of it.
+
+    Raises:
+        OutputError: the folder cannot be written, or MLflow is wanted without one.
+        TrackingError: the store cannot be used.
+    """
+    if out is None:
+        if mlflow:
+            raise OutputError("--mlflow logs what --out writes: name a folder with --out DIR")
+        return []
+    files = write_comparison(found, out)
+    said = [f"{files[0]} shows it in a browser."]
+    if mlflow:
+        from orchestrator.tracking.comparison_run import EXPERIMENT, log_comparison
+        from orchestrator.tracking.store import check_tracking, default_tracking_uri
+
+        uri, location = default_tracking_uri(out)
+        check_tracking(uri)
+        run = log_comparison(found, files, uri, location)
+        said.append(f"MLflow at {uri} has it as run {run} of the experiment {EXPERIMENT}.")
+    return said
 
 
 def print_comparison(found: ModelComparison, console: Terminal) -> None:
@@ -171,13 +214,3 @@ def _table(title: str, caption: str) -> "Table":
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
-
-
-def as_metrics(found: ModelComparison) -> Mapping[str, float]:
-    """The comparison as MLflow's metrics."""
-    metrics: dict[str, float] = {}
-    for model in found.models:
-        if model.hypervolume is not None:
-            metrics[f"normalised/hypervolume/{model.name}"] = float(model.hypervolume.value)
-        metrics |= {f"normalised/safety_at_{at.level:g}/{model.name}": float(at.safety.value) for at in model.at}
-    return metrics

@@ -13,21 +13,10 @@ from sweeps.schema.spec import SweepSpec
 
 FEW = 30
 """Fewer shared prompts say too little."""
+KINDS = ("safety", "utility")
+"""What fine-tuning loses and what it gains, as metrics begin."""
 NOT_LOST = ("safety/over_refusal", "safety/harmless_refused")
 """Objectives of safety that fine-tuning does not lose."""
-
-
-class _Kind:
-    """Whether a metric is of one kind."""
-
-    def __init__(self, begins: str) -> None:
-        self._begins = begins
-
-    def __call__(self, metric: str) -> bool:
-        return metric.startswith(self._begins) and not metric.startswith(NOT_LOST)
-
-
-_is_safety, _is_utility = _Kind("safety/"), _Kind("utility/")
 
 
 @dataclass(frozen=True)
@@ -78,16 +67,16 @@ def basis(compared: Sequence[Compared]) -> Basis:
 
 def is_comparable(spec: SweepSpec) -> bool:
     """Whether a sweep trades off something that fine-tuning loses against something that it gains."""
-    return all(_of(spec, is_one) for is_one in (_is_safety, _is_utility))
+    return all(_of(spec, kind) for kind in KINDS)
 
 
 def _objectives(compared: Sequence[Compared]) -> tuple[Objective, Objective]:
     found = []
-    for kind, is_one in (("safety", _is_safety), ("utility", _is_utility)):
+    for kind in KINDS:
         shared = [
             objective
-            for objective in _of(compared[0].spec, is_one)
-            if all(objective.metric in [o.metric for o in _of(one.spec, is_one)] for one in compared)
+            for objective in _of(compared[0].spec, kind)
+            if all(objective.metric in [o.metric for o in _of(one.spec, kind)] for one in compared)
         ]
         if not shared:
             each = "; ".join(
@@ -101,18 +90,9 @@ def _objectives(compared: Sequence[Compared]) -> tuple[Objective, Objective]:
     return found[0], found[1]
 
 
-def _of(spec: SweepSpec, is_one: _Kind) -> list[Objective]:
-    return [objective for objective in spec.objectives if is_one(objective.metric)]
-
-
-class _Kind:
-    """Whether a metric is of one kind."""
-
-    def __init__(self, begins: str) -> None:
-        self._begins = begins
-
-    def __call__(self, metric: str) -> bool:
-        return metric.startswith(self._begins) and not metric.startswith(NOT_LOST)
+def _of(spec: SweepSpec, kind: str) -> list[Objective]:
+    found = [objective for objective in spec.objectives if objective.metric.startswith(f"{kind}/")]
+    return [objective for objective in found if not objective.metric.startswith(NOT_LOST)]
 
 
 def _judged_alike(compared: Sequence[Compared], safety: Objective, sentences: list[str]) -> Objective:

@@ -163,7 +163,7 @@ class _Asked:
         resampled: Resampled,
     ) -> None:
         self._rule, self._resampled = rule, resampled
-        self._order = [*rule.aims, *objectives]
+        self._order = [*((aim.metric, aim.goal) for aim in rule.aims), *((o.metric, o.goal) for o in objectives)]
         self._selected_of = dict.fromkeys([*rule.metrics, *(objective.metric for objective in objectives)])
         self._references = {label: references[label] for label in rule.references}
         self.select = {label: self._selected(pooled) for label, pooled in self._references.items()}
@@ -181,7 +181,7 @@ class _Asked:
     def rank(self, one: _Candidate) -> tuple[float, ...]:
         """Smaller is better: aim after aim, then the objectives, by the select prompts."""
         worst = math.inf
-        values = [(one.select.get(each.metric, worst), each.goal) for each in self._order]
+        values = [(one.select.get(metric, worst), goal) for metric, goal in self._order]
         return tuple(-value if goal == "maximize" and value < worst else value for value, goal in values)
 
     def sure(self, pooled: Pooled, bounds: Sequence[Bound] | None = None) -> float | None:

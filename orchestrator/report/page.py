@@ -7,16 +7,18 @@ that script and the style sheet by their hashes and allows nothing else, so that
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.report.comparisons import judges_section, parts_section, versus_section
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
-from orchestrator.report.page_data import page_data
+from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
 from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
 from orchestrator.report.side_by_side import normalised_section
@@ -46,6 +48,16 @@ def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
         body += _model(place, panel, data, front)
     body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), page_data(data, front, path.parent)))
+
+
+def write_comparison_html(found: ModelComparison, path: Path) -> None:
+    """Write a page that sets models of several sweeps side by side to ``path``."""
+    cards = "".join(_card(found, model) for model in found.models)
+    body = (
+        f'<h1>Models compared</h1><section class="answers" aria-label="what to take">{cards}</section>'
+        f'<p class="quiet">Rule: {escape(found.rule)}</p>{normalised_section(found)}'
+    )
+    write_text(path, document("Models compared", body, comparison_data(found)))
 
 
 def document(title: str, body: str, drawn: Any) -> str:
@@ -86,18 +98,39 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
     trial = next((one for one in body.trials if one.id == choice.trial), None)
     lines = [f'<p class="take">{escape(verdict(front, model))}</p>']
     if trial is not None:
-        chips = "".join(f"<li>{escape(part)}</li>" for part in settings(trial.params).split(" · ") if part)
-        lines.append(f'<ul class="chips" aria-label="settings">{chips}</ul>')
         told = [*facts(choice), how_sure(choice)]
+        lines.append(_chips(trial.params))
         lines.append(f'<ul class="facts">{"".join(f"<li>{escape(text)}</li>" for text in told if text)}</ul>')
-        lines.append(
-            f'<div class="command"><code>{escape(export_command(directory, trial.id))}</code>'
-            '<button type="button">copy</button></div>'
-        )
+        lines.append(_command(export_command(directory, trial.id)))
     rule = f"Rule: {escape(rule_in_words(choice))}. Another: <code>procon choose … --rule</code>"
     lines.append(f'<p class="quiet">{rule}</p>')
     state = "" if choice.keeps else " nearest"
     return f'<article class="answer{state}"><h2>{escape(model)}</h2>{"".join(lines)}</article>'
+
+
+def _card(found: ModelComparison, model: NormalisedModel) -> str:
+    """What to take of one of several sweeps' models."""
+    point = next((point for point in model.front if point.id == model.chosen), None)
+    lines = [f'<p class="note">{escape(model.note)}</p>'] if model.note else []
+    if model.chosen is not None:
+        take = f"Take {model.chosen}" if model.kept else f"{model.chosen} comes nearest to the rule"
+        lines.append(f'<p class="take">{escape(take)}</p>')
+    if point is not None:
+        lines.append(_chips(point.params))
+        lines.append(f"<p>It regains {point.safety} of the lost safety and keeps {point.utility} of the task gain.</p>")
+    if model.chosen is not None and model.sweep is not None:
+        lines.append(_command(export_command(Path(model.sweep), model.chosen)))
+    state = "" if model.kept else " nearest"
+    return f'<article class="answer{state}"><h2>{escape(model.name)}</h2>{"".join(lines)}</article>'
+
+
+def _chips(params: Mapping[str, Any]) -> str:
+    chips = "".join(f"<li>{escape(part)}</li>" for part in settings(params).split(" · ") if part)
+    return f'<ul class="chips" aria-label="settings">{chips}</ul>'
+
+
+def _command(command: str) -> str:
+    return f'<div class="command"><code>{escape(command)}</code><button type="button">copy</button></div>'
 
 
 def _model(place: int, panel: Panel, data: PlotData, front: FrontDocument) -> list[str]:

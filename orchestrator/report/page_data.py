@@ -48,6 +48,11 @@ def page_data(data: PlotData, front: FrontDocument, directory: Path) -> Json:
     }
 
 
+def comparison_data(found: ModelComparison) -> Json:
+    """The figure of a page that sets models of several sweeps side by side."""
+    return {"models": [], "titles": {}, "normalised": _normalised(found)}
+
+
 def _axis(metric: str, goal: str) -> Json:
     safe = metric.startswith("safety/") and "refus" not in metric.rsplit("/", 1)[-1]
     return {

@@ -8,17 +8,24 @@ from orchestrator.front.schema.comparison import ModelComparison, Uncertain
 from orchestrator.report.shown import format_value, short_metric
 from orchestrator.report.tables import Cells, table
 
+FEW = 3
+"""Models whose every pair is told with its figures."""
+
 
 def leads_in_words(found: ModelComparison) -> list[str]:
     """Who regains more safety than whom at the same utility, beyond chance, level by level."""
     sentences = []
     for level in dict.fromkeys(lead.level for lead in found.leads):
         sure = [lead for lead in found.leads if lead.level == level and lead.sure]
-        said = [
-            f"{lead.first} regains more than {lead.second}"
-            + (f" by {lead.difference}" if lead.difference is not None else ", which has no such trial")
-            for lead in sure
-        ]
+        if len(found.models) > FEW:  # whom each is ahead of, without the figures of every pair
+            ahead = {lead.first: [one.second for one in sure if one.first == lead.first] for lead in sure}
+            said = [f"{first} regains more than {', '.join(behind)}" for first, behind in ahead.items()]
+        else:
+            said = [
+                f"{lead.first} regains more than {lead.second}"
+                + (f" by {lead.difference}" if lead.difference is not None else ", which has no such trial")
+                for lead in sure
+            ]
         if said:
             sentences.append(f"At {100 * level:.0f} % of the task gain {'; '.join(said)}.")
     return sentences or ["At no utility does a model regain more safety than another that could be told from chance."]

@@ -203,3 +203,24 @@ def test_ten_sweeps_of_a_hundred_trials(tmp_path: Path) -> None:
     found = compare_sweeps(folders)
     assert len(found.models) == 10
     assert len(found.leads) > 45
+
+
+def test_what_is_kept_of_it(two_sweeps: list[Path], tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    said = procon("compare", *two_sweeps, "--out", tmp_path / "out", "--mlflow", MLFLOW_TRACKING_URI=uri)
+    assert said.returncode == 0, said.stderr
+    found = json.loads((tmp_path / "out" / "comparison.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "out" / "comparison.html").read_text(encoding="utf-8")
+    for model in found["models"]:
+        assert f"--trial {model['chosen']} --to {model['chosen']}" in page
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("procon comparisons")
+    (run,) = client.search_runs([experiment.experiment_id])
+    for model in found["models"]:
+        assert run.data.metrics[f"normalised/hypervolume/{model['name']}"] == model["hypervolume"]["value"]
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"comparison.html", "comparison.json"}
+    assert "| model | hypervolume |" in run.data.tags["mlflow.note.content"]
+    refused = procon("compare", *two_sweeps, "--mlflow")
+    assert (refused.returncode, "--out DIR" in refused.stderr) == (2, True)
