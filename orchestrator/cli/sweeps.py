@@ -258,6 +258,27 @@ def plan(
         raise typer.Exit(2)
 
 
+def sync(
+    directory: Directory,
+    uri: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI. [default: $MLFLOW_TRACKING_URI, else runs/mlflow.db]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild a sweep's runs and front in any MLflow store from its journal; what is there already stays."""
+    from orchestrator.driver.sync import sync as deliver
+    from orchestrator.driver.sync import synced_in_words
+    from orchestrator.terminal import Terminal
+
+    found = deliver(directory, uri)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        Terminal().say(synced_in_words(found, directory))
+    if found.undelivered:
+        raise typer.Exit(1)
+
+
 def status(directory: Directory, as_json: Json = False) -> None:
     """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
     from orchestrator.commands.status import sweep_status

@@ -28,7 +28,7 @@ def write_sweep(
     """A folder whose journal tells of ``records``, finished ones with their ``answers``."""
     directory.mkdir(parents=True, exist_ok=True)
     journal = Journal(directory / JOURNAL)
-    journal.append("sweep_started", spec=spec.model_dump(mode="json"), manifest={})
+    journal.append("sweep_started", spec=spec.model_dump(mode="json"), manifest={"versions": {}, "git": None})
     default = spec.trial.model_dump(mode="json")
     for one in records:
         trial = None if one.label == "base" else {**(one.trial if one.kind == "trial" and one.trial else default)}
@@ -38,6 +38,8 @@ def write_sweep(
         journal.append("trial_started", **described, trial=trial, replicate_of=one.replicate_of)
         for rung in one.rungs:
             journal.append("trial_rung", id=one.id, step=rung.step, **score_fields(rung.scores))
+        for step, metrics in one.history:
+            journal.append("trial_reported", id=one.id, step=step, metrics=metrics)
         if one.status is Status.RUNNING:
             continue
         scores = score_fields(one.report) | score_fields(one.select, SELECT)
