@@ -132,6 +132,7 @@ def _print_schema(wanted: bool) -> None:
 def front(
     directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every trial as a row of CSV.")] = False,
     schema: Annotated[
         bool,
         typer.Option("--schema", is_eager=True, callback=_print_schema, help="Print the JSON schema of front.json."),
@@ -143,7 +144,11 @@ def front(
     from orchestrator.terminal import Terminal
 
     fronts = {str(directory): read_front(directory) for directory in directories}
-    if as_json:
+    if as_csv:
+        from orchestrator.report.files import trials_csv
+
+        print(trials_csv(fronts), end="")
+    elif as_json:
         print(json.dumps({directory: found.as_json() for directory, found in fronts.items()}, indent=2))
     else:
         print_fronts(fronts, Terminal())
@@ -279,12 +284,19 @@ def sync(
         raise typer.Exit(1)
 
 
-def status(directory: Directory, as_json: Json = False) -> None:
+def status(
+    directory: Directory,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again whenever it changes, until the sweep ends.")] = False,
+) -> None:
     """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
     from orchestrator.commands.status import sweep_status
-    from orchestrator.commands.status_table import print_status
+    from orchestrator.commands.status_table import print_status, watch_status
     from orchestrator.terminal import Terminal
 
+    if watch and not as_json:
+        watch_status(directory, Terminal())
+        return
     found = sweep_status(directory)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))
