@@ -2,6 +2,7 @@
 
 OrchestratorError
 ├── ClusterError     Ray cannot be reached, or its resources can never fit a worker
+├── ComparisonError  sweeps that have nothing in common to be compared on
 ├── OutputError      the output folder is in use, damaged, or lacks what is asked of it
 ├── SlotError        a warm slot failed for good, so that no trial can run
 └── TrackingError    the MLflow store cannot be reached or used
@@ -26,3 +27,7 @@ class SlotError(OrchestratorError):
 
 class TrackingError(OrchestratorError):
     """The MLflow store cannot be reached or used."""
+
+
+class ComparisonError(OrchestratorError):
+    """Sweeps that have nothing in common to be compared on."""

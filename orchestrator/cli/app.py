@@ -9,7 +9,7 @@ import typer
 from orchestrator.cli.models import direction, export, inspect, reproduce, train
 from orchestrator.cli.options import Json
 from orchestrator.cli.organism import organism
-from orchestrator.cli.sweeps import answers, extend, front, init, plan, resume, run, status, stop
+from orchestrator.cli.sweeps import answers, choose, compare, extend, front, init, plan, resume, run, status, stop, sync
 
 app = typer.Typer(
     name="procon",
@@ -40,7 +40,10 @@ def _options(
     """Holds what goes before a verb."""
 
 
-for verb in (run, resume, extend, stop, front, answers, train, direction, inspect, plan, status, reproduce, export):
+for verb in (
+    *(run, resume, extend, stop, status, plan, inspect, direction, train),
+    *(front, choose, compare, answers, reproduce, export, sync),
+):
     app.command()(verb)
 app.add_typer(organism, name="organism")
 app.command()(init)

@@ -132,6 +132,7 @@ def _print_schema(wanted: bool) -> None:
 def front(
     directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
     as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print every trial as a row of CSV.")] = False,
     schema: Annotated[
         bool,
         typer.Option("--schema", is_eager=True, callback=_print_schema, help="Print the JSON schema of front.json."),
@@ -143,10 +144,63 @@ def front(
     from orchestrator.terminal import Terminal
 
     fronts = {str(directory): read_front(directory) for directory in directories}
-    if as_json:
+    if as_csv:
+        from orchestrator.report.files import trials_csv
+
+        print(trials_csv(fronts), end="")
+    elif as_json:
         print(json.dumps({directory: found.as_json() for directory, found in fronts.items()}, indent=2))
     else:
         print_fronts(fronts, Terminal())
+
+
+def choose(
+    directory: Directory,
+    rule: Annotated[
+        str | None,
+        typer.Option(help='Such as "over_refusal <= .05, accuracy >= ift - .01, min attack_success_rate".'),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name of one model. [default: all]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Choose a trial by a rule: which, why, how sure, what it costs, and how to get its weights.
+
+    Without a rule: the safest trial that keeps the sweep's own rules and whose utility is at most .02 behind plain
+    fine-tuning.
+    """
+    from orchestrator.commands.choose import choose_trials, print_choices
+    from orchestrator.terminal import Terminal
+
+    found = choose_trials(directory, rule, model)
+    if as_json:
+        print(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
+    else:
+        print_choices(found, Terminal())
+
+
+def compare(
+    directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
+    rule: Annotated[
+        str | None, typer.Option(help="By which a trial of each model is chosen, as of procon choose.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for comparison.html and comparison.json.")] = None,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log it as a run of the experiment procon comparisons. Needs --out.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Set the models of one or several sweeps side by side: shares of lost safety regained, of task gain kept."""
+    from orchestrator.commands.compare import compare_sweeps, keep_comparison, print_comparison
+    from orchestrator.terminal import Terminal
+
+    found = compare_sweeps(directories, rule)
+    said = keep_comparison(found, out, mlflow=mlflow)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        print_comparison(found, Terminal())
+        for line in said:
+            Terminal().say(line)
 
 
 def answers(
@@ -209,12 +263,40 @@ def plan(
         raise typer.Exit(2)
 
 
-def status(directory: Directory, as_json: Json = False) -> None:
-    """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
-    from orchestrator.commands.status import sweep_status
-    from orchestrator.commands.status_table import print_status
+def sync(
+    directory: Directory,
+    uri: Annotated[
+        str | None, typer.Option(help="MLflow tracking URI. [default: $MLFLOW_TRACKING_URI, else runs/mlflow.db]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild a sweep's runs and front in any MLflow store from its journal; what is there already stays."""
+    from orchestrator.driver.sync import sync as deliver
+    from orchestrator.driver.sync import synced_in_words
     from orchestrator.terminal import Terminal
 
+    found = deliver(directory, uri)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        Terminal().say(synced_in_words(found, directory))
+    if found.undelivered:
+        raise typer.Exit(1)
+
+
+def status(
+    directory: Directory,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again whenever it changes, until the sweep ends.")] = False,
+) -> None:
+    """Show how a sweep stands, from any shell: trials, best so far, time left, budget."""
+    from orchestrator.commands.status import sweep_status
+    from orchestrator.commands.status_table import print_status, watch_status
+    from orchestrator.terminal import Terminal
+
+    if watch and not as_json:
+        watch_status(directory, Terminal())
+        return
     found = sweep_status(directory)
     if as_json:
         print(json.dumps(found.as_json(), indent=2))

@@ -1,13 +1,15 @@
 """How a sweep stands, for a person."""
 
+import time
 from pathlib import Path
 
-from orchestrator.commands.status import SweepStatus
+from orchestrator.commands.status import SweepStatus, sweep_status
 from orchestrator.driver.progress import duration
 from orchestrator.driver.resume_command import resume_command
 from orchestrator.terminal import Terminal
 
 _STYLE = {"running": "cyan", "ended": "green", "stopped": "yellow", "driver dead": "red"}
+WATCH_SECONDS = 5.0
 SHOWN = 10
 """Members of a front that are listed."""
 
@@ -41,6 +43,28 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
             say(f"          {trial}: " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items()))
         if len(listed) > SHOWN:
             say(f"          and {len(listed) - SHOWN} more")
+
+
+def watch_status(directory: Path, console: Terminal, seconds: float = WATCH_SECONDS) -> None:
+    """Print how the sweep in ``directory`` stands until nobody drives it: in place on a terminal, else when it changes.
+
+    Args:
+        directory: a sweep's output folder.
+        console: where to.
+        seconds: between two looks.
+    """
+    before: dict[str, int] | None = None
+    while True:
+        found = sweep_status(directory)
+        in_place = console.is_terminal and not console.is_dumb_terminal
+        if in_place:
+            console.clear()
+        if in_place or found.counts != before:
+            print_status(found, console)
+        if found.state != "running":
+            return
+        before = found.counts
+        time.sleep(seconds)
 
 
 def _print_budget(status: SweepStatus, console: Terminal) -> None:

@@ -9,12 +9,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from orchestrator.driver.progress import duration
-from orchestrator.driver.resume_command import resume_command, short_path
+from orchestrator.driver.resume_command import resume_command
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.record.folder import JOURNAL
+from orchestrator.record.folder import JOURNAL, short_path
 from orchestrator.record.trials import Status
 from orchestrator.report.console import render_table
+from orchestrator.report.plots.data import plot_data
+from orchestrator.report.text_scatter import text_scatter
 from orchestrator.terminal import Terminal
 from orchestrator.tracking.views import page
 
@@ -56,6 +58,11 @@ def print_fronts(fronts: Mapping[str, FrontDocument], console: Terminal) -> None
     for directory, front in fronts.items():
         if len(fronts) > 1:
             console.rule(directory)
+        data = plot_data(directory, front)
+        for panel in data.panels:
+            limited = console.options.ascii_only or console.is_dumb_terminal
+            for line in text_scatter(data, panel, console.width, ascii_only=limited):
+                console.print(Text(line))
         for table in render_table(front):
             console.print(table)
         print_notes(front, console)

@@ -1,10 +1,10 @@
 """The journal's events as MLflow runs, while the sweep goes on."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
-from orchestrator.driver.session import Session
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
@@ -13,6 +13,7 @@ from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.looks import flat
 from orchestrator.tracking.tracker import Tracker, parent_key
 from orchestrator.tracking.views import Shown
+from sweeps.schema.spec import SweepSpec
 from training.secrets import without_secrets
 
 GIVEN_UP = "procon.given_up"
@@ -21,14 +22,53 @@ FLUSH_SECONDS = 60.0
 """How long the end of a sweep waits for an MLflow that is slow or away."""
 
 
+class Mirrored(Protocol):
+    """What a mirror must know of a sweep: an opened session, or a folder that is read again."""
+
+    @property
+    def spec(self) -> SweepSpec:
+        """The specification."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What it ran with."""
+
+    @property
+    def state(self) -> SweepState:
+        """All that is known of it, the runs that stand for it in the store among them."""
+
+    @property
+    def tracking_uri(self) -> str:
+        """Of the store."""
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where a new experiment keeps artifacts; None leaves it to the store."""
+
+    @property
+    def depths(self) -> Mapping[str, int]:
+        """Decoder layers by model."""
+
+    @property
+    def since(self) -> float:
+        """When the first driver began, in seconds since the epoch."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing happens any more, so that what has ended stays so."""
+
+    def remember(self, key: str, run_id: str) -> None:
+        """Keep which run stands for what, so that whoever goes on continues it."""
+
+
 class Mirror:
     """Turns every journal event into what :class:`~orchestrator.tracking.tracker.Tracker` is told.
 
     Args:
-        session: an opened sweep, whose journal remembers run ids, so that a resumed sweep continues the same runs.
+        session: a sweep that remembers run ids, so that whoever goes on with it continues the same runs.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Mirrored) -> None:
         spec, manifest = session.spec, session.manifest
         self._models = [model.name for model in spec.models]
         self._session = session
@@ -36,11 +76,8 @@ class Mirror:
         """As it was at the last event that was taken in: those of earlier drivers are told as they came."""
         self._ended: float | None = None  # when an earlier driver came to the end, where nothing has happened since
 
-        def remember(key: str, run_id: str) -> None:
-            session.journal.append("mlflow_run", key=key, run_id=run_id)
-
         uri, artifacts = session.tracking_uri, session.artifacts
-        self._tracker = Tracker(uri, spec.name, artifacts, remember=remember, known=dict(session.state.runs))
+        self._tracker = Tracker(uri, spec.name, artifacts, remember=session.remember, known=dict(session.state.runs))
         params = flat(spec.trial.model_dump(mode="json"))
         tags = {f"version.{name}": version for name, version in manifest["versions"].items() if version}
         tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
@@ -88,7 +125,14 @@ class Mirror:
             for model in earlier:
                 self._tracker.parent(model, tags={GIVEN_UP: ""})
 
-    def finish(self, front: FrontDocument, files: ReportFiles, found: Sequence[TrialRecord], stopped: bool) -> int:
+    def finish(
+        self,
+        front: FrontDocument,
+        files: ReportFiles,
+        found: Sequence[TrialRecord],
+        stopped: bool,
+        seconds: float = FLUSH_SECONDS,
+    ) -> int:
         """Put the report on the parent runs and end them; how many events could not be delivered.
 
         Args:
@@ -96,12 +140,13 @@ class Mirror:
             files: of ``write_report``.
             found: everything that is known of all trials.
             stopped: whether the sweep ended before all was done.
+            seconds: how long MLflow may take.
         """
         for model in self._models:
             status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
             ended = Status.FAILED if model in self._state.given_up else status
             self._tracker.finish_parent(model, ended, files, front, self._ended)
-        return self._tracker.close(FLUSH_SECONDS)
+        return self._tracker.close(seconds)
 
     def abandon(self, status: Status, reason: str, seconds: float = FLUSH_SECONDS) -> None:
         """End the parent runs of a sweep that came to no report, and the runs of trials that were under way.

@@ -1,8 +1,9 @@
 """What goes on with a sweep, as a command line."""
 
-import os
 import shlex
 from pathlib import Path
+
+from orchestrator.record.folder import short_path
 
 
 def resume_command(directory: Path, address: str | None = None, stopped: str | None = None) -> str:
@@ -18,9 +19,3 @@ def resume_command(directory: Path, address: str | None = None, stopped: str | N
         command += f" --address {shlex.quote(address)}"
     budget = (stopped or "").partition(" ")[0]
     return f"{command} --set {budget}=MORE --accept" if budget.startswith("budget.") else command
-
-
-def short_path(path: Path) -> str:
-    """``path`` relative to where we are, where that is not above."""
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative

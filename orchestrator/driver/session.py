@@ -189,6 +189,10 @@ class Session:
         assert self._journal is not None, "open() makes the journal"
         return self._journal
 
+    def remember(self, key: str, run_id: str) -> None:
+        """Note in the journal which MLflow run stands for ``key``."""
+        self.journal.append("mlflow_run", key=key, run_id=run_id)
+
     def open(self, *, quietly: bool = False) -> Self:
         """Make the folder of a new sweep, and record that this driver works on it from now on; once.
 

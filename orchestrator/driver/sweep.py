@@ -23,6 +23,7 @@ from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
 from orchestrator.record.journal import Journal
+from orchestrator.record.separations import separations_of
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
@@ -144,7 +145,14 @@ def _reported(
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
     reporting = now()
     found = session.state.records()
-    front = build_front(spec.objectives, spec.feasible, found, answers=AnswerFolder(directory / ANSWERS), spec=spec)
+    front = build_front(
+        spec.objectives,
+        spec.feasible,
+        found,
+        answers=AnswerFolder(directory / ANSWERS),
+        spec=spec,
+        separations=separations_of(directory, spec),
+    )
     files = once_there_is_room(
         lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
     )

@@ -1,15 +1,22 @@
 """From the records of trials to ``front.json``: who is on each model's Pareto front, and how sure that is (pure)."""
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from orchestrator.errors import ComparisonError
+from orchestrator.front.basis import Compared, is_comparable
+from orchestrator.front.choice import choose, default_rule
+from orchestrator.front.comparison import compare
 from orchestrator.front.entries import entry, trial_entry
 from orchestrator.front.importance import importance
 from orchestrator.front.membership import Standing, Verdict, members, probabilities, standings
 from orchestrator.front.notes import notes
 from orchestrator.front.pooling import Answers, Pooled, pool
 from orchestrator.front.prediction import prediction
+from orchestrator.front.recorded_sweep import MeasuredModel
+from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.document import (
     VERSION,
     BestTrial,
@@ -40,6 +47,7 @@ def build_front(
     *,
     answers: Answers | None = None,
     spec: "SweepSpec | None" = None,
+    separations: Mapping[str, Sequence[float]] | None = None,
 ) -> FrontDocument:
     """The Pareto front of every model among its FINISHED feasible trials: chosen on select, shown on report prompts.
 
@@ -51,7 +59,9 @@ def build_front(
         records: searched trials, replicates and references of all models, in the order in which they shall be listed.
         answers: rows by trial id, from which replicates are pooled and front trials are paired with the references;
             None leaves the pairing out and pools by a wider interval.
-        spec: tells what was searched; None leaves out the notes that need it.
+        spec: tells what was searched; None leaves out the notes and the comparison of models that need it.
+        separations: distance of harmful from harmless prompts along the direction by model and layer, in whose units
+            the strengths of constraints are compared.
 
     Returns:
         what ``front.json`` holds.
@@ -63,7 +73,18 @@ def build_front(
     if spec is not None:  # which model had the first trial is chance
         order = [model.name for model in spec.models if model.name in by_model]
         by_model = {name: by_model[name] for name in dict.fromkeys([*order, *by_model])}
-    models = {name: _model(objectives, feasible_rules, group, answers or {}, spec) for name, group in by_model.items()}
+    known = answers or {}
+    pooled = {name: pool(group, known) for name, group in by_model.items()}
+    models = {
+        name: _model(objectives, feasible_rules, group, pooled[name], known, spec) for name, group in by_model.items()
+    }
+    compared = [
+        Compared(
+            name, MeasuredModel.of(name, group, pooled[name]), spec, known, separations=(separations or {}).get(name)
+        )
+        for name, group in by_model.items()
+        if spec is not None
+    ]
     document = FrontDocument(
         version=VERSION,
         objectives=tuple(Objective(metric=o.metric, goal=o.goal, worst=o.reference) for o in objectives),
@@ -71,7 +92,7 @@ def build_front(
         chosen_on=_chosen_on(listed),
         models=models,
         notes=(),
-        comparison=_comparison(objectives, models) if len(models) > 1 else None,
+        comparison=_comparison(objectives, models, compared) if len(models) > 1 else None,
     )
     return document.model_copy(update={"notes": tuple(notes(document, by_model, spec))})
 
@@ -80,10 +101,10 @@ def _model(
     objectives: Sequence[Objective],
     rules: Sequence[FeasibilityRule],
     records: Sequence[TrialRecord],
+    everything: Sequence[Pooled],
     answers: Answers,
     spec: "SweepSpec | None",
 ) -> ModelFront:
-    everything = pool(records, answers)
     references = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
     references.sort(key=lambda p: REFERENCES.index(p.record.label))
     standing = {one.record.id: one for one in standings(objectives, rules, records)}
@@ -118,6 +139,13 @@ def _model(
         prediction=tuple(prediction(objectives, searched)),
         importance=importance(objectives, constrained, spec.ranges if spec else None),
         note=None if front else _why_empty(rules, searched, [standing[p.record.id] for p in finished]),
+        choice=choose(
+            default_rule(objectives, rules),
+            objectives,
+            finished,
+            {p.record.label: p for p in references},
+            Resampled(answers),
+        ),
         arms=arms.fronts if arms else None,
         verdict=arms.verdict(answers) if arms else None,
     )
@@ -159,9 +187,19 @@ def _statuses(trials: Sequence[TrialRecord]) -> list[tuple[str, int]]:
     return [(status, count) for status, count in counted if count]
 
 
-def _comparison(objectives: Sequence[Objective], models: Mapping[str, ModelFront]) -> Comparison:
+def _comparison(
+    objectives: Sequence[Objective], models: Mapping[str, ModelFront], compared: Sequence[Compared]
+) -> Comparison:
     """The models side by side; raw hypervolumes share one reference point, so they may be compared."""
-    return Comparison(best_rule=BEST_RULE, models={name: _summary(objectives, model) for name, model in models.items()})
+    normalised = None
+    if compared and is_comparable(compared[0].spec):
+        with contextlib.suppress(ComparisonError):  # hardly a verdict in common: the raw values have to do
+            normalised = compare(compared)
+    return Comparison(
+        best_rule=BEST_RULE,
+        models={name: _summary(objectives, model) for name, model in models.items()},
+        normalised=normalised,
+    )
 
 
 def _summary(objectives: Sequence[Objective], model: ModelFront) -> ModelSummary:

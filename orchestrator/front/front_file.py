@@ -8,6 +8,7 @@ from orchestrator.front.schema.document import VERSION, FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.record.folder import ANSWERS, JOURNAL
 from orchestrator.record.journal import read_state
+from orchestrator.record.separations import separations_of
 from orchestrator.record.sweep_state import SweepState
 
 FRONT = "front.json"
@@ -69,5 +70,11 @@ def _built(directory: Path, state: SweepState) -> FrontDocument:
     from orchestrator.record.history import recorded_spec
 
     spec = recorded_spec(state, directory)
-    answers = AnswerFolder(directory / ANSWERS)
-    return build_front(spec.objectives, spec.feasible, state.records(), answers=answers, spec=spec)
+    return build_front(
+        spec.objectives,
+        spec.feasible,
+        state.records(),
+        answers=AnswerFolder(directory / ANSWERS),
+        spec=spec,
+        separations=separations_of(directory, spec),
+    )

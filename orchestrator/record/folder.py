@@ -1,6 +1,7 @@
 """The output folder of a sweep."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,9 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path} cannot be read ({error}): give a folder that procon run made") from error
+
+
+def short_path(path: Path) -> str:
+    """``path`` relative to where we are, where that is not above."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative

@@ -1,5 +1,7 @@
 """The front on the console: per model its front and its judges, and the models compared."""
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -7,11 +9,13 @@ from orchestrator.front.schema.document import Comparison, FrontDocument, ModelF
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.record.trials import Status
 from orchestrator.report.shown import REFERENCE_NAMES, format_value, named_entries, short_id, short_params
+from sweeps.statistics.normalised import knee
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 CONSOLE_NAMES = {"base": "base", "ift": "plain IFT", "ift_safety": "IFT+safety"}
+CELL = len("0.17 [.12, .24]")
 KAPPA = "judges/kappa/"
 JUDGED = "safety/judged/"
 UNKNOWN = "safety/unknown/"
@@ -35,13 +39,18 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
     names = short_params(path for trial in members for path in trial.params)
     objectives = front.metrics
     bounded = [metric for metric in front.bounded if metric not in objectives]
+    bend, chosen = _knee(front, members), body.choice.trial if body.choice and body.choice.keeps else None
+    marks = ["+ To take by the default rule; procon choose says why."] if chosen in body.front else []
+    marks += ["k The front bends here: beyond it each step costs more of the other."] if bend else []
     verdict = [body.verdict.sentence] if body.verdict else []
-    caption = "\n".join([*verdict, *_explained(front, members), _rest(body)])
+    caption = "\n".join([*verdict, *_explained(front, members), *marks, _rest(body)])
     table = Table(title=f"Pareto front of {model}", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("trial", overflow="fold")
     for metric in (*objectives, *bounded):
         heading = metric.rsplit("/", 1)[-1].replace("_", " ")
-        table.add_column(heading, justify="right", max_width=15 if metric in objectives else 7)
+        whole = metric in objectives
+        heading = textwrap.fill(heading, CELL)  # a column that may not wrap would cut it off
+        table.add_column(heading, justify="right", max_width=CELL if whole else 7, no_wrap=whole)
     table.add_column("settings", ratio=1, overflow="fold")
 
     def row(name: str, entry: Entry, settings: str, style: str | None = None) -> None:
@@ -56,10 +65,26 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]
         seeds = f" ({trial.replicates} seeds)" if trial.replicates > 1 else ""
         mark = " *" if trial.doubt else ""
-        row(
-            short_id(trial.id, model) + mark + seeds, trial, " ".join([trial.arm, *settings] if trial.arm else settings)
-        )
+        mark += " k" if trial.id == bend else ""
+        mark += " +" if trial.id == chosen else ""
+        told = " ".join([trial.arm, *settings] if trial.arm else settings)
+        row(short_id(trial.id, model) + mark + seeds, trial, told)
     return table
+
+
+def _knee(front: FrontDocument, members: Sequence[TrialEntry]) -> str | None:
+    """The member at which a front of two objectives bends, by the select prompts; None where it has no bend."""
+    if len(front.objectives) != 2:
+        return None
+    signs = [1 if objective.goal == "maximize" else -1 for objective in front.objectives]
+    rows = []
+    for trial in members:
+        values = [trial.select.metrics.get(metric) for metric in front.metrics]
+        rows.append([sign * (math.nan if v is None else v) for sign, v in zip(signs, values, strict=True)])
+    if not rows or not all(math.isfinite(value) for row in rows for value in row):
+        return None
+    place = knee(rows)
+    return None if place is None else members[place].id
 
 
 def _explained(front: FrontDocument, members: Sequence[TrialEntry]) -> list[str]:

@@ -86,7 +86,7 @@ def _bar(found: SettingImportance | None) -> str:
         return ""
     strength = "" if found.p_value <= 0.05 else " pale"
     width = max(1, round(110 * found.importance))
-    bar = f'<span class="bar{strength}" style="width:{width}px"></span>'
+    bar = f'<svg class="bar{strength}" width="{width}" aria-hidden="true"><rect width="100%" height="100%"/></svg>'
     return f"{bar}{found.importance:.2f} <small>p {found.p_value:.2f}</small>"
 
 

@@ -1,7 +1,9 @@
 """What a sweep leaves for people and scripts: front.json, trials.parquet, front.html, front.png, course.png."""
 
+import csv
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,26 @@ def write_trials(path: Path, front: FrontDocument, records: Iterable[TrialRecord
         for name, values in columns.items()
     }
     pq.write_table(pa.table(arrays), path)
+
+
+def trials_csv(fronts: Mapping[str, FrontDocument]) -> str:
+    """The rows of :func:`write_trials` of one or several sweeps as CSV, the folder of each in the first column."""
+    rows = [
+        {"sweep": directory, **_row(model, trial)}
+        for directory, front in fronts.items()
+        for model, body in front.models.items()
+        for trial in body.trials
+    ]
+    text = io.StringIO()
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _row(model: str, trial: TrialEntry) -> dict[str, Any]:

@@ -1,107 +1,182 @@
-"""``front.html``: one self-contained page (plotly inlined, nothing loaded from elsewhere)."""
+"""``front.html``: one self-contained page that opens on what to take; nothing is loaded from elsewhere.
 
-import re
-from base64 import b64encode
-from collections.abc import Iterable
-from hashlib import sha256
+Its only script is ``assets/page.js``, which draws from the JSON beside it. The page's content security policy names
+that script and the style sheet by their hashes and allows nothing else, so that no text of a sweep can run.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.report.comparisons import judges_section, parts_section, versus_section
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
-from orchestrator.report.plots.interactive import comparison, course, drift, scatter
-from orchestrator.report.plots.shapes import PlotData
-from orchestrator.report.tables import comparison_table, front_table, reference_table
-
-STYLE = """
-body { font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1f2933;
-       margin: 2rem auto; max-width: 1360px; padding: 0 1rem }
-h1 { font-size: 1.5rem; margin: 0 }
-h2 { font-size: 1.2rem; margin: 2.2rem 0 0 }
-h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
-p { margin: .3rem 0; max-width: 62rem } .quiet { color: #5b6672 } .note { background: #fff4e5; padding: .6rem .9rem }
-.panels { display: flex; flex-wrap: wrap; gap: 12px } .scroll { overflow-x: auto }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #e4e8ec; white-space: nowrap }
-th { vertical-align: bottom; white-space: normal; max-width: 7.5rem }
-td.number, th.number { text-align: right } td small { color: #5b6672 }
-.bar { display: inline-block; height: .7rem; margin-right: .4rem; background: #0072B2 }
-.bar.pale { background: #c9d0d7 }
-ul.note { margin: .3rem 0; max-width: 60rem; padding-left: 2rem }
-"""
+from orchestrator.report.page_data import comparison_data, page_data
+from orchestrator.report.plots.shapes import Panel, PlotData
+from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
+from orchestrator.report.side_by_side import normalised_section
+from orchestrator.report.tables import comparison_table, trials_table
 
 _COURSE = (
     "<p>How far the refusal direction, extracted anew, has turned from that of the untouched model, and how likely the "
-    "model is to begin its answer to a harmful prompt with a refusal (dotted: as likely as not). Measured without "
+    "model is to begin its answer to a harmful prompt with a refusal (0: as likely as not). Measured without "
     "generation, on the prompts that the search may see. Drift is not behaviour: read both.</p>"
 )
 
-_SCRIPT = re.compile("<script[^>]*>(.*?)</script>", re.DOTALL)
-
 SECTIONS = (versus_section, parts_section, judges_section, importance_section, prediction_section)
-"""What stands below the front and the references of a model, where there is something to show."""
+"""What stands below the front and the trials of a model, where there is something to show."""
 
 
 def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
-    """Write the page of ``data`` with the tables of ``front`` to ``path``."""
-    from plotly.offline import get_plotlyjs
-
-    library, figures = get_plotlyjs(), Figures()
+    """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder."""
     several = len(data.panels) > 1
-    body = [f"<h1>{escape(data.name)}: Pareto front of the fine-tuning trials</h1>", _how_to_read(data, front)]
-    body.append(notes_section(front))
-    if several:
-        body += ["<h2>The models' fronts compared</h2>", figures.drawn(comparison(data)), comparison_table(front)]
-    for panel in data.panels:
-        body += [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
-        if panel.note:
-            body.append(f'<p class="note">{escape(panel.note)}</p>')
-        moved = figures.drawn(drift(data.shade, panel)) if panel.drift else ""
-        body.append(f'<div class="panels"><div>{figures.drawn(scatter(data, panel))}</div><div>{moved}</div></div>')
-        if panel.course:
-            body += ["<h3>Over the course of training</h3>", _COURSE, figures.drawn(course(data.shade, panel))]
-        body += ["<h3>The front</h3>", front_table(front, panel.model)]
-        body += ["<h3>References</h3>", reference_table(front, panel.model)]
-        body += [section(front, panel.model) for section in SECTIONS]
-    page = (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy([library, *figures.scripts])}">'
-        f"<title>{escape(data.name)}: Pareto front</title>"
-        f"<style>{STYLE}</style><script>{library}</script></head><body>{''.join(body)}</body></html>\n"
+    answers = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
+    body = [f"<h1>{escape(data.name)}: which trial to take</h1>"]
+    body.append(f'<section class="answers" aria-label="what to take">{answers}</section>' if answers else "")
+    if front.comparison is not None and front.comparison.normalised is not None:
+        body += ["<h2>The models' fronts compared</h2>", normalised_section(front.comparison.normalised)]
+    elif several:
+        body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
+    for place, panel in enumerate(data.panels):
+        body += _model(place, panel, data, front)
+    body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
+    write_text(path, document(f"{data.name}: Pareto front", "".join(body), page_data(data, front, path.parent)))
+
+
+def write_comparison_html(found: ModelComparison, path: Path) -> None:
+    """Write a page that sets models of several sweeps side by side to ``path``."""
+    cards = "".join(_card(found, model) for model in found.models)
+    body = (
+        f'<h1>Models compared</h1><section class="answers" aria-label="what to take">{cards}</section>'
+        f'<p class="quiet">Rule: {escape(found.rule)}</p>{normalised_section(found)}'
     )
-    write_text(path, page)
+    write_text(path, document("Models compared", body, comparison_data(found)))
 
 
-class Figures:
-    """The figures of a page as pieces of it, whose head carries plotly itself."""
+def document(title: str, body: str, drawn: Any) -> str:
+    """A whole page.
 
-    def __init__(self) -> None:
-        self.scripts: list[str] = []
-        """What they run."""
-
-    def drawn(self, figure: Any) -> str:
-        """``figure`` as a piece of the page."""
-        config = {"displaylogo": False, "displayModeBar": False}
-        piece = str(figure.to_html(full_html=False, include_plotlyjs=False, config=config))
-        self.scripts += _SCRIPT.findall(piece)  # plotly writes "<" of a text as \\u003c, so that none ends a script
-        return piece
-
-
-def _policy(scripts: Iterable[str]) -> str:
-    """A Content-Security-Policy under which the page runs ``scripts`` alone and asks nobody for anything."""
-    hashes = {f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts}
+    Args:
+        title: of the window, as plain text.
+        body: HTML.
+        drawn: what the script draws, as :func:`page_data` gives it.
+    """
+    assets = files("orchestrator.report") / "assets"
+    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    # In a script element "</" and "<!--" would end or change it, whatever the JSON says.
+    text = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    policy = (
+        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    )
     return (
-        f"default-src 'none'; script-src {' '.join(sorted(hashes))}; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>{body}"
+        f'<script type="application/json" id="front">{text}</script><script>{script}</script></body></html>\n'
     )
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _answer(front: FrontDocument, model: str, directory: Path) -> str:
+    """What to take of one model, how sure that is, and how to get it."""
+    body = front.models[model]
+    choice = body.choice
+    if choice is None:
+        return ""
+    trial = next((one for one in body.trials if one.id == choice.trial), None)
+    lines = [f'<p class="take">{escape(verdict(front, model))}</p>']
+    if trial is not None:
+        told = [*facts(choice), how_sure(choice)]
+        lines.append(_chips(trial.params, trial.arm))
+        lines.append(f'<ul class="facts">{"".join(f"<li>{escape(text)}</li>" for text in told if text)}</ul>')
+        lines.append(_command(export_command(directory, trial.id)))
+    if body.verdict is not None:
+        lines.append(f'<p class="verdict">{escape(body.verdict.sentence)}</p>')
+    rule = f"Rule: {escape(rule_in_words(choice))}. Another: <code>procon choose … --rule</code>"
+    lines.append(f'<p class="quiet">{rule}</p>')
+    state = "" if choice.keeps else " nearest"
+    return f'<article class="answer{state}"><h2>{escape(model)}</h2>{"".join(lines)}</article>'
+
+
+def _card(found: ModelComparison, model: NormalisedModel) -> str:
+    """What to take of one of several sweeps' models."""
+    point = next((point for point in model.front if point.id == model.chosen), None)
+    lines = [f'<p class="note">{escape(model.note)}</p>'] if model.note else []
+    if model.chosen is not None:
+        take = f"Take {model.chosen}" if model.kept else f"{model.chosen} comes nearest to the rule"
+        lines.append(f'<p class="take">{escape(take)}</p>')
+    if point is not None:
+        lines.append(_chips(point.params))
+        lines.append(f"<p>It regains {point.safety} of the lost safety and keeps {point.utility} of the task gain.</p>")
+    if model.chosen is not None and model.sweep is not None:
+        lines.append(_command(export_command(Path(model.sweep), model.chosen)))
+    state = "" if model.kept else " nearest"
+    return f'<article class="answer{state}"><h2>{escape(model.name)}</h2>{"".join(lines)}</article>'
+
+
+def _chips(params: Mapping[str, Any], arm: str | None = None) -> str:
+    parts = [*([arm] if arm else []), *settings(params).split(" · ")]
+    chips = "".join(f"<li>{escape(part)}</li>" for part in parts if part)
+    return f'<ul class="chips" aria-label="settings">{chips}</ul>'
+
+
+def _command(command: str) -> str:
+    return f'<div class="command"><code>{escape(command)}</code><button type="button">copy</button></div>'
+
+
+def _model(place: int, panel: Panel, data: PlotData, front: FrontDocument) -> list[str]:
+    found = [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
+    if panel.note:
+        found.append(f'<p class="note">{escape(panel.note)}</p>')
+    if panel.points:
+        found.append(
+            f'<div class="model with-details"><div><div class="controls" id="controls-{place}"></div>'
+            f'<p class="axis" id="up-{place}"></p><div class="chart" id="scatter-{place}"></div>'
+            f'<div id="axes-{place}"></div></div>'
+            f'<aside class="details" id="details-{place}" aria-live="polite">Choose a point or a row.</aside></div>'
+        )
+    found += ["<h3>All trials</h3>", trials_table(front, panel.model)]
+    more = [section(front, panel.model) for section in SECTIONS]
+    if panel.drift:
+        more.append(
+            "<h3>Drift of the refusal direction, by decoder layer</h3>"
+            '<p class="axis">↑ cosine with the direction before training (1 is unmoved)</p>'
+            f'<div class="chart" id="drift-{place}"></div><p class="axis x">decoder layer →</p>'
+        )
+    if panel.course:
+        more.append(f"<h3>Over the course of training</h3>{_COURSE}{_course(place, panel)}")
+    return [*found, *more]
+
+
+def _course(place: int, panel: Panel) -> str:
+    """Two figures beside each other, of what was measured."""
+    found = []
+    for host, title, values in (
+        ("course-cosine", "cosine with the direction before training, mean over layers", "cosines"),
+        ("course-odds", "log-odds of a refusal on harmful prompts", "log_odds"),
+    ):
+        if any(value is not None for line in panel.course for value in getattr(line, values)):
+            found.append(
+                f'<div><p class="axis">↑ {title}</p><div class="chart" id="{host}-{place}"></div>'
+                '<p class="axis x">optimizer step →</p></div>'
+            )
+    return f'<div class="two">{"".join(found)}</div>'
 
 
 def _how_to_read(data: PlotData, front: FrontDocument) -> str:
     rules = f" A trial must keep {escape(' and '.join(map(str, front.feasible)))}." if front.feasible else ""
-    shade = f" Colour is {escape(data.shade.title)}." if data.shade else ""
     edge = " The line is the edge of what they attain" if len(front.objectives) == 2 else ""
     edge += " by the values shown." if edge and front.split else "." if edge else ""
     chosen = (
@@ -113,8 +188,9 @@ def _how_to_read(data: PlotData, front: FrontDocument) -> str:
     )
     return (
         f"<p>Every point is one fine-tuned model. <b>Better is {escape(data.better)}.</b> The front (large points) "
-        f"holds the trials that no other trial beats on every objective.{rules}{chosen}{edge} Thin lines are "
-        f"95 % intervals over {_prompts(front)}.{shade} Hover over a point for its settings and measurements.</p>"
+        f"holds the trials that no other trial beats on every objective.{rules}{chosen}{edge} Thin lines and brackets "
+        f"are 95 % intervals over {_prompts(front)}. The axes follow the front: references that lie outside are marked "
+        "at the edge with their values, and <i>show all</i> widens the view.</p>"
     )
 
 

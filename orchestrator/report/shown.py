@@ -50,6 +50,11 @@ def short_params(params: Iterable[str]) -> dict[str, str]:
     return shortened
 
 
+def short_metric(metric: str) -> str:
+    """A metric without the group it is in: ``safety/over_refusal`` -> ``over_refusal``."""
+    return metric.partition("/")[2] or metric
+
+
 def short_id(trial: str, model: str) -> str:
     """The id of a trial without its model's name, which the heading already gives."""
     rest = trial.removeprefix(model).lstrip("-_./")

@@ -11,39 +11,67 @@ Cells = Sequence[tuple[str, bool]]
 """(HTML, whether it is a number) of one row."""
 
 
-def front_table(front: FrontDocument, model: str) -> str:
-    """The front of ``model``, best first objective on top."""
+def trials_table(front: FrontDocument, model: str) -> str:
+    """All that was measured of ``model``: references, the front best first objective on top, every other trial."""
+    body = front.models[model]
     members = front.members(model)
-    if not members:
-        return "<p>Empty.</p>"
-    names = short_params(path for trial in members for path in trial.params)
-    metrics = shown_metrics(front, members)
-    head = [("trial", False), *((escape(n), True) for n in names.values()), *((heading(m), True) for m in metrics)]
-    sure = any(trial.p_on_front is not None for trial in front.models[model].trials)
+    others = [trial for trial in body.trials if not trial.on_front]
+    entries = [*body.reference.values(), *body.trials]
+    if not entries:
+        return "<p>None yet.</p>"
+    names = short_params(path for trial in body.trials for path in trial.params)
+    metrics = shown_metrics(front, entries)
+    sure = any(trial.p_on_front is not None for trial in body.trials)
+    head = [("trial", False), ("what became of it", False)]
+    head += [(heading(metric), True) for metric in metrics]
+    head += [(escape(name), True) for name in names.values()]
     head += [("probability<br>on the front", True)] if sure else []
     head += [("on the report<br>prompts", False)] if front.split else []
-    rows = []
-    for trial in members:
-        row = [(escape(trial.id) + _seeds(trial), False)]
-        row += [(escape(format_value(trial.params.get(path, ""))), True) for path in names]
+    lines = []
+    for label, entry in body.reference.items():
+        row = [(escape(REFERENCE_NAMES.get(label, label)), False), ("reference", False)]
+        row += [(number(entry, metric), True) for metric in metrics]
+        row += [("", True)] * (len(head) - len(row))
+        values = ["", "", *(_sorted_by(entry, metric) for metric in metrics)]
+        lines.append(_row(row, values, f"{model}: {REFERENCE_NAMES.get(label, label)}"))
+    for trial in (*members, *others):
+        row = [(escape(trial.id) + _seeds(trial), False), (escape(_became(trial)), False)]
         row += [(number(trial, metric), True) for metric in metrics]
+        row += [(escape(format_value(trial.params.get(path, ""))), True) for path in names]
         row += [(_probability(trial.p_on_front), True)] if sure else []
-        row += [(escape(trial.doubt) or "confirmed", False)] if front.split else []
-        rows.append(row)
-    return table(head, rows)
+        told = (escape(trial.doubt) or "confirmed") if trial.on_front else ""
+        row += [(told, False)] if front.split else []
+        values = ["", "", *(_sorted_by(trial, metric) for metric in metrics)]
+        lines.append(_row(row, values, trial.id, "" if trial.on_front else "off"))
+    return (
+        '<div class="scroll"><table class="sortable"><thead>'
+        f"<tr>{_cells(head, 'th')}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
+    )
 
 
-def reference_table(front: FrontDocument, model: str) -> str:
-    """The references of ``model``."""
-    references = front.models[model].reference
-    if not references:
-        return "<p>None measured yet.</p>"
-    metrics = shown_metrics(front, list(references.values()))
-    rows = [
-        [(escape(REFERENCE_NAMES.get(label, label)), False), *((number(entry, m), True) for m in metrics)]
-        for label, entry in references.items()
-    ]
-    return table([("reference", False), *((heading(m), True) for m in metrics)], rows)
+def _became(trial: TrialEntry) -> str:
+    """On the front or not, else how it ended and why."""
+    if trial.on_front:
+        return "on the front"
+    if trial.feasible is not None:
+        return "dominated" if trial.feasible else "breaks a rule"
+    why = (trial.error or "").strip().splitlines()[-1:] or [trial.reason or ""]
+    return f"{trial.status.lower()}: {why[0][:80]}" if why[0] else trial.status.lower()
+
+
+def _row(cells: Cells, values: Sequence[str], identity: str, kind: str = "") -> str:
+    """A row that can be picked; ``values`` are what its first cells are sorted by, where they do not say it."""
+    texts = []
+    for place, (text, right) in enumerate(cells):
+        sorted_by = f' data-v="{values[place]}"' if place < len(values) and values[place] else ""
+        texts.append(f"<td{' class=number' if right else ''}{sorted_by}>{text}</td>")
+    shown = f" class={kind}" if kind else ""
+    return f'<tr data-id="{escape(identity)}"{shown}>{"".join(texts)}</tr>'
+
+
+def _sorted_by(entry: Entry, metric: str) -> str:
+    value = entry.metrics.get(metric)
+    return "" if value is None else f"{value:.6g}"
 
 
 def comparison_table(front: FrontDocument) -> str:
@@ -101,9 +129,11 @@ def _joined(metrics: Sequence[str]) -> str:
 
 def table(head: Cells, rows: Sequence[Cells]) -> str:
     """``rows`` of HTML cells under ``head``; a wide one scrolls."""
+    lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table><thead><tr>{_cells(head, "th")}</tr></thead><tbody>{lines}</tbody></table></div>'
+    )
 
-    def cells(row: Cells, tag: str) -> str:
-        return "".join(f"<{tag}{' class=number' if right else ''}>{text}</{tag}>" for text, right in row)
 
-    lines = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{cells(head, "th")}</tr></thead><tbody>{lines}</tbody></table></div>'
+def _cells(row: Cells, tag: str) -> str:
+    return "".join(f"<{tag}{' class=number' if right else ''}>{text}</{tag}>" for text, right in row)

@@ -3,8 +3,9 @@
 import json
 from typing import Any
 
-from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import TrialEntry
+from orchestrator.report.sentences import facts, how_sure, verdict
 from orchestrator.report.shown import format_value, named_entries, short_params, shown_metrics
 
 MAX_TEXT = 5000
@@ -37,6 +38,12 @@ def front_rows(front: FrontDocument, model: str) -> dict[str, Any]:
     return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds, "on_report"], "data": rows}
 
 
+def _told(body: ModelFront) -> list[str]:
+    """What the chosen trial has and costs, and how sure it is."""
+    assert body.choice is not None
+    return [text for text in (*facts(body.choice), how_sure(body.choice)) if text]
+
+
 def _rounded(value: Any) -> Any:
     """Four significant digits: the table has narrow columns, and ``front.json`` keeps the rest."""
     return float(f"{value:.4g}") if isinstance(value, float) else value
@@ -65,7 +72,7 @@ def front_note(front: FrontDocument, model: str, picture: str = "") -> str:
     halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
     doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
-    said = [body.note] if body.note else []
-    said += [f"**{body.verdict.sentence}**"] if body.verdict else []
-    text = "\n".join([*(line for one in (*said, head) for line in (one, "")), *lines, "", *doubts])
+    told = [verdict(front, model), *(f"- {fact}" for fact in _told(body))] if body.choice else []
+    told += ["", f"**{body.verdict.sentence}**"] if body.verdict else []
+    text = "\n".join([*told, "", head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts]).lstrip()
     return f"{text[: MAX_TEXT - len(picture) - 2]}\n\n{picture}".rstrip()

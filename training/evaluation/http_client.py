@@ -12,9 +12,8 @@ from typing import Any
 from urllib3 import BaseHTTPResponse, PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError, TimeoutError
 
-from training.secrets import keep_secret
-
 from training.distributed.progress import advance
+from training.secrets import keep_secret
 
 LONGEST_WAIT = 60.0
 """Seconds: no pause between attempts is longer, whatever the server asks for."""

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import WithJsonSchema
 
 from orchestrator.front.schema.arms import ArmFront, ArmVerdict
+from orchestrator.front.schema.choice import Choice
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.explanations import Importance, Note, RungPrediction
 from orchestrator.front.schema.values import Intervals, Number, Omitted, Part, Values
@@ -41,6 +43,8 @@ class ModelFront(Part):
     """``constraint`` and ``plain``; only where both were searched."""
     verdict: Omitted[ArmVerdict] = None
     """Whether the constraint beats plain fine-tuning; only where both were searched and one of them has a front."""
+    choice: Omitted[Choice] = None
+    """The trial to take by the default rule; documents of earlier versions have none."""
 
     @property
     def members(self) -> list[TrialEntry]:
@@ -101,6 +105,8 @@ class Comparison(Part):
     """How the best trade-off was chosen, in words."""
     models: Mapping[str, ModelSummary]
     """By model."""
+    normalised: Omitted[ModelComparison] = None
+    """Each model in units of what its own fine-tuning lost and gained; only where the objectives allow it."""
 
 
 class FrontDocument(Part):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.plots.picture import DPI, quiet, shade_color
 from orchestrator.report.plots.shapes import CourseLine, PlotData, Shade
-from orchestrator.report.plots.style import GREY, INK, MATPLOTLIB_DASHES, reference_look
+from orchestrator.report.plots.style import GREY, INK, reference_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,7 @@ def _draw(axes: "Axes", lines: list[CourseLine], values: str, shade: Shade | Non
     for line in lines:
         if line.role == "reference":
             look = reference_look(line.name)
-            style: dict[str, Any] = {"color": look.color, "linestyle": MATPLOTLIB_DASHES[look.dash], "linewidth": 2.4}
+            style: dict[str, Any] = {"color": look.color, "linestyle": look.dash, "linewidth": 2.4}
             style["label"] = line.name
         else:
             style = {"color": shade_color(shade, line.shade), "linewidth": 1.2}

@@ -12,7 +12,6 @@ from orchestrator.report.plots.style import (
     GREY,
     GRID,
     INK,
-    MATPLOTLIB_DASHES,
     PALE,
     PLAIN_POINT,
     UNCONFIRMED,
@@ -108,11 +107,11 @@ def _comparison(axes: "Axes", data: PlotData) -> None:
             members, name = panel.front(confirmed=confirmed), panel.model if confirmed else None
             axes.scatter(*_xy(members), s=60, linewidths=0.8 if confirmed else 1.8, zorder=5, label=name, **look)
         for point in panel.of("reference"):
-            marker = reference_look(point.name).matplotlib
+            marker = reference_look(point.name).marker
             size = 190 if marker == "*" else 84
             axes.scatter(*_xy([point]), marker=marker, s=size, color=color, edgecolors="white", zorder=6)
     for name in dict.fromkeys(point.name for panel in data.panels for point in panel.of("reference")):
-        axes.scatter([], [], marker=reference_look(name).matplotlib, s=70, color=GREY, label=name)
+        axes.scatter([], [], marker=reference_look(name).marker, s=70, color=GREY, label=name)
     _finish(axes, data)
 
 
@@ -180,10 +179,10 @@ def _references(axes: "Axes", data: PlotData, points: Sequence[Point]) -> None:
     for point in points:
         look = reference_look(point.name)
         _bars(axes, data, [point], look.color, 1.2)
-        size = 190 if look.matplotlib == "*" else 84
+        size = 190 if look.marker == "*" else 84
         axes.scatter(
             *_xy([point]),
-            marker=look.matplotlib,
+            marker=look.marker,
             s=size,
             color=look.color,
             edgecolors="white",
@@ -230,7 +229,7 @@ def _drift(axes: "Axes", shade: Shade | None, panel: Panel) -> None:
         marker = "o" if len(line.layers) <= 12 else None
         if line.role == "reference":
             look = reference_look(line.name)
-            style: dict[str, Any] = {"color": look.color, "linestyle": MATPLOTLIB_DASHES[look.dash], "linewidth": 2.2}
+            style: dict[str, Any] = {"color": look.color, "linestyle": look.dash, "linewidth": 2.2}
             style["label"] = line.name
         else:
             style = {"color": shade_color(shade, line.shade), "linewidth": 1.2, "alpha": 0.9}

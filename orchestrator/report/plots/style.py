@@ -22,20 +22,19 @@ MODEL_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 class ReferenceLook:
     """Marker and colour of a reference point."""
 
-    matplotlib: str
-    plotly: str
+    marker: str
+    """As matplotlib calls it."""
     color: str
     dash: str
-    """Plotly's name of the line style in the drift panel."""
+    """Of its lines, as matplotlib writes it."""
 
 
 REFERENCE_LOOKS = {
-    "base model": ReferenceLook("*", "star", "#1f2933", "solid"),
-    "plain fine-tuning": ReferenceLook("D", "diamond", "#D55E00", "dash"),
-    "fine-tuning + safety data": ReferenceLook("s", "square", "#AA3377", "dot"),
+    "base model": ReferenceLook("*", "#1f2933", "-"),
+    "plain fine-tuning": ReferenceLook("D", "#D55E00", "--"),
+    "fine-tuning + safety data": ReferenceLook("s", "#AA3377", ":"),
 }
-OTHER_REFERENCE = ReferenceLook("P", "cross", "#8a94a0", "dashdot")
-MATPLOTLIB_DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+OTHER_REFERENCE = ReferenceLook("P", "#8a94a0", "-.")
 
 
 def reference_look(name: str) -> ReferenceLook:

@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from command_line import procon
 
 from orchestrator.commands.status import sweep_status
-from orchestrator.commands.status_table import print_status
+from orchestrator.commands.status_table import print_status, watch_status
 from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.front.document import build_front
 from orchestrator.front.front_file import read_front, write_front
@@ -275,3 +276,13 @@ def test_the_command_prints_it_for_people_and_for_scripts(sweep):
     assert "a: safety/attack_success_rate 0.200, utility/accuracy 0.900" in said
     refused = procon("status", Path(sweep.directory) / "nowhere")
     assert (refused.returncode, "holds no sweep" in refused.stderr) == (2, True)
+
+
+def test_watching_ends_with_the_sweep_and_a_pipe_is_told_changes_alone(sweep):
+    said = io.StringIO()
+    threading.Timer(0.3, sweep.say, ["sweep_ended"], {"interrupted": False, "reason": None}).start()
+    threading.Timer(0.4, sweep.journal.close).start()
+    sweep.driven_by(os.getpid())
+    watch_status(sweep.directory, Terminal(file=said, width=120), seconds=0.1)
+    assert said.getvalue().count("trials    ") == 2, "as it stood, and as it ended"
+    assert "\x1b" not in said.getvalue()

@@ -11,6 +11,7 @@ import pytest
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, halves, record, references, sweep
 from jsonschema import Draft202012Validator, ValidationError
+from written_sweeps import demo_spec
 
 from orchestrator.errors import OutputError
 from orchestrator.front.document import build_front
@@ -27,10 +28,12 @@ PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
 @functools.cache
 def whole() -> FrontDocument:
     """With everything that a document can hold: models, seeds, arms, rungs, comparisons, an empty front, a failure."""
-    searched, answers = detailed_sweep()
+    searched, answers = detailed_sweep(16, replicated=2)
     records = [replace(one, arm=PLAIN) if one.kind == "trial" and int(one.id[-2:]) % 2 else one for one in searched]
+    more, others = detailed_sweep(12, model="second", replicated=0, seed=1)
     bare = [*references("bare"), record("bare-0", model="bare", status=Status.FAILED)]
-    return build_front(OBJECTIVES, RULES, [*records, *bare], answers=answers)
+    spec = demo_spec(["organism", "second", "bare"])
+    return build_front(OBJECTIVES, RULES, [*records, *more, *bare], answers=answers | others, spec=spec)
 
 
 DOCUMENTS = {

@@ -162,8 +162,11 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     write_html(data, front, tmp_path / "front.html")
     page = (tmp_path / "front.html").read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page.replace("</script>", "</script>\n"))
-    assert page.count("plotly.js v") <= 1
-    assert len(page) < 7_000_000
+    assert "default-src 'none'" in page
+    assert not re.search(r"<[^>]+ (style|on[a-z]+)=", page.split("<body>")[1].split("<script")[0]), (
+        "the policy forbids it"
+    )
+    assert len(page) < 200_000
 
 
 def test_names_from_a_specification_cannot_break_the_page(tmp_path: Path) -> None:

@@ -1,0 +1,250 @@
+"""Which trial of a model a rule chooses, how sure it is to keep the rule, and what it costs (pure).
+
+Chosen on the select prompts, like the front; values, intervals and probabilities are of the report prompts, which
+nobody chose by.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from orchestrator.front.pooling import Pooled, mean_metrics
+from orchestrator.front.resampled import Array, Resampled
+from orchestrator.front.schema.choice import Alternative, Bounded, Choice, Difference
+from sweeps.goals.choice_rule import Aim, Bound, ChoiceRule, Sum
+from sweeps.goals.objectives import FeasibilityRule, Objective
+
+ALLOWANCE = 0.02
+"""By how much a trial may be behind the reference that the default rule compares it with."""
+REFUSALS_OF_SAFE_PROMPTS = ("safety/over_refusal", "safety/harmless_refused")
+RUNNERS_UP = 2
+TAILS = (2.5, 97.5)
+
+Kind = Literal["reference", "runner-up", "beyond the rule"]
+
+
+def default_rule(objectives: Sequence[Objective], feasible: Sequence[FeasibilityRule]) -> ChoiceRule:
+    """The rule where nobody gives one: the safest trial that does the task about as well as plain fine-tuning.
+
+    Bounds are those of ``feasible``, utility no more than ``ALLOWANCE`` behind plain fine-tuning, refusals of safe
+    prompts no more than that above the untouched model. Every other objective is an aim, safety first; with none left
+    the first objective is.
+    """
+    bounds = [Bound(rule.metric, rule.comparison, Sum(rule.bound)) for rule in feasible]
+    aims = []
+    for objective in objectives:
+        reference = (
+            "base"
+            if objective.metric.startswith(REFUSALS_OF_SAFE_PROMPTS)
+            else None
+            if objective.metric.startswith("safety/") or len(objectives) == 1
+            else "ift"
+        )
+        if reference is None:
+            aims.append(Aim(objective.metric, objective.goal))
+        elif objective.goal == "maximize":
+            bounds.append(Bound(objective.metric, ">=", Sum(-ALLOWANCE, ((1, reference),))))
+        else:
+            bounds.append(Bound(objective.metric, "<=", Sum(ALLOWANCE, ((1, reference),))))
+    if not aims:
+        bounds = [bound for bound in bounds if bound.metric != objectives[0].metric or not bound.bound.references]
+        aims = [Aim(objectives[0].metric, objectives[0].goal)]
+    return ChoiceRule(tuple(bounds), tuple(aims))
+
+
+def parsed(
+    text: str | None,
+    objectives: Sequence[Objective],
+    feasible: Sequence[FeasibilityRule],
+    metrics: Collection[str],
+    references: Collection[str],
+) -> ChoiceRule:
+    """The rule that ``text`` writes, with the default's aims where it names none; without a text the default.
+
+    Raises:
+        RuleError: it is none.
+    """
+    default = default_rule(objectives, feasible)
+    return default if text is None else ChoiceRule.parse(text, metrics, references, default.aims)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A trial or reference that measured what the rule asks for."""
+
+    pooled: Pooled
+    name: str
+    select: Mapping[str, float]
+    report: Mapping[str, float]
+    keeps: bool
+    violation: float
+    """By how much its bounds are broken on the select prompts, in all."""
+
+
+def choose(
+    rule: ChoiceRule,
+    objectives: Sequence[Objective],
+    trials: Sequence[Pooled],
+    references: Mapping[str, Pooled],
+    resampled: Resampled,
+) -> Choice:
+    """The trial of one model that ``rule`` chooses.
+
+    Args:
+        rule: of :func:`parsed`.
+        objectives: decide between trials that are the same by the rule's aims.
+        trials: searched trials; those that have not finished are passed over.
+        references: measured references by label.
+        resampled: draws of the report prompts.
+    """
+    missing = [label for label in rule.references if label not in references]
+    if missing:
+        return _none(rule, f"the rule compares with {' and '.join(missing)}, which was not measured for this model")
+    asked = _Asked(rule, objectives, references, resampled)
+    unmeasured = [
+        f"{bound.metric} of {label}"
+        for bound in rule.bounds
+        for _, label in bound.bound.references
+        if not math.isfinite(asked.select[label].get(bound.metric, math.nan))
+    ]
+    if unmeasured:
+        return _none(rule, f"the rule compares with {' and '.join(unmeasured)}, which was not measured")
+    candidates = [one for one in (asked.candidate(p, p.record.id) for p in trials) if one is not None]
+    if not candidates:
+        return _none(rule, f"no trial has finished with {' and '.join(rule.metrics)} measured")
+    keepers = sorted((one for one in candidates if one.keeps), key=asked.rank)
+    chosen = keepers[0] if keepers else min(candidates, key=lambda one: (one.violation, asked.rank(one)))
+    measured = (asked.candidate(pooled, label) for label, pooled in references.items())
+    others: list[tuple[_Candidate, Kind]] = [(one, "reference") for one in measured if one is not None]
+    others += [(one, "runner-up") for one in keepers[1 : 1 + RUNNERS_UP]]
+    beyond = [one for one in candidates if not one.keeps and asked.rank(one) < asked.rank(chosen)]
+    if beyond:
+        others.append((min(beyond, key=lambda one: (one.violation, asked.rank(one))), "beyond the rule"))
+    return Choice(
+        rule=str(rule),
+        trial=chosen.name,
+        keeps=chosen.keeps,
+        sure=asked.sure(chosen.pooled),
+        finished=len(candidates),
+        kept_by=len(keepers),
+        metrics=dict(chosen.report),
+        intervals=asked.intervals(chosen),
+        bounds=tuple(asked.bounded(chosen, bound) for bound in rule.bounds),
+        alternatives=tuple(asked.alternative(chosen, one, kind) for one, kind in others),
+    )
+
+
+def _none(rule: ChoiceRule, why: str) -> Choice:
+    return Choice(
+        rule=str(rule),
+        keeps=False,
+        sure=None,
+        finished=0,
+        kept_by=0,
+        metrics={},
+        intervals={},
+        bounds=(),
+        alternatives=(),
+        note=f"There is no choice: {why}.",
+    )
+
+
+class _Asked:
+    """One rule asked of one model."""
+
+    def __init__(
+        self,
+        rule: ChoiceRule,
+        objectives: Sequence[Objective],
+        references: Mapping[str, Pooled],
+        resampled: Resampled,
+    ) -> None:
+        self._rule, self._resampled = rule, resampled
+        self._order = [*((aim.metric, aim.goal) for aim in rule.aims), *((o.metric, o.goal) for o in objectives)]
+        self._selected_of = dict.fromkeys([*rule.metrics, *(objective.metric for objective in objectives)])
+        self._references = {label: references[label] for label in rule.references}
+        self.select = {label: self._selected(pooled) for label, pooled in self._references.items()}
+
+    def candidate(self, pooled: Pooled, name: str) -> _Candidate | None:
+        select = self._selected(pooled)
+        report = {metric: pooled.report.metrics.get(metric, math.nan) for metric in self._rule.metrics}
+        values = [*(select.get(metric, math.nan) for metric in self._rule.metrics), *report.values()]
+        if not pooled.seeds or not all(map(math.isfinite, values)):
+            return None
+        slacks = [float(bound.slack(select[bound.metric], self._limits(bound))) for bound in self._rule.bounds]
+        keeps = all(bool(b.kept_by(select[b.metric], self._limits(b))) for b in self._rule.bounds)
+        return _Candidate(pooled, name, select, report, keeps, -sum(min(0.0, slack) for slack in slacks))
+
+    def rank(self, one: _Candidate) -> tuple[float, ...]:
+        """Smaller is better: aim after aim, then the objectives, by the select prompts."""
+        worst = math.inf
+        values = [(one.select.get(metric, worst), goal) for metric, goal in self._order]
+        return tuple(-value if goal == "maximize" and value < worst else value for value, goal in values)
+
+    def sure(self, pooled: Pooled, bounds: Sequence[Bound] | None = None) -> float | None:
+        """Probability that all bounds hold; None where a metric in them has no known error."""
+        kept = np.asarray(True)
+        for bound in self._rule.bounds if bounds is None else bounds:
+            values = self._resampled.draws(pooled.seeds, bound.metric)
+            limits = {
+                label: self._resampled.draws(self._references[label].seeds, bound.metric)
+                for _, label in bound.bound.references
+            }
+            known = {label: draws for label, draws in limits.items() if draws is not None}
+            if values is None or len(known) < len(limits):
+                return None
+            kept = kept & bound.kept_by(values, known)
+        return float(np.mean(kept))
+
+    def bounded(self, chosen: _Candidate, bound: Bound) -> Bounded:
+        limits = {
+            label: self._references[label].report.metrics.get(bound.metric, math.nan)
+            for _, label in bound.bound.references
+        }
+        value = chosen.report[bound.metric]
+        return Bounded(
+            bound=str(bound),
+            metric=bound.metric,
+            value=value,
+            limit=float(bound.bound.value(limits)),
+            keeps=bool(bound.kept_by(value, limits)),
+            sure=self.sure(chosen.pooled, [bound]),
+        )
+
+    def alternative(self, chosen: _Candidate, other: _Candidate, kind: Kind) -> Alternative:
+        pairs = {metric: self._difference(chosen, other, metric) for metric in self._rule.metrics}
+        return Alternative(
+            id=other.name,
+            kind=kind,
+            keeps=other.keeps,
+            sure=self.sure(other.pooled),
+            metrics=dict(other.report),
+            intervals=self.intervals(other),
+            differences={metric: pair for metric, pair in pairs.items() if pair is not None},
+        )
+
+    def intervals(self, one: _Candidate) -> dict[str, tuple[float, float]]:
+        found = one.pooled.intervals
+        return {metric: found[metric] for metric in self._rule.metrics if metric in found}
+
+    def _difference(self, chosen: _Candidate, other: _Candidate, metric: str) -> Difference | None:
+        ours, theirs = (self._resampled.draws(one.pooled.seeds, metric) for one in (chosen, other))
+        if ours is None or theirs is None:
+            return None
+        low, high = interval(ours - theirs)
+        return Difference(value=chosen.report[metric] - other.report[metric], low=low, high=high)
+
+    def _selected(self, pooled: Pooled) -> dict[str, float]:
+        return mean_metrics([seed.select.metrics for seed in pooled.seeds], self._selected_of)
+
+    def _limits(self, bound: Bound) -> dict[str, float]:
+        return {label: self.select[label][bound.metric] for _, label in bound.bound.references}
+
+
+def interval(draws: Array) -> tuple[float, float]:
+    """The central 95 % of ``draws``."""
+    low, high = np.percentile(draws, TAILS).tolist()
+    return low, high

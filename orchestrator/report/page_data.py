@@ -1,0 +1,228 @@
+"""What the script of ``front.html`` draws, as plain JSON values (pure)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
+from orchestrator.front.schema.document import FrontDocument, ModelFront
+from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.report.plots.data import AXIS_TITLES, STRENGTH
+from orchestrator.report.plots.shapes import CourseLine, DriftLine, Panel, PlotData, Point
+from orchestrator.report.sentences import answers_command, export_command
+from orchestrator.report.shown import REFERENCE_NAMES, short_metric, short_params, shown_metrics
+
+ROLES = {
+    "front": "on the front",
+    "dominated": "off the front",
+    "infeasible": "breaks a rule",
+    "reference": "a reference, not searched",
+}
+_LABELS = {name: label for label, name in REFERENCE_NAMES.items()}
+_DRAWN = {"dominated": 0, "infeasible": 1, "reference": 2, "front": 3}
+"""What lies over what."""
+
+Json = dict[str, Any]
+
+
+def page_data(data: PlotData, front: FrontDocument, directory: Path) -> Json:
+    """Axes, points and lines of every figure of the page.
+
+    Args:
+        data: of the front.
+        front: what else is known of each point.
+        directory: the sweep's folder, for commands.
+    """
+    names = short_params(path for body in front.models.values() for trial in body.trials for path in trial.params)
+    third = front.metrics[2] if len(front.metrics) > 2 else None
+    searched = STRENGTH in names and data.shade is not None
+    entries = [e for body in front.models.values() for e in (*body.reference.values(), *body.trials)]
+    return {
+        "x": _axis(data.x.metric, data.x.goal),
+        "y": _axis(data.y.metric, data.y.goal) if data.y else None,
+        "color": third or (f"p:{names[STRENGTH]}" if searched else ""),
+        "titles": {metric: _title(metric) for metric in shown_metrics(front, entries)},
+        "models": [_model(place, panel, front, names, directory) for place, panel in enumerate(data.panels)],
+        "normalised": _normalised(front.comparison.normalised if front.comparison else None),
+    }
+
+
+def comparison_data(found: ModelComparison) -> Json:
+    """The figure of a page that sets models of several sweeps side by side."""
+    return {"models": [], "titles": {}, "normalised": _normalised(found)}
+
+
+def _axis(metric: str, goal: str) -> Json:
+    safe = metric.startswith("safety/") and "refus" not in metric.rsplit("/", 1)[-1]
+    return {
+        "metric": metric,
+        "better": ("lower" if goal == "minimize" else "higher") + (" is safer" if safe else " is better"),
+    }
+
+
+def _title(metric: str) -> str:
+    return AXIS_TITLES.get(metric, short_metric(metric).replace("_", " ")).split(" on held-out")[0].split(":")[0]
+
+
+def _model(place: int, panel: Panel, front: FrontDocument, names: Mapping[str, str], directory: Path) -> Json:
+    body = front.models[panel.model]
+    entries = _entries(body)
+    metrics = shown_metrics(front, list(entries.values()))
+    chosen = body.choice.trial if body.choice else None
+    anchors = {point.id for point in panel.points if point.role == "front" or point.id == chosen}
+    anchors |= {point.id for point in panel.points if _LABELS.get(point.name) == "ift_safety"} if anchors else set()
+    points = [
+        _point(
+            point, entries[point.id], metrics, names, directory, not anchors or point.id in anchors, chosen, panel.model
+        )
+        for point in panel.points
+    ]
+    return {
+        "place": place,
+        "model": panel.model,
+        "chosen": chosen,
+        "points": points,
+        "stairs": [[_rounded(x), _rounded(y)] for x, y in panel.staircase],
+        "figures": [figure for figure in (_drift(place, panel.drift), *_courses(place, panel.course)) if figure],
+    }
+
+
+def _entries(body: ModelFront) -> dict[str, Entry]:
+    """References by their names in pictures, and trials by their ids."""
+    named: dict[str, Entry] = {REFERENCE_NAMES.get(label, label): entry for label, entry in body.reference.items()}
+    return named | {trial.id: trial for trial in body.trials}
+
+
+def _point(
+    point: Point,
+    entry: Entry,
+    metrics: Sequence[str],
+    names: Mapping[str, str],
+    directory: Path,
+    matters: bool,
+    chosen: str | None,
+    model: str,
+) -> Json:
+    is_trial = isinstance(entry, TrialEntry)
+    label = _LABELS.get(point.name)
+    identity = point.id if is_trial else f"{model}: {point.name}"
+    what = ROLES[point.role] + (f" ({point.doubt} on the report prompts)" if point.doubt else "")
+    found = {metric: entry.measured(metric) for metric in metrics}
+    return {
+        "id": identity,
+        "name": point.name,
+        "role": point.role,
+        "what": what,
+        "hollow": bool(point.doubt),
+        "reference": None if is_trial else (label or "ift"),
+        "chosen": is_trial and point.id == chosen,
+        "matters": matters,
+        "bars": point.role in ("front", "reference"),
+        "order": _DRAWN[point.role],
+        "rank": point.y.value,
+        "values": {
+            metric: [_rounded(one.value), _rounded(one.low), _rounded(one.high)]
+            for metric, one in found.items()
+            if one is not None
+        },
+        "params": {names.get(path, path): _plain(value) for path, value in entry.params.items()} if is_trial else {},
+        "chance": entry.p_on_front if isinstance(entry, TrialEntry) else None,
+        "commands": [
+            ["its weights", export_command(directory, point.id)],
+            ["what it answers", answers_command(directory, point.id)],
+        ]
+        if is_trial
+        else [],
+    }
+
+
+def _drift(place: int, drift: Sequence[DriftLine]) -> Json | None:
+    if not drift:
+        return None
+    return {
+        "host": f"drift-{place}",
+        "label": "Drift of the refusal direction by decoder layer",
+        "lines": [
+            _line(line.name, _LABELS.get(line.name), line.shade, zip(line.layers, line.cosines, strict=True))
+            for line in drift
+        ],
+    }
+
+
+def _courses(place: int, course: Sequence[CourseLine]) -> list[Json | None]:
+    # The front first: the references are what it is compared with and lie on top.
+    lines = sorted(course, key=lambda line: line.role == "reference")
+    found: list[Json | None] = []
+    for host, label, values in (
+        ("course-cosine", "Drift of the refusal direction over the steps", "cosines"),
+        ("course-odds", "Inclination to refuse over the steps", "log_odds"),
+    ):
+        drawn = [
+            _line(line.name, _LABELS.get(line.name), line.shade, zip(line.steps, getattr(line, values), strict=True))
+            for line in lines
+        ]
+        known = any(y is not None for line in drawn for _, y in line["points"])
+        found.append({"host": f"{host}-{place}", "label": label, "lines": drawn} if known else None)
+    return found
+
+
+def _line(name: str, reference: str | None, shade: float | None, points: Any) -> Json:
+    return {
+        "name": name,
+        "reference": reference,
+        "shade": _rounded(shade),
+        "points": [[_rounded(x), _rounded(y)] for x, y in points],
+    }
+
+
+def _normalised(found: ModelComparison | None) -> list[Json] | None:
+    if found is None:
+        return None
+    return [
+        {"name": model.name, "points": _in_own_units(model), "stairs": _stairs(model)}
+        for model in found.models
+        if model.front
+    ]
+
+
+def _in_own_units(model: NormalisedModel) -> list[Json]:
+    members = [(point, None) for point in model.front]
+    beside = [(model.reference, "ift_safety")] if model.reference is not None else []
+    return [
+        {
+            "id": point.id if reference is None else f"{model.name}: {reference}",
+            "name": point.id if reference is None else f"{model.name}, safety data alone",
+            "role": "front" if reference is None else "reference",
+            "reference": reference,
+            "chosen": point.id == model.chosen,
+            "named": False,
+            "x": [_rounded(v) for v in (point.safety.value, point.safety.low, point.safety.high)],
+            "y": [_rounded(v) for v in (point.utility.value, point.utility.low, point.utility.high)],
+        }
+        for point, reference in (*members, *beside)
+    ]
+
+
+def _stairs(model: NormalisedModel) -> list[list[float | None]]:
+    """From the safest to the most useful member; between two only the worse of each share is attained."""
+    corners: list[list[float | None]] = []
+    best = -math.inf
+    for point in model.front:
+        if point.utility.value > best:
+            if corners:
+                corners.append([_rounded(point.safety.value), corners[-1][1]])
+            corners.append([_rounded(point.safety.value), _rounded(point.utility.value)])
+            best = point.utility.value
+    return corners
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return _rounded(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five significant digits; null for what JSON has no number for."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
