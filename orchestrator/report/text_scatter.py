@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.report.plots.shapes import Axis, Panel, PlotData, Point
-from orchestrator.report.shown import REFERENCE_NAMES
+from orchestrator.report.shown import REFERENCE_NAMES, short_metric
 
 SIGNS = {"front": "●", "hollow": "○", "dominated": "·", "infeasible": "x"}
 PLAIN_SIGNS = {"front": "O", "hollow": "o", "dominated": ".", "infeasible": "x"}
@@ -62,8 +62,9 @@ def text_scatter(data: PlotData, panel: Panel, width: int, height: int = 16, *, 
     low, high = f"{xs[0]:.2f}", f"{xs[1]:.2f}"
     gap = max(1, columns - len(low) - len(middle) - len(high))
     lines.append(f"{'':{LEFT + 1}}{low}{' ' * (gap // 2)}{middle}{' ' * (gap - gap // 2)}{high}")
-    title = f"{data.x.title} {'>' if ascii_only else '→'}"
-    lines.append(f"{title:>{min(width, LEFT + 1 + columns)}}")
+    arrow = ">" if ascii_only else "→"
+    title = data.x.title if len(data.x.title) + 2 <= width else short_metric(data.x.metric).replace("_", " ")
+    lines.append(f"{f'{title} {arrow}':>{min(width, LEFT + 1 + columns)}}")
     return [*lines, *_key(panel, signs, width), *([f"outside: {'; '.join(outside)}"] if outside else [])]
 
 

@@ -5,7 +5,7 @@
   const NS = "http://www.w3.org/2000/svg";
   const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
   const MODELS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8a94a0"];
-  const OFFSETS = [[1, -1], [1, 1], [-1, -1], [-1, 1], [0, -1.6], [0, 1.6], [1.4, 0], [-1.4, 0]];
+  const OFFSETS = [[1, -1], [1, 1], [-1, -1], [-1, 1], [0, -1.6], [0, 1.6], [1.4, 0], [-1.4, 0], [-1, -2.4], [-1, 2.4], [1, -2.4], [1, 2.4]];
 
   const make = (tag, attributes, parent, text) => {
     const element = tag.startsWith("svg:") ? document.createElementNS(NS, tag.slice(4)) : document.createElement(tag);
@@ -88,7 +88,8 @@
     const boxes = [], edges = [];
     for (const p of visible) {
       const [cx, cy] = [px(p.x[0]), py(p.y[0])];
-      boxes.push([cx - 7, cy - 7, cx + 7, cy + 7]);
+      const reach = p.chosen ? 12 : 7;
+      boxes.push([cx - reach, cy - reach, cx + reach, cy + reach]);
       if (p.chosen) make("svg:circle", { class: "ring", cx, cy, r: 12 }, svg);
       marker(svg, p, cx, cy);
     }
@@ -104,19 +105,23 @@
       const [cx, cy] = p.edge && away.includes(p) ? p.edge : [px(p.x[0]), py(p.y[0])];
       if (p.reference && width < 520 && !away.includes(p)) continue;  // the legend has their shapes
       const at = `${number(p.x[0])}${figure.y.hidden ? "" : `, ${number(p.y[0])}`}`;
-      const text = !away.includes(p) ? p.name : width < 520 ? `(${at})` : `${p.name} (${at})`;
-      const w = text.length * 6.6 + 4, h = 14;
-      let best = null;
-      for (const [dx, dy] of OFFSETS) {
-        const x = cx + dx * 11 - (dx < 0 ? w : dx === 0 ? w / 2 : 0), y = cy + dy * 10 - h / 2;
-        if (x < left || x + w > width - right || y < top || y + h > height - bottom) continue;
-        const covered = boxes.reduce((sum, [x0, y0, x1, y1]) =>
-          sum + Math.max(0, Math.min(x + w, x1) - Math.max(x, x0)) * Math.max(0, Math.min(y + h, y1) - Math.max(y, y0)), 0);
-        if (!best || covered < best.covered - 1) best = { covered, x, y };
-        if (!covered) break;
+      const texts = !away.includes(p) ? [p.name] : width < 520 ? [`(${at})`] : [`${p.name} (${at})`, `(${at})`];
+      const h = 14;
+      let best = null, text = texts[0];
+      for (const tried of texts) {
+        const w = tried.length * 6.6 + 4;
+        for (const [dx, dy] of OFFSETS) {
+          const x = cx + dx * 11 - (dx < 0 ? w : dx === 0 ? w / 2 : 0), y = cy + dy * 10 - h / 2;
+          if (x < left || x + w > width - right || y < top || y + h > height - bottom) continue;
+          const covered = boxes.reduce((sum, [x0, y0, x1, y1]) =>
+            sum + Math.max(0, Math.min(x + w, x1) - Math.max(x, x0)) * Math.max(0, Math.min(y + h, y1) - Math.max(y, y0)), 0);
+          if (!best || covered < best.covered - 1) { best = { covered, x, y, w }; text = tried; }
+          if (!covered) break;
+        }
+        if (best && best.covered < 1) break;
       }
       if (!best || (best.covered > 4 && !p.reference && !p.chosen)) continue;
-      boxes.push([best.x, best.y, best.x + w, best.y + h]);
+      boxes.push([best.x, best.y, best.x + best.w, best.y + h]);
       const label = make("svg:text", { x: best.x + 2, y: best.y + 11, class: "name" }, svg, text);
       if (p.reference) label.setAttribute("class", `name marked ref-${p.reference}`);
       else if (p.chosen) label.setAttribute("class", "name chosen");
@@ -133,7 +138,7 @@
       const drawn = shape
         ? make("svg:path", { ...common, d: shape, class: classes, transform: `translate(${cx},${cy})` }, parent)
         : make("svg:circle", { ...common, cx, cy, r: p.role === "front" ? 6.5 : 4.5, class: classes }, parent);
-      if (!p.reference && p.role !== "infeasible") drawn.setAttribute(p.hollow ? "stroke" : "fill", p.color);
+      if (!p.reference && p.role !== "infeasible") drawn.style[p.hollow ? "stroke" : "fill"] = p.color;
       if (edge) drawn.setAttribute("opacity", 0.8);
       make("svg:title", {}, drawn, common["aria-label"]);
       drawn.addEventListener("click", () => pick(p.id));
