@@ -1,5 +1,7 @@
 """A base model in shards on two ranks: what one rank with the whole model trains, measures and saves."""
 
+import time
+
 import pytest
 import torch
 from benches import in_shards, write_files
@@ -10,6 +12,7 @@ from trajectories import trial
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
+from training.distributed import ranks
 from training.distributed.gathering import gather_for_forward, stop_gathering
 from training.distributed.sharding import sharded, whole_shape
 from training.loop.train import TrainingSet
@@ -63,6 +66,32 @@ def test_two_ranks_with_half_a_model_each_find_what_one_with_the_whole_does(tmp_
         assert found.keys() == expected.keys()
         for name, weight in expected.items():
             torch.testing.assert_close(found[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def _no_room_on_the_second(_argument):
+    """Trains until memory runs out on the second rank in the middle of a forward pass, and says how long that took."""
+    config, samples, direction = trial(deepspeed={"zero_stage": 3}), random_samples(60), random_direction()
+    model = held_as(config, tiny_llama())
+    data = TrainingSet(samples, 40, references_of(model, samples, direction))
+    constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
+    passes, failed = [], []
+
+    def no_room(*_given):
+        passes.append(1)
+        if ranks.rank() == 1 and len(passes) == 3:
+            failed.append(time.monotonic())
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.model.layers[1].mlp.register_forward_pre_hook(no_room)
+    with pytest.raises(torch.OutOfMemoryError), tuned(model, config, data, constraint, lambda _report: False):
+        pass
+    raise AssertionError(f"left after {time.monotonic() - failed[0]:.0f} s")
+
+
+@pytest.mark.slow
+def test_a_rank_without_room_in_training_waits_for_nobody():
+    with pytest.raises(AssertionError, match=r"(?s)rank 1 failed.*left after \d s"):
+        on_ranks(2, _no_room_on_the_second, alone=True)
 
 
 def test_a_sharded_model_is_the_whole_one_in_parts():
