@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ class _Rows:
         """One forward pass over the prompts of ``numbers``."""
         self._decoder = decoder
         self.numbers = numbers
+        self.finished: set[int] = set()
+        """Rows whose answers have ended, and which have not left."""
         base = decoder.base
         chosen = [prompts[number] for number in numbers]
         ids, mask = pad(chosen, padding_id=0, side="left", device=base.device)
@@ -113,6 +116,7 @@ class _Rows:
         index = torch.tensor(order, device=self.tokens.device)
         self.tokens, self._starts = self.tokens[index], self._starts[index]
         self.numbers = [self.numbers[row] for row in order]
+        self.finished.clear()
         unused = int(self._starts.min())
         if unused and self._cache.forget(unused):
             self._starts, self._columns = self._starts - unused, self._columns - unused
@@ -122,6 +126,7 @@ class _Rows:
         self._cache.join(other._cache, slots)
         self._starts = torch.cat([self._starts, other._starts + self._columns - other._columns])
         self.tokens = torch.cat([self.tokens, other.tokens])
+        self.finished |= {len(self.numbers) + row for row in other.finished}
         self.numbers += other.numbers
 
 
@@ -155,17 +160,22 @@ class _Batch:
 
     def _settled(self, rows: _Rows) -> _Rows | None:
         """``rows`` with their tokens written down, without those that have finished; None where all have."""
-        answers = [self._found[number] for number in rows.numbers]
-        for answer, token in zip(answers, rows.tokens.tolist(), strict=True):
-            if not self._decoder.ended(answer):
-                answer.append(token)
-        kept = [row for row, answer in enumerate(answers) if not self._decoder.ended(answer)]
-        finished = len(answers) - len(kept)
+        longest = False
+        for row, (number, token) in enumerate(zip(rows.numbers, rows.tokens.tolist(), strict=True)):
+            if row in rows.finished:
+                continue
+            answer = self._found[number]
+            answer.append(token)
+            if self._decoder.ended(answer):
+                rows.finished.add(row)
+                longest |= len(answer) == self._decoder.max_new_tokens
+        count = len(rows.numbers)
+        if len(rows.finished) == count:
+            return None
         # A row of the largest length leaves at once: it may be at the last position that the model has.
-        longest = max(map(len, answers)) == self._decoder.max_new_tokens
-        if kept and finished and (longest or finished >= _FINISHED_SHARE * len(answers)):
-            rows.keep(kept)
-        return rows if kept else None
+        if longest or len(rows.finished) >= max(1, _FINISHED_SHARE * count):
+            rows.keep([row for row in range(count) if row not in rows.finished])
+        return rows
 
     def _fill(self) -> None:
         """Let waiting prompts take the places that are free, where these are worth a forward pass."""
@@ -202,8 +212,14 @@ def prefill(base: PreTrainedModel, ids: Tensor, mask: Tensor, forward: Forward |
     return (forward or base)(input_ids=ids, attention_mask=mask, **_options(base, positions))
 
 
+@cache
+def _parameters(kind: type[PreTrainedModel]) -> frozenset[str]:
+    """Names of what the forward pass of such a model is called with."""
+    return frozenset(inspect.signature(kind.forward).parameters)
+
+
 def _options(base: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
-    accepted = inspect.signature(base.forward).parameters
+    accepted = _parameters(type(base))
     options: dict[str, Any] = {"use_cache": True}
     if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
         options["logits_to_keep"] = 1

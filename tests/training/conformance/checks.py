@@ -59,7 +59,7 @@ def fits(architecture: Architecture) -> str:
 
 
 def generates(architecture: Architecture) -> str:
-    """Batched answers are those of ``generate``, token for token, though rows end at different times."""
+    """Batched answers are those of ``generate``, token for token, though rows end and join at different times."""
     model, prompts = architecture.model(), [prompt[: 4 + 2 * index] for index, prompt in enumerate(PROMPTS[:6])]
 
     def alone(prompt: list[int], ends: list[int]) -> list[int]:
@@ -82,7 +82,7 @@ def generates(architecture: Architecture) -> str:
     assert len({len(answer) for answer in expected}) > 1, "rows must end at different steps for this to mean anything"
     share, decoding._FINISHED_SHARE = decoding._FINISHED_SHARE, 0.001
     try:
-        found = generate_tokens(model, prompts, end_ids=frozenset(ends), max_new_tokens=8, batch_size=6)
+        found = generate_tokens(model, prompts, end_ids=frozenset(ends), max_new_tokens=8, batch_size=3)
     finally:
         decoding._FINISHED_SHARE = share
     assert found == expected, (found, expected)

@@ -46,6 +46,30 @@ def test_equals_transformers_token_for_token(kind, request, tokenizer, prompts, 
     assert all(answer[-1] in end_ids or len(answer) == 20 for answer in answers)
 
 
+def test_waiting_prompts_take_the_places_of_finished_rows(model, tokenizer, prompts, monkeypatch):
+    monkeypatch.setattr(decoding, "_FINISHED_SHARE", 0.001)
+    encoded = sorted(encode_prompts(tokenizer, prompts), key=len, reverse=True)
+    ends, longest = frozenset({2, frequent_token(model, encoded[::3])}), 12
+    passes, last = [], []
+
+    def note(_module, _args, options):
+        if "position_ids" in options:  # not the passes that measure the cache
+            passes.append(len(options["input_ids"]))
+            last.append(int(options["position_ids"].max()))
+
+    handle = model.register_forward_pre_hook(note, with_kwargs=True)
+    answers = generate_tokens(model, encoded, end_ids=ends, max_new_tokens=longest, batch_size=6)
+    handle.remove()
+    batches = [answers[start : start + 6] for start in range(0, len(answers), 6)]
+    steps = sum(max(len(answer) for answer in batch) for batch in batches)
+    decoded = sum(len(answer) - 1 for answer in answers)
+    assert decoded < 5 * steps, "answers of different lengths"
+    assert max(passes) == 6
+    # What a pass over one new prompt costs here is what the others wait for it; large batches take them by the dozen.
+    assert sum(rows == 6 for rows in passes) > 0.8 * decoded / 6
+    assert max(last) <= len(encoded[0]) + longest - 2, "nobody goes on behind the last position that was planned for"
+
+
 def test_rows_of_a_cache_that_cannot_drop_them_go_on_as_padding(model, tokenizer, prompts, monkeypatch):
     encoded = encode_prompts(tokenizer, prompts[:8])
     ends = frozenset({2, frequent_token(model, encoded)})

@@ -88,5 +88,8 @@ class RefusalPhrases:
 
     def judge(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         """True where the answer refuses; an empty answer does not."""
-        pattern = re.compile("|".join(rf"(?<!\w){re.escape(normalised(phrase))}(?!\w)" for phrase in self.phrases))
-        return [pattern.search(normalised(exchange.answer)) is not None for exchange in exchanges]
+        phrases = [normalised(phrase) for phrase in self.phrases]
+        pattern = re.compile("|".join(rf"(?<!\w){re.escape(phrase)}(?!\w)" for phrase in phrases))
+        answers = (normalised(exchange.answer) for exchange in exchanges)
+        # Finding a text is far cheaper than trying a pattern of many at every letter, and most answers hold none.
+        return [any(map(answer.__contains__, phrases)) and pattern.search(answer) is not None for answer in answers]
