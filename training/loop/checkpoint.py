@@ -206,7 +206,8 @@ class Checkpoints:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
                 cannot be read; or the trial was given to another worker.
         """
-        found = ranks.from_rank_zero(self._found_and_claimed)
+        ranks.from_rank_zero(self._take)
+        found = ranks.from_rank_zero(self._found)
         if found is None:
             return 0, None
         path, saved_world_size = found
@@ -229,12 +230,11 @@ class Checkpoints:
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
 
-    def _found_and_claimed(self) -> tuple[Path, int] | None:
+    def _take(self) -> None:
         if not self.where.resume:
             shutil.rmtree(self.where.directory, ignore_errors=True)
         if self.where.claim is not None:
             self.where.claim.take(self.where.directory)
-        return self._found()
 
     def _found(self) -> tuple[Path, int] | None:
         """The checkpoint to go on from and its world size, checked; runs on rank 0."""
@@ -263,8 +263,7 @@ class Checkpoints:
             "starts over from its first step"
         )
         shutil.rmtree(self.where.directory)
-        if self.where.claim is not None:
-            self.where.claim.take(self.where.directory)
+        self._take()
 
     def _refuse_others(self, path: Path, saved: Identity) -> None:
         own = self._identity
