@@ -150,11 +150,13 @@ def ask_together(broker: Any, jobs: list[Any], at_once: int) -> None:
     """What so many of Tune's trial actors do for ``jobs``, a thread each."""
     import ray
 
+    from orchestrator.slots.tune_trial import POLL_SECONDS
+
     def ask(job: Any) -> None:
         ray.get(broker.submit.remote(job))
         seen = 0
         while True:
-            updates = ray.get(broker.poll.remote(job.id, seen, 5.0))
+            updates = ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))
             seen += len(updates)
             if updates and updates[-1].final:
                 ray.get(broker.settle.remote(job.id))
