@@ -1,11 +1,13 @@
 """How the orchestration scales: many slots that train nothing, on one real Ray.
 
-    python benchmarks/scale.py --slots 64 --trials 300 --seconds 60
+    python benchmarks/scale.py --parts broker --slots 256 --trials 512
+    python benchmarks/scale.py --parts sweep --slots 64 --trials 300
 
-The slots are threads of a few Ray tasks; broker, Tune and its trial actors (a process for each trial under way),
-driver, journal and MLflow are the real ones. A trial sleeps for as long as is asked for, times exp(normal(0, 0.2)),
-with ten reports on the way and the rungs that the specification has. Prints what it finds and adds it to
-benchmarks/results/scale.json under the number of slots.
+The slots are threads of a few Ray tasks. In the part ``sweep`` all else is real: broker, Tune and its trial actors (a
+process for each trial under way), driver, journal and MLflow. In the part ``broker`` only the broker is, and threads
+of a few more tasks stand where Tune's trial actors do. A trial sleeps for ``--seconds``, times exp(normal(0, 0.2)),
+with twelve reports on the way and a sign of life every five seconds. Prints what it finds and adds it to
+benchmarks/results/scale.json.
 """
 
 import argparse
@@ -16,10 +18,12 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import psutil
@@ -99,6 +103,69 @@ def measured(slots: int, trials: int, seconds: float) -> dict[str, float]:
     return {**_summary(made[0].spans, usage, slots, begin), "status_seconds": status}
 
 
+def broker_alone(slots: int, trials: int, seconds: float) -> dict[str, float]:
+    """Only the broker is real; what it costs, and how long a slot waits for its next job."""
+    import fake_slots
+    import ray
+    from ray import cloudpickle
+
+    from orchestrator.slots.broker import start_broker
+    from orchestrator.slots.cluster import connect
+    from orchestrator.slots.messages import Job
+    from training.config import ModelConfig, TrialConfig
+
+    connect(None, "scale", gpus=False)
+    cloudpickle.register_pickle_by_value(fake_slots)
+    model, trial = ModelConfig(name="m", path="organism"), TrialConfig(steps=120, learning_rate=1e-3)
+    jobs = [Job(f"m-{number}", model, trial, judged=False) for number in range(trials)]
+    usage, over = Usage(), threading.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "broker.jsonl"
+        begin = time.time()
+        broker = start_broker("broker", slots, 60.0, 1800.0, log)
+        threading.Thread(target=usage.watch, args=(over,), daemon=True).start()
+        serving = ray.remote(num_cpus=0)(fake_slots.serve_together)
+        asking = ray.remote(num_cpus=0)(ask_together)
+        shares = [range(number, slots, PROCESSES) for number in range(PROCESSES)]
+        served = [serving.remote(broker, share, seconds, SPREAD) for share in shares]
+        asked = [asking.remote(broker, jobs[number::PROCESSES], len(share)) for number, share in enumerate(shares)]
+        ray.get(asked)
+        ray.get(broker.close.remote())
+        spans = [span for found in ray.get(served) for span in found]
+        over.set()
+        largest = log.stat().st_size / 2**20
+    found = _summary(spans, usage, slots, begin)
+    ray.shutdown()
+    following = sorted(spans, key=lambda span: (span.slot, span.begin))
+    gaps = [after.begin - one.end for one, after in pairwise(following) if one.slot == after.slot]
+    kept = ("slots", "trials", "mean_trial_seconds", "utilisation", "broker_share_of_a_core")
+    return {
+        **{name: found[name] for name in kept},
+        "median_gap_milliseconds": 1e3 * median(gaps) if gaps else float("nan"),
+        "broker_log_megabytes": largest,
+    }
+
+
+def ask_together(broker: Any, jobs: list[Any], at_once: int) -> None:
+    """What so many of Tune's trial actors do for ``jobs``, a thread each."""
+    import ray
+
+    from orchestrator.slots.tune_trial import POLL_SECONDS
+
+    def ask(job: Any) -> None:
+        ray.get(broker.submit.remote(job))
+        seen = 0
+        while True:
+            updates = ray.get(broker.poll.remote(job.id, seen, POLL_SECONDS))
+            seen += len(updates)
+            if updates and updates[-1].final:
+                ray.get(broker.settle.remote(job.id))
+                return
+
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(ask, jobs))
+
+
 def _summary(spans: list[Any], usage: Usage, slots: int, begin: float) -> dict[str, float]:
     """Over the time from which all slots had work until the last job was handed out."""
     first = {slot: min(span.begin for span in spans if span.slot == slot) for slot in {span.slot for span in spans}}
@@ -107,6 +174,8 @@ def _summary(spans: list[Any], usage: Usage, slots: int, begin: float) -> dict[s
     ended = sum(since < span.end <= until for span in spans)
     broker = [one for one in usage.broker if since <= one[0] <= until]
     driver = [one for one in usage.driver if since <= one[0] <= until]
+    if len(broker) < 2 or len(driver) < 2:
+        raise SystemExit("too few trials: no slot had a second one while all of them worked")
     return {
         "slots": len(first),
         "trials": len(spans),
@@ -122,16 +191,19 @@ def _summary(spans: list[Any], usage: Usage, slots: int, begin: float) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", nargs="+", choices=("broker", "sweep"), default=["broker", "sweep"])
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60.0, help="that a trial takes, in the median")
     options = parser.parse_args()
-    found = measured(options.slots, options.trials, options.seconds)
-    for name, value in found.items():
-        print(f"{name:36s} {value:.4g}")
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[str(options.slots)] = found
-    RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+    for part in options.parts:
+        measure = {"broker": broker_alone, "sweep": measured}[part]
+        found = measure(options.slots, options.trials, options.seconds)
+        for name, value in found.items():
+            print(f"{part:7s} {name:36s} {value:.4g}", flush=True)
+        kept[f"{part} {options.slots}"] = found
+        RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 if __name__ == "__main__":

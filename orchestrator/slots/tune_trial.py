@@ -2,7 +2,8 @@
 
 from typing import Any
 
-POLL_SECONDS = 5.0
+POLL_SECONDS = 20.0
+"""How long one call waits for news; with hundreds of trials shorter ones would be most of what the broker does."""
 
 
 def tune_trial(config: dict[str, Any]) -> None:

@@ -308,8 +308,7 @@ class Checkpoints:
             "starts over from its first step"
         )
         shutil.rmtree(self.where.directory)
-        if self.where.claim is not None:
-            self.where.claim.take(self.where.directory)
+        self._take()
 
     def _refuse_others(self, path: Path, saved: Identity) -> None:
         own = self._identity
