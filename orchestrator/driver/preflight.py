@@ -39,6 +39,8 @@ NEEDED_COLUMNS: dict[str, tuple[Column, ...]] = {
     "capability_sets": ("prompt",),
 }
 """Columns that a source must have, by its field under ``data``."""
+SIZES_OF_GROUPS = ("zero_hpz_partition_size", "mics_shard_size")
+"""Settings of DeepSpeed that split the workers of a trial evenly."""
 OTHER_GPUS = Path("/dev/kfd")
 """There where a machine has AMD's, which Ray finds and we do not."""
 SLOW = 1.0
@@ -197,6 +199,18 @@ def _check_batches(spec: SweepSpec) -> None:
             except ValidationError:
                 continue  # values that exclude each other, which no trial has
             BatchSizes.derive(trial, spec.resources.workers)
+            _check_groups(trial, spec.resources.workers)
+
+
+def _check_groups(trial: TrialConfig, workers: int) -> None:
+    """Refuse groups of workers of one size, each of which keeps a whole copy, that leave some workers over."""
+    for name in SIZES_OF_GROUPS:
+        size = trial.deepspeed.overrides.get("zero_optimization", {}).get(name)
+        if isinstance(size, int) and size > 0 and workers % size:
+            raise SpecError(
+                f"trial.deepspeed.overrides.zero_optimization.{name} ({size}) does not divide the {workers} workers "
+                f"of a trial (resources.workers): use a divisor of {workers}, such as the workers on one node"
+            )
 
 
 def _check_models(spec: SweepSpec, say: Say) -> dict[str, Path | None]:

@@ -10,7 +10,7 @@ INTERFACES = {"GLOO_SOCKET_IFNAME": "{}", "NCCL_SOCKET_IFNAME": "={}"}
 """Variables that name it, and how: NCCL takes a plain name for the beginning of one."""
 
 
-class ClusterTorchConfig(TorchConfig):
+class ClusterTorchConfig(TorchConfig):  # type: ignore[misc]
     """Torch's process group over the network of the cluster.
 
     Left alone gloo asks what address this machine's name has, which on many is one of the loopback, and NCCL takes

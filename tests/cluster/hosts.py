@@ -19,8 +19,8 @@ NETWORK = "10.77.0"
 HOME = "/mnt/home"
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": SEARCHED, "HOME": HOME, "USER": "ubuntu", "LANG": "C.UTF-8", "TERM": "xterm", "COLUMNS": "200"}
-OFFLINE = "[*sys.argv[1:], '--no-index', '--no-build-isolation']"
-"""Hosts reach no package registry: pip finds what the image brought, and builds the project with its setuptools."""
+OFFLINE = "[*sys.argv[1:], '--no-index', '--no-deps', '--no-build-isolation']"
+"""Hosts reach no package registry: the image brought what the project needs, setuptools to build it with included."""
 SCRIPTS = (
     ("ray", "ray.scripts.scripts", "main", ""),
     ("mlflow", "mlflow.cli", "cli", ""),

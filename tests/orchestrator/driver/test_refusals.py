@@ -242,6 +242,13 @@ FAULTS: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     ),
     "short measured samples": (set_to("evaluation.max_length=4"), r"evaluation\.max_length \(4\) leaves nothing"),
     "workers and batch": (set_to("resources.workers=3"), r"trial\.batch_size \(16\) cannot be shared among 3 workers"),
+    "workers and groups": (
+        set_to(
+            "resources.workers=2",
+            "trial.deepspeed={zero_stage: 3, overrides: {zero_optimization: {zero_hpz_partition_size: 3}}}",
+        ),
+        r"zero_hpz_partition_size \(3\) does not divide the 2 workers",
+    ),
     "searched batch": (
         set_to("resources.workers=2", "search.batch_size={type: choice, values: [8, 9]}"),
         r"trial\.batch_size \(9\) cannot be shared among 2 workers",
