@@ -197,19 +197,6 @@ def test_what_is_logged_is_not_obeyed_either() -> None:
     assert not OBEYED.search(logging.lastResort.format(record))
 
 
-def test_there_is_no_other_way_of_printing() -> None:
-    """Whoever prints takes a Terminal: neither a console of rich's own, nor markup, nor ``print`` of a text."""
-    other = re.compile(
-        r"\bConsole\(|from_markup|markup=|rich import print|\[/[a-z]*\]|status(\.update)?\(f?\"|"
-        r"^\s*print\((?!json\.dumps)",
-        re.MULTILINE,
-    )
-    root = Path(__file__).parents[2] / "orchestrator"
-    for file in root.rglob("*.py"):
-        if file.name != "terminal.py":
-            assert not other.search(file.read_text()), f"{file.name}: {other.search(file.read_text())}"
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
