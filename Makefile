@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
+.PHONY: help demo test test-all lint format clean bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models faults study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ bench-memory: $(READY) ## Measure how much of a model each rank holds under ZeRO
 
 models: $(READY) ## Try every architecture and write the table of docs/models.md (3 minutes)
 	$(BIN)/python benchmarks/models.py
+
+faults: $(READY) ## Kill and damage what can be, one by one, and write the table of docs/reliability.md (10 minutes)
+	$(BIN)/python -m pytest --numprocesses 0 --write-faults tests/orchestrator/faults/test_one_by_one.py
+	$(BIN)/python tests/orchestrator/faults/table.py
 
 study: $(READY) ## Run the study of docs/study.md and write its tables and figures
 	$(BIN)/python benchmarks/study.py
