@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import re
+import time
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -183,6 +184,18 @@ def test_a_live_display_keeps_its_own_codes_and_no_others(name: str) -> None:
     assert SHOWN in shown.getvalue()
     assert "\x1b[2J" not in shown.getvalue()
     assert "\x1b]0;t" not in shown.getvalue()
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "\x1b[2J" * 250_000], ids=["solid", "escapes"])
+def test_a_million_characters_are_no_trouble(text: str) -> None:
+    began = time.process_time()
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, width=100, color_system=None)
+    terminal.say(text)
+    answers_table.print_answers([{**ANSWER, "answer": text}], Path("x"), "t", terminal, 0)
+    assert not OBEYED.search(shown.getvalue())
+    assert "980,000 characters more; --json has them" in " ".join(shown.getvalue().split())
+    assert time.process_time() - began < 10
 
 
 def test_tabs_and_lines_stay() -> None:
