@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-cluster lint format clean screenshots bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
+.PHONY: help demo test test-all test-cluster lint format clean faults screenshots bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -55,6 +55,10 @@ bench-memory: $(READY) ## Measure how much of a model each rank holds under ZeRO
 
 models: $(READY) ## Try every architecture and write the table of docs/models.md (3 minutes)
 	$(BIN)/python benchmarks/models.py
+
+faults: $(READY) ## Kill and damage what can be, one by one, and write the table of docs/reliability.md (10 minutes)
+	$(BIN)/python -m pytest --numprocesses 0 --write-faults tests/orchestrator/faults/test_one_by_one.py
+	$(BIN)/python tests/orchestrator/faults/table.py
 
 screenshots: $(READY) ## Take the pictures of docs/ of the page of runs/demo, with the system's Chromium (make demo first)
 	$(BIN)/python benchmarks/screenshots.py

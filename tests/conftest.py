@@ -47,6 +47,7 @@ def _place(item: pytest.Item) -> int:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Committed results that tests compare with are written anew on request."""
     parser.addoption("--write-golden", action="store_true", help="write tests/training/loop/golden anew")
+    parser.addoption("--write-faults", action="store_true", help="write what tests/orchestrator/faults measure anew")
 
 
 @pytest.fixture(scope="session", autouse=True)

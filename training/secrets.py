@@ -26,6 +26,11 @@ def keep_secret(variable: str) -> None:
     _named_elsewhere.add(variable)
 
 
+def without_login(address: str) -> str:
+    """``address`` without the user and password in it, so that it can be opened by whoever has a login."""
+    return _USER.sub("", address)
+
+
 def without_secrets(text: str) -> str:
     """``text`` with :data:`HIDDEN` for every secret in it, and for user and password in every address."""
     if "://" in text:

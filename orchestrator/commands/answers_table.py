@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 _STYLES = {"prompt": "cyan", "reasoning": "dim", "answer": ""}
 _SHOWN = {"prompt": "", "reasoning": "(thought) ", "answer": ""}
+_LONGEST = 20_000
+"""Characters of a text that are shown: nobody reads on, and to wrap a million takes seconds."""
 WORDS = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -37,7 +39,8 @@ def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Ter
         if not texts:
             console.print(Padding(Text(f"answer hash {row.get('answer_hash', 'unknown')}", "dim"), (0, 0, 0, 2)))
         for name, text in texts:
-            console.print(Padding(Text(_SHOWN[name] + (str(text) or "(empty)"), _STYLES[name]), (0, 0, 0, 2)))
+            shown_text = _SHOWN[name] + (_cut(str(text)) or "(empty)")
+            console.print(Padding(Text(shown_text, _STYLES[name]), (0, 0, 0, 2)))
     whole = str(rows[0].get("trial", trial)) if rows else trial
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else str(len(rows))
     more = " (--limit 0 shows all)" if len(shown) < len(rows) else ""
@@ -49,6 +52,11 @@ def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Ter
             f"This trial once more, with texts: procon reproduce {where} --trial {whole} --answers\n"
             f"Trials to come with texts: procon resume {where} --set evaluation.keep_answers=true --accept"
         )
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]} … ({more:,} characters more; --json has them)"
 
 
 def _heading(row: Row) -> "Text":

@@ -18,6 +18,7 @@ from orchestrator.record.machine import Machine, gibibytes, this_machine
 from orchestrator.terminal import Terminal
 from orchestrator.tracking.store import check_tracking, default_tracking_uri
 from training.organism.cache import cache_root, cached_organisms
+from training.secrets import without_secrets
 
 PROJECT = "procon-sweeps"
 OURS = ("orchestrator", "sweeps", "training")
@@ -194,7 +195,7 @@ def _tracking(runs: Path) -> Check:
     except TrackingError as error:
         text, _, fix = str(error).partition(": ")
         return Check("mlflow", "fail", f"{text}.", fix or None)
-    return Check("mlflow", "ok", f"MLflow runs go to {uri}.")
+    return Check("mlflow", "ok", f"MLflow runs go to {without_secrets(uri)}.")
 
 
 def _ray() -> Check:

@@ -19,6 +19,7 @@ from orchestrator.report.plots.data import plot_data
 from orchestrator.report.text_scatter import text_scatter
 from orchestrator.terminal import Terminal
 from orchestrator.tracking.views import page
+from training.secrets import without_login
 
 
 def print_outcome(outcome: Outcome, console: Terminal) -> None:
@@ -94,7 +95,7 @@ def _print_mlflow(outcome: Outcome, say: Callable[[str], None]) -> None:
     """How to see the same runs in MLflow; without the workflow type, a fresh browser opens a view that hides them."""
     uri, experiment = outcome.tracking_uri, outcome.experiment_id
     server = uri.startswith(("http://", "https://"))
-    address = uri.rstrip("/") if server else "http://127.0.0.1:5000"
+    address = without_login(uri.rstrip("/")) if server else "http://127.0.0.1:5000"
     if server:
         say("MLflow has the same runs:")
     else:

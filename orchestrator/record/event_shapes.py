@@ -108,8 +108,9 @@ class Shapes:
 
     def fault(self, event: Any) -> str | None:
         """Why no driver wrote ``event``, or not at this place; None where one may have."""
-        if type(event) is not dict or not _text(kind := event.get("event")) or not _number(event.get("time")):
+        if type(event) is not dict or not _text(event.get("event")) or not _number(event.get("time")):
             return "it is no event with its kind and time"
+        kind: str = event["event"]
         if kind == "trial_reported" and self._is_report(event):  # nearly all that there are
             return None
         for name, test in _NEEDED.get(kind, {}).items():

@@ -3,16 +3,18 @@
 import fcntl
 import gc
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
 from orchestrator.errors import OutputError
+from orchestrator.record.atomic import write_with
 from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.event_shapes import Shapes
@@ -20,6 +22,8 @@ from orchestrator.record.events import Event
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import TrialRecord
 from training.secrets import without_secrets
+
+log = logging.getLogger(__name__)
 
 TOLD = ("error", "reason", "text")
 """Fields with what others had to say: libraries, servers, models."""
@@ -50,15 +54,7 @@ class Journal:
         """What the events of the file come to, those that were appended here included."""
         self.on_full = on_full
         self._lock = threading.Lock()
-        self._file = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when this process dies
-        except OSError as error:
-            self._file.close()
-            raise OutputError(
-                f"{path.parent} is in use: another driver writes to {path.name}; follow it with procon status, "
-                "or end it with procon stop, before you start one here"
-            ) from error
+        self._file = _locked(path)
         self.cut = _cut_unfinished_line(path)
         """Bytes of a half-written last line that a killed writer left, now removed."""
 
@@ -79,6 +75,8 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         """Put the whole line on disk, or take back what a full disk took of it and raise."""
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            self._put_back()
         end = self._file.tell()
         try:
             view = memoryview(line)
@@ -90,9 +88,35 @@ class Journal:
             raise
         self._file.seek(0, os.SEEK_END)
 
+    def _put_back(self) -> None:
+        """The file was deleted under the sweep; what it held is still in our hands."""
+        content = Path(f"/proc/self/fd/{self._file.fileno()}").read_bytes()
+        write_with(self.path, lambda partial: partial.write_bytes(content))
+        self._file.close()
+        self._file = _locked(self.path)
+        log.warning("%s was deleted while the sweep ran; it is written anew", self.path)
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()
+
+
+def _locked(path: Path) -> BinaryIO:
+    """The file at ``path``, to be appended to by nobody else until it is closed.
+
+    Raises:
+        OutputError: another driver writes to it.
+    """
+    file = path.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when this process dies
+    except OSError as error:
+        file.close()
+        raise OutputError(
+            f"{path.parent} is in use: another driver writes to {path.name}; follow it with procon status, "
+            "or end it with procon stop, before you start one here"
+        ) from error
+    return file
 
 
 def _told(text: str) -> str:

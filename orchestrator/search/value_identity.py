@@ -16,6 +16,7 @@ Identity = dict[str, Any]
 WITHOUT_EFFECT = (
     "model.name",  # what it is called; its weights are told by their content
     "model.path",
+    "model.pickled_weights",
     "direction.on_failure",  # whether to go on, not with what
     "evaluation.batch_size",
     "evaluation.keep_answers",

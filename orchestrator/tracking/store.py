@@ -6,10 +6,12 @@ import queue
 import threading
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import TrackingError
+from training.secrets import without_secrets
 
 HEALTH_TIMEOUT = 5.0
 """Seconds that the one probe of a tracking server may take."""
@@ -45,14 +47,18 @@ def check_tracking(uri: str) -> None:
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() == "true":  # MLflow's own switch
             return
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({uri!r}) is a folder, and MLflow keeps its file store in maintenance mode only: "
+            f"{_named(uri)} is a folder, and MLflow keeps its file store in maintenance mode only: "
             f"write sqlite:///<absolute path>/mlflow.db, or {ADVICE}"
         )
     else:
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({uri!r}) has a scheme that is not supported here: give the http(s) address of a "
+            f"{_named(uri)} has a scheme that is not supported here: give the http(s) address of a "
             f"tracking server (mlflow server --backend-store-uri …), sqlite:///<absolute path>/mlflow.db, or {ADVICE}"
         )
+
+
+def _named(uri: str) -> str:
+    return f"MLFLOW_TRACKING_URI ({without_secrets(uri)!r})"
 
 
 def _check_server(uri: str) -> None:
@@ -67,34 +73,42 @@ def _check_server(uri: str) -> None:
         return
     if isinstance(error, urllib.error.HTTPError):
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({uri!r}) answers /health with HTTP {error.code}, so it is not a healthy MLflow "
+            f"{_named(uri)} answers /health with HTTP {error.code}, so it is not a healthy MLflow "
             f"server: check the address and the server's log, or {ADVICE}"
         ) from error
     reason = getattr(error, "reason", error)
     why = f"no answer within {HEALTH_TIMEOUT:.0f} s" if isinstance(reason, TimeoutError) else reason
     raise TrackingError(
-        f"MLFLOW_TRACKING_URI ({uri!r}) cannot be reached ({why}): start the server, correct the address, or {ADVICE}"
+        f"{_named(uri)} cannot be reached ({why}): start the server, correct the address, or {ADVICE}"
     ) from error
 
 
 def _probe(address: str) -> Exception | None:
     try:
-        with urllib.request.urlopen(address, timeout=HEALTH_TIMEOUT):
+        with urllib.request.urlopen(_with_login(address), timeout=HEALTH_TIMEOUT):
             return None
     except (OSError, ValueError, http.client.HTTPException) as error:  # URLError and time-outs are OSErrors
         return error
 
 
+def _with_login(address: str) -> urllib.request.Request:
+    """The request for ``address``, whose user and password, if it has them, go into a header as MLflow sends them."""
+    parts = urlsplit(address)
+    request = urllib.request.Request(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+    if parts.username is not None:
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {b64encode(login.encode()).decode()}")
+    return request
+
+
 def _check_sqlite(uri: str) -> None:
     path = Path(uri.removeprefix("sqlite://").removeprefix("/") or "mlflow.db")
     if path.is_dir():
-        raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({uri!r}) names a folder: write sqlite:///<absolute path>/mlflow.db, or {ADVICE}"
-        )
+        raise TrackingError(f"{_named(uri)} names a folder: write sqlite:///<absolute path>/mlflow.db, or {ADVICE}")
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     target = path if path.exists() else existing
     if not existing.is_dir() or not os.access(target, os.W_OK):
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI ({uri!r}) cannot be written ({target} is read-only or no folder): "
+            f"{_named(uri)} cannot be written ({target} is read-only or no folder): "
             f"choose a folder that you may write to, or {ADVICE}"
         )

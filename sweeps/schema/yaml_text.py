@@ -7,7 +7,7 @@ import yaml
 
 LONGEST = 200_000
 """Characters; the largest preset has some thousands."""
-MOST_VALUES = 50_000
+MOST_VALUES = 20_000
 """Values once every alias stands for what it repeats."""
 DEEPEST = 64
 """Blocks within blocks."""

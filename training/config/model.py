@@ -49,6 +49,9 @@ class ModelConfig(Config):
     """How an answer is told from the thought before it: ``auto`` knows the marks of the tokenizer's own response
     template, and the usual ones where the chat template writes them; ``none`` judges thoughts too."""
 
+    pickled_weights: bool = False
+    """Whether weights may be read from ``pytorch_model.bin`` where there are no safetensors. Such a file is a pickle:
+    transformers has PyTorch's restricted reader take tensors alone of it."""
     attn_implementation: Annotated[str, AfterValidator(_attention)] | None = None
     """What computes attention, as transformers calls it: ``sdpa``, ``eager``, ``flash_attention_2``,
     ``flash_attention_3``, or a kernel of the Hub (``kernels-community/flash-attn2``, with the package ``kernels``).

@@ -112,9 +112,14 @@ class Direction:
             )
             saved_fingerprint = metadata["fingerprint"]
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise DirectionError(f"{directory} holds no readable direction ({error}): extract it again") from error
+            raise DirectionError(
+                f"{directory} holds no readable direction ({error}): remove the folder, and it is extracted again"
+            ) from error
         if direction.fingerprint != saved_fingerprint:
-            raise DirectionError(f"the direction in {directory} does not match its own fingerprint: extract it again")
+            raise DirectionError(
+                f"the direction in {directory} does not match its own fingerprint: remove the folder, and it is "
+                "extracted again"
+            )
         if expected_model is not None and direction.model != expected_model:
             raise DirectionError(
                 f"the direction in {directory} was made for model {direction.model}, not {expected_model}: "

@@ -85,7 +85,7 @@ def _check_files(folder: Path, *, in_shards: bool) -> None:
     fault, listing = None, ""
     if folder.is_dir():
         try:
-            check_weights(folder, str(folder), streamed=in_shards)
+            check_weights(folder, str(folder), pickled=True, streamed=in_shards)
             listing = files_fingerprint(folder)
         except ModelError as error:
             fault = str(error)

@@ -14,12 +14,13 @@ _POINTER = b"version https://git-lfs"
 _LEGACY_PICKLE = b"\x80\x02"
 
 
-def check_weights(folder: Path, where: str, *, streamed: bool = False) -> None:
+def check_weights(folder: Path, where: str, *, pickled: bool, streamed: bool = False) -> None:
     """Refuse a folder without weights, or with a file of them that is absent or cut off; 16 GB take milliseconds.
 
     Args:
         folder: of the model, as transformers saves it.
         where: field of the specification and its value, which errors begin with.
+        pickled: whether weights that are not safetensors are taken.
         streamed: whether they must be readable tensor by tensor, for a model that is too large to be read as a whole.
 
     Raises:
@@ -35,6 +36,8 @@ def check_weights(folder: Path, where: str, *, streamed: bool = False) -> None:
             f"{where} has pickled weights ({PICKLED}) alone, which ZeRO 3 cannot read tensor by tensor: load it with "
             f"transformers and save_pretrained it, which writes {SAFE}, or set deepspeed.zero_stage to 0, 1 or 2"
         )
+    elif not pickled and ((folder / PICKLED).exists() or (folder / PICKLED_INDEX).exists()):
+        raise pickled_alone(where)
     elif (folder / PICKLED).exists():
         _check_pickled(folder / PICKLED, where)
     elif (folder / PICKLED_INDEX).exists():
@@ -44,6 +47,14 @@ def check_weights(folder: Path, where: str, *, streamed: bool = False) -> None:
         raise ModelError(
             f"{where} has no weights ({SAFE}, or {SAFE_INDEX} with its files): copy them there, or download it again"
         )
+
+
+def pickled_alone(where: str) -> ModelError:
+    """Why a model without safetensors is refused."""
+    return ModelError(
+        f"{where} has pickled weights ({PICKLED}) alone: load it with transformers and save_pretrained it, which "
+        f"writes {SAFE}, or set pickled_weights: true beside its path if you trust where it comes from"
+    )
 
 
 def files_fingerprint(folder: Path) -> str:

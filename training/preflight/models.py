@@ -11,7 +11,7 @@ from training.config import ModelConfig
 from training.data.chat_settings import ChatSettings
 from training.data.hub import fault_on_hub
 from training.errors import ModelError
-from training.models.weight_files import PICKLED, PICKLED_INDEX, SAFE, SAFE_INDEX, check_weights
+from training.models.weight_files import PICKLED, PICKLED_INDEX, SAFE, SAFE_INDEX, check_weights, pickled_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,9 +47,9 @@ def check_model(model: ModelConfig, field: str, say: Callable[[str], None]) -> P
     local = Path(model.path)
     if local.exists() or local.is_absolute():
         folder = _local(local, where)
-        check_weights(folder, where)
+        check_weights(folder, where, pickled=model.pickled_weights)
     else:
-        folder = _from_hub(model.path, where, say)
+        folder = _from_hub(model.path, where, model.pickled_weights, say)
     _check_config(folder, where)
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise ModelError(
@@ -120,7 +120,7 @@ def _local(folder: Path, where: str) -> Path:
     return folder
 
 
-def _from_hub(repository: str, where: str, say: Callable[[str], None]) -> Path:
+def _from_hub(repository: str, where: str, pickled: bool, say: Callable[[str], None]) -> Path:
     """The cached snapshot of ``repository``; fetches its small files where they are not there."""
     from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
@@ -130,7 +130,7 @@ def _from_hub(repository: str, where: str, say: Callable[[str], None]) -> Path:
         folder = Path(cached).parent
         if any((folder / name).exists() for name in (SAFE, SAFE_INDEX, PICKLED, PICKLED_INDEX)):
             try:
-                check_weights(folder, where)
+                check_weights(folder, where, pickled=pickled)
                 return folder
             except ModelError:
                 if constants.HF_HUB_OFFLINE:
@@ -148,6 +148,8 @@ def _from_hub(repository: str, where: str, say: Callable[[str], None]) -> Path:
         files = HfApi().list_repo_files(repository)
         if not any(file in (SAFE, SAFE_INDEX, PICKLED, PICKLED_INDEX) for file in files):
             raise ModelError(f"{where} has no weights on the Hugging Face Hub ({SAFE}): use another repository")
+        if not pickled and not any(file in (SAFE, SAFE_INDEX) for file in files):
+            raise pickled_alone(where)
         return Path(snapshot_download(repository, allow_patterns=list(_SMALL), etag_timeout=5))
     except ModelError:
         raise

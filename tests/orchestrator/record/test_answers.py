@@ -103,3 +103,17 @@ def test_the_folder_reads_what_is_asked_for_without_texts(directory: Path) -> No
     assert list(folder) == ["organism-03", "organism-03-r1", "organism-12"]
     assert "prompt" not in folder["organism-03"][0]
     assert folder.get("nobody") is None
+
+
+def test_a_damaged_file_is_named_and_the_front_goes_by_the_journal(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers/one.parquet").write_bytes(b"PAR1 and then nothing")
+    folder = AnswerFolder(tmp_path / "answers")
+    assert "one" in list(folder)
+    assert folder.get("one") is None
+    assert "one.parquet is damaged (" in caplog.text
+    assert "the front goes by the journal alone there" in caplog.text
+    with pytest.raises(OutputError, match=r"one\.parquet is damaged \(.*procon reproduce gives a trial's answers anew"):
+        read_answers(tmp_path, "one", Wanted())

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,32 @@ def test_scores_are_read_as_they_were_written_but_what_is_no_number() -> None:
     assert (scores_in(event), scores_in(event, SELECT)) == (scores, Scores())
     unknown = Scores({"utility/loss": math.nan}, errors={"utility/loss": math.inf})
     assert scores_in(score_fields(unknown)) == Scores()
+
+
+def test_a_journal_that_is_deleted_under_the_sweep_is_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("note", text="one")
+    journal.path.unlink()
+    journal.append("note", text="two")
+    journal.append("note", text="three")
+    assert [event["text"] for event in read_journal(journal.path)] == ["one", "two", "three"]
+    assert "was deleted while the sweep ran; it is written anew" in caplog.text
+    with pytest.raises(OutputError, match="is in use: another driver"):
+        Journal(journal.path)
+    journal.close()
+    Journal(journal.path).close()
+
+
+def test_a_clock_that_is_set_changes_no_duration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append("sweep_started")
+    real = time.time
+    for leap in (-(10**7), 10**7):
+        monkeypatch.setattr(time, "time", lambda leap=leap: real() + leap)
+        journal.append("note", text="the clock was set")
+    journal.append("sweep_ended", interrupted=False)
+    assert 0 <= journal.state.seconds < 60
+    assert abs(read_journal(journal.path)[-1]["time"] - real()) < 60
+    journal.close()

@@ -12,10 +12,11 @@ from orchestrator.tracking.store import check_tracking, default_tracking_uri
 
 
 class _Health(BaseHTTPRequestHandler):
-    """Healthy at ``/well``, ill at ``/ill``."""
+    """Healthy at ``/well``, for Ann at ``/locked``, ill at ``/ill``."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/well/health" else 500)
+        ann = self.path == "/locked/health" and self.headers["Authorization"] == "Basic YW5uOnNlY3JldC8x"
+        self.send_response(200 if ann or self.path == "/well/health" else 500)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
@@ -49,6 +50,12 @@ def test_a_server_must_be_healthy(server: str) -> None:
     check_tracking(f"{server}/well/")
     with pytest.raises(TrackingError, match="answers /health with HTTP 500"):
         check_tracking(f"{server}/ill")
+
+
+def test_a_server_behind_a_login_is_asked_with_it(server: str) -> None:
+    check_tracking(f"{server}/locked".replace("://", "://ann:secret%2F1@"))
+    with pytest.raises(TrackingError, match=r"\(.http://\*\*\*@127[^)]*/locked.\) answers /health with HTTP 500"):
+        check_tracking(f"{server}/locked".replace("://", "://ann:wrong@"))
 
 
 def test_a_server_that_is_not_there_is_refused() -> None:

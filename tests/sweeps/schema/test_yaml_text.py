@@ -17,7 +17,7 @@ FAULTS = {
     "itself": ("a: &a [*a]", "repeats itself"),
     "deep lists": ("[" * 5000, "blocks within blocks"),
     "deep blocks": ("".join(" " * n + "a:\n" for n in range(300)), "blocks within blocks"),
-    "many values": ("[" + "1," * 60_000 + "]", "values of it"),
+    "many values": ("[" + "1," * 20_500 + "]", "values of it"),
     "long": ("#" * (LONGEST + 1), "is the most that is read"),
     "no date": ("a: 2020-99-99", "cannot be read"),
     "a number of digits": ("a: " + "9" * 5000, "cannot be read"),
@@ -52,7 +52,7 @@ def test_aliases_that_repeat_a_little_are_taken() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000, "2020-99-99", '"\\0"', "[" + "1," * 60_000 + "]"])
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000, "2020-99-99", '"\\0"'])
 def test_an_override_is_read_in_the_same_way(value: str) -> None:
     with pytest.raises(SpecError, match=r"^--set \(.*\) has a value that is not valid YAML") as refused:
         load_spec("demo", [f"trials={value}"])

@@ -1,0 +1,128 @@
+"""Writes the table of docs/reliability.md: ``python tests/orchestrator/faults/table.py``, or all by ``make faults``."""
+
+import ast
+from pathlib import Path
+
+from rows import Row, measured
+
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs/reliability.md"
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+HERE = "tests/orchestrator/faults/test_one_by_one.py"
+
+ELSEWHERE = [
+    (
+        "SIGKILL of a slot's worker",
+        "a note: the trial went on from its last checkpoint",
+        "the trial, from its checkpoint, in the next free slot; a job that kills its slot three times is failed",
+        "tests/orchestrator/driver/test_faults.py::test_kills_at_random_lose_nothing",
+    ),
+    (
+        "SIGKILL of one rank of a group",
+        "the same",
+        "the same: Ray Train restarts the whole group",
+        "tests/orchestrator/slots/test_worker.py::test_a_lost_rank_restarts_the_group_and_fails_no_trial",
+    ),
+    (
+        "SIGKILL of driver, slot workers and actors at random, ten seeds",
+        "as above",
+        "no trial is lost, none ends twice, the front is that of the undisturbed sweep",
+        "tests/orchestrator/driver/test_faults.py::test_kills_at_random_lose_nothing",
+    ),
+    (
+        "a full disk",
+        "“… is full: the trials wait until there is room again”",
+        "everything; who writes waits",
+        "tests/orchestrator/driver/test_disk_full.py::test_a_sweep_on_a_full_disk_waits_and_loses_nothing",
+    ),
+    (
+        "a loss or weights that are NaN",
+        "the trial is FAILED, naming step and samples; the search is told so",
+        "the checkpoint before; other trials",
+        "tests/training/loop/test_checkpoint.py::test_weights_that_are_not_finite_replace_no_checkpoint",
+    ),
+    (
+        "a damaged checkpoint (bits, sizes, files, manifest)",
+        "“the checkpoint … is damaged (…): this training goes on from the one before”",
+        "the checkpoint before, the damaged one beside it as `damaged-step-…`; where there is none, the trial fails",
+        "tests/training/loop/test_checkpoint.py::test_a_damaged_checkpoint_gives_way_to_the_one_before",
+    ),
+    (
+        "a checkpoint of which two ranks read different parts",
+        "the same",
+        "the same, on all ranks",
+        "tests/training/loop/test_checkpoint.py::test_two_ranks_agree_on_the_checkpoint_before",
+    ),
+    (
+        "damaged reference values",
+        "“references … are built again”",
+        "everything; they are computed anew",
+        "tests/training/constraints/test_references.py::test_a_damaged_file_is_built_again_with_a_message",
+    ),
+    (
+        "a damaged direction",
+        "the model is given up with “… holds no readable direction: remove the folder, and it is extracted again”",
+        "other models; the model's trials after `procon resume`",
+        "tests/training/direction/test_direction.py::test_a_damaged_direction_is_refused",
+    ),
+    (
+        "damaged answers of a trial",
+        "“… is damaged (…)”; `procon reproduce` gives them anew",
+        "the front, whose intervals there go by the journal alone",
+        "tests/orchestrator/record/test_answers.py::test_a_damaged_file_is_named_and_the_front_goes_by_the_journal",
+    ),
+    (
+        "a damaged line within the journal",
+        "“line … is damaged (…): remove it to read the rest”, exit code 2",
+        "everything else",
+        "tests/orchestrator/hostile/test_fuzzed_journals.py::test_fields_of_any_value",
+    ),
+    (
+        "a lost state of the search",
+        "nothing: there is none on disk",
+        "the search, rebuilt from the journal",
+        "tests/orchestrator/search/test_searcher.py::test_a_rebuilt_search_was_told_what_the_uninterrupted_one_was",
+    ),
+    (
+        "a clock that is set, months forth or back",
+        "nothing",
+        "durations, budgets and the order of events",
+        "tests/orchestrator/record/test_journal.py::test_a_clock_that_is_set_changes_no_duration",
+    ),
+]
+"""Faults that tests of other rooms bring about: what is seen, what is kept, and by which test."""
+
+
+def rows() -> list[tuple[str, ...]]:
+    """The table, measured faults first."""
+    found = [(row.fault, row.sees, row.kept, _seconds(row), f"{HERE}::{row.test}") for row in measured()]
+    return [*found, *((fault, sees, kept, "", test) for fault, sees, kept, test in ELSEWHERE)]
+
+
+def _seconds(row: Row) -> str:
+    return f"{row.lost:.0f}"
+
+
+def table() -> str:
+    """As Markdown."""
+    lines = ["| fault | what the user sees | what is kept | seconds | test |", "|---|---|---|---|---|"]
+    for fault, sees, kept, seconds, test in rows():
+        file, _, name = test.partition("::")
+        lines.append(f"| {fault} | {sees} | {kept} | {seconds} | [`{name}`](../{file}) |")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The page with the table of now."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+
+
+def functions(file: str) -> set[str]:
+    """Names of the tests in ``file``."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
