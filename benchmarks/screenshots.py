@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.front.front_file import FRONT, read_front
 from orchestrator.record.folder import JOURNAL
-from orchestrator.record.history import recorded_spec
+from orchestrator.record.history import recorded_manifest, recorded_spec
 from orchestrator.record.journal import read_state
 from orchestrator.report.files import write_report
 
@@ -33,7 +33,8 @@ def main() -> None:
         sys.exit("there is no Chromium on the PATH: install one, or name it in PROCON_CHROMIUM")
     (chosen.sweep / FRONT).unlink(missing_ok=True)  # of another version, it may lack what the page shows
     front, state = read_front(chosen.sweep), read_state(chosen.sweep / JOURNAL)
-    page = write_report(chosen.sweep, recorded_spec(state, chosen.sweep).name, front, state.records()).front_html
+    name, ran_with = recorded_spec(state, chosen.sweep).name, recorded_manifest(state, chosen.sweep)
+    page = write_report(chosen.sweep, name, front, state.records(), ran_with).front_html
     for name, (width, height) in SIZES.items():
         picture = (chosen.to / f"{name}.png").absolute()
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=8000"]

@@ -34,6 +34,7 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     say(f"\nThe sweep {ended}. It left in {short_path(outcome.directory)}:")
     for name, meaning in (
         (outcome.files.front_html, "the front, to open in a browser"),
+        (outcome.files.answers_html, "some of what the models answer"),
         (outcome.files.front_png, "the same as a picture"),
         (outcome.files.course_png, "drift and refusals, step by step"),
         (outcome.files.front_json, "the same for scripts"),

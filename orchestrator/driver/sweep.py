@@ -154,7 +154,9 @@ def _reported(
         separations=separations_of(directory, spec),
     )
     files = once_there_is_room(
-        lambda: write_report(directory, spec.name, front, found), directory, lambda text: console.say(text or "")
+        lambda: write_report(directory, spec.name, front, found, session.manifest),
+        directory,
+        lambda text: console.say(text or ""),
     )
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:

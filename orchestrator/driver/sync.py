@@ -98,7 +98,7 @@ def sync(directory: Path, uri: str | None) -> Synced:
         state.began or 0.0,
     )
     front = read_front(directory)
-    files = write_report(directory, spec.name, front, records)
+    files = write_report(directory, spec.name, front, records, replayed.manifest)
     mirror = Mirror(replayed)
     for event in events:
         mirror.on_event(event)

@@ -26,9 +26,17 @@ class ReportFiles:
     front_png: Path
     course_png: Path | None = None
     """Only where a training was measured on its way."""
+    answers_html: Path | None = None
+    """Only where texts of answers were kept; never in MLflow."""
 
 
-def write_report(directory: Path, name: str, front: FrontDocument, records: Iterable[TrialRecord]) -> ReportFiles:
+def write_report(
+    directory: Path,
+    name: str,
+    front: FrontDocument,
+    records: Iterable[TrialRecord],
+    manifest: Mapping[str, Any] | None = None,
+) -> ReportFiles:
     """Write the report of the sweep ``name`` into ``directory``; each file is replaced at once or not at all.
 
     Args:
@@ -36,7 +44,9 @@ def write_report(directory: Path, name: str, front: FrontDocument, records: Iter
         name: the sweep's name, for headings.
         front: of ``build_front``.
         records: all trials and references; the references are left out of ``trials.parquet``.
+        manifest: what the sweep ran with, which the page ends with; None leaves that out.
     """
+    from orchestrator.report.answers_page import write_answers_html
     from orchestrator.report.page import write_html
     from orchestrator.report.plots.course import write_course_png
     from orchestrator.report.plots.picture import write_png
@@ -48,7 +58,9 @@ def write_report(directory: Path, name: str, front: FrontDocument, records: Iter
     write_front(files.front_json, front)
     write_with(files.trials_parquet, lambda path: write_trials(path, front, records))
     data = plot_data(name, front)
-    write_html(data, front, files.front_html)
+    answers = write_answers_html(directory, name, front)
+    files = replace(files, answers_html=answers)
+    write_html(data, front, files.front_html, answers.name if answers else None, manifest)
     write_with(files.front_png, lambda path: write_png(data, path))
     if not any(panel.course for panel in data.panels):
         return files

@@ -20,6 +20,7 @@ from orchestrator.report.comparisons import judges_section, parts_section, versu
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
 from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
+from orchestrator.report.provenance import provenance_section
 from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
 from orchestrator.report.side_by_side import normalised_section
 from orchestrator.report.tables import comparison_table, trials_table
@@ -34,8 +35,22 @@ SECTIONS = (versus_section, parts_section, judges_section, importance_section, p
 """What stands below the front and the trials of a model, where there is something to show."""
 
 
-def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
-    """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder."""
+def write_html(
+    data: PlotData,
+    front: FrontDocument,
+    path: Path,
+    answers_page: str | None = None,
+    manifest: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder.
+
+    Args:
+        data: of the front.
+        front: of the sweep.
+        path: the file.
+        answers_page: name of a file beside it with answers; None where there is none.
+        manifest: what the sweep ran with; None leaves that out.
+    """
     several = len(data.panels) > 1
     answers = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
     body = [f"<h1>{escape(data.name)}: which trial to take</h1>"]
@@ -47,7 +62,9 @@ def write_html(data: PlotData, front: FrontDocument, path: Path) -> None:
     for place, panel in enumerate(data.panels):
         body += _model(place, panel, data, front)
     body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
-    write_text(path, document(f"{data.name}: Pareto front", "".join(body), page_data(data, front, path.parent)))
+    body.append(provenance_section(manifest or {}))
+    drawn = page_data(data, front, path.parent, answers_page)
+    write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))
 
 
 def write_comparison_html(found: ModelComparison, path: Path) -> None:
@@ -60,27 +77,27 @@ def write_comparison_html(found: ModelComparison, path: Path) -> None:
     write_text(path, document("Models compared", body, comparison_data(found)))
 
 
-def document(title: str, body: str, drawn: Any) -> str:
+def document(title: str, body: str, drawn: Any = None) -> str:
     """A whole page.
 
     Args:
         title: of the window, as plain text.
         body: HTML.
-        drawn: what the script draws, as :func:`page_data` gives it.
+        drawn: what the script draws, as :func:`page_data` gives it; None leaves out the script.
     """
     assets = files("orchestrator.report") / "assets"
     style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     # In a script element "</" and "<!--" would end or change it, whatever the JSON says.
     text = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    )
+    scripts = f'<script type="application/json" id="front">{text}</script><script>{script}</script>'
+    allowed = "'none'" if drawn is None else _hash(script)
+    policy = f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>{body}"
-        f'<script type="application/json" id="front">{text}</script><script>{script}</script></body></html>\n'
+        f"{'' if drawn is None else scripts}</body></html>\n"
     )
 
 

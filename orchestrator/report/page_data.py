@@ -26,13 +26,14 @@ _DRAWN = {"dominated": 0, "infeasible": 1, "reference": 2, "front": 3}
 Json = dict[str, Any]
 
 
-def page_data(data: PlotData, front: FrontDocument, directory: Path) -> Json:
+def page_data(data: PlotData, front: FrontDocument, directory: Path, answers_page: str | None = None) -> Json:
     """Axes, points and lines of every figure of the page.
 
     Args:
         data: of the front.
         front: what else is known of each point.
         directory: the sweep's folder, for commands.
+        answers_page: name of a file in that folder with answers; None where there is none.
     """
     names = short_params(path for body in front.models.values() for trial in body.trials for path in trial.params)
     third = front.metrics[2] if len(front.metrics) > 2 else None
@@ -42,6 +43,7 @@ def page_data(data: PlotData, front: FrontDocument, directory: Path) -> Json:
         "x": _axis(data.x.metric, data.x.goal),
         "y": _axis(data.y.metric, data.y.goal) if data.y else None,
         "color": third or (f"p:{names[STRENGTH]}" if searched else ""),
+        "answers": answers_page,
         "titles": {metric: _title(metric) for metric in shown_metrics(front, entries)},
         "models": [_model(place, panel, front, names, directory) for place, panel in enumerate(data.panels)],
         "normalised": _normalised(front.comparison.normalised if front.comparison else None),

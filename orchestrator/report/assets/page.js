@@ -186,6 +186,9 @@
       make("code", {}, line, command);
       make("button", { type: "button" }, line, "copy");
     }
+    // Texts stay in the sweep's folder, so that the copy in MLflow has no such page beside it.
+    if (data.answers && location.protocol === "file:" && !point.reference)
+      make("a", { href: `${data.answers}#${encodeURIComponent(point.id)}` }, make("p", {}, host), "Some of its answers");
   }
 
   function copy(button) {

@@ -17,11 +17,11 @@ RULE = "over_refusal <= .2, accuracy >= ift - .3, min attack_success_rate"
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    records, answers = detailed_sweep(14, replicated=1)
+    records, answers = detailed_sweep(8, replicated=0)
     return write_sweep(tmp_path_factory.mktemp("chosen") / "my sweep", demo_spec(), records, answers)
 
 
-@pytest.mark.parametrize("columns", ["60", "80", "120"])
+@pytest.mark.parametrize("columns", ["60", "80"])
 def test_it_says_which_why_how_sure_at_what_cost_and_how_to_get_it(sweep: Path, columns: str) -> None:
     said = procon("choose", sweep, "--rule", RULE, COLUMNS=columns)
     assert said.returncode == 0
