@@ -217,7 +217,7 @@ class Checkpoints:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
                 none can be read; or the trial was given to another worker.
         """
-        ranks.from_rank_zero(self._take_over)
+        ranks.from_rank_zero(self._take)
         found = self._whole()
         if found is None:
             return 0, None
@@ -255,7 +255,7 @@ class Checkpoints:
             ranks.from_rank_zero(partial(self._put_aside, found[0], ValueError(damage)))
         return None
 
-    def _take_over(self) -> None:
+    def _take(self) -> None:
         """Make the folder ours, and empty where nothing shall be gone on with; runs on rank 0."""
         if not self.where.resume:
             shutil.rmtree(self.where.directory, ignore_errors=True)
