@@ -120,7 +120,7 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
     for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS, lockstep=sharded(model)):
         batch = samples.collate(group).to(device)
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-        found = _found(model, batch, kind).split(list(widths.values()), dim=-1)
+        found = torch.split(_found(model, batch, kind), list(widths.values()), dim=-1)
         for name, value in zip(widths, found, strict=True):
             parts[name].append((rows, value.cpu().numpy()))
     model.train(was_training)
