@@ -108,12 +108,12 @@ class TestActivations:
         assert cheap < one / 4
 
     def test_logits_are_bounded_whatever_the_length(self):
-        for kind in ("procon", "kl_reference"):
+        for kind, width in (("procon", 10), ("kl_reference", 26), ("constrained_sft", 14)):
             short, long = (
                 worker_memory(LLAMA, trial(max_length=length, constraint={"type": kind}), 1) for length in (64, 32768)
             )
-            assert short.logits == 64 * LLAMA.vocabulary * 10
-            assert long.logits == pytest.approx(LOGITS_BOUND / 4 * 10, rel=0.01)
+            assert short.logits == 64 * LLAMA.vocabulary * width
+            assert long.logits == pytest.approx(LOGITS_BOUND / 4 * width, rel=0.01)
 
     def test_scores_that_no_fused_attention_caps_grow_with_the_square_of_the_length(self):
         capped = Shape.of_config({**LLAMA_8B, "model_type": "gemma2", "head_dim": 128})

@@ -222,6 +222,15 @@ def test_the_bucket_of_gradients_is_no_larger_than_what_is_trained(stage: int, t
     assert config["zero_optimization"]["reduce_bucket_size"] == bucket
 
 
+def test_little_of_a_model_is_fetched_ahead() -> None:
+    trial = TrialConfig.model_validate({"deepspeed": {"zero_stage": 3}})
+    config = deepspeed_config(trial, BatchSizes.derive(trial, 1), parameters=8 * 10**9, trained=10**7)
+    zero = config["zero_optimization"]
+    assert zero["stage3_prefetch_bucket_size"] == 4 * 10**7
+    assert zero["stage3_max_live_parameters"] == 16 * 10**7
+    assert zero["stage3_max_reuse_distance"] == 4 * 10**8
+
+
 def test_a_plan_counts_with_the_limits_that_training_sets() -> None:
     assert (memory.BUCKET, memory.WHOLE_SHARE) == (limits.BUCKET, limits.WHOLE_SHARE)
     assert limits.LIVE_SHARE == memory.LIVE_SHARE
