@@ -219,7 +219,7 @@ def _parameters(kind: type[PreTrainedModel]) -> frozenset[str]:
 
 
 def _options(base: PreTrainedModel, positions: Tensor) -> dict[str, Any]:
-    accepted = _parameters(type(base))
+    accepted = _parameters(type(base))  # type: ignore[arg-type]  # a class that mypy takes for unhashable
     options: dict[str, Any] = {"use_cache": True}
     if "logits_to_keep" in accepted:  # the head's product with every prompt token would be thrown away
         options["logits_to_keep"] = 1

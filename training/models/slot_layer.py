@@ -23,9 +23,9 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
         self.dtype, self.device = prefilled.keys.dtype, prefilled.keys.device
         self.is_sliding = isinstance(prefilled, DynamicSlidingWindowLayer)
-        self.sliding_window = prefilled.sliding_window if self.is_sliding else None
+        self.sliding_window: int | None = prefilled.sliding_window if self.is_sliding else None
         self.rows = len(prefilled.keys)
-        self.columns = prefilled.get_seq_length()
+        self.columns: int = prefilled.get_seq_length()
         """Columns seen, of which a sliding window keeps only the last."""
         self._slots = self.rows
         self._buffers: tuple[Tensor, Tensor] = prefilled.keys, prefilled.values
@@ -92,7 +92,7 @@ class SlotLayer(DynamicLayer):  # type: ignore[misc]
         """Lay what is kept at the left of new buffers, one after the other."""
         kept = self._kept
         keys, values = self._buffers
-        self.keys = self.values = None
+        del self.keys, self.values  # views that would keep the old ones alive
         self._buffers = _copied(keys, self.rows, self._end - kept, self._end, slots, capacity), values
         del keys
         self._buffers = self._buffers[0], _copied(values, self.rows, self._end - kept, self._end, slots, capacity)

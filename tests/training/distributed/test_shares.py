@@ -110,6 +110,17 @@ def _fails_on_the_second(argument: str) -> str:
     # Of three answers to one: the first rank keeps step with a dummy.
     assert together(generated) == [1, 3]
 
+    # Rows end and others join at times of each rank's own, in step all the same.
+    several = [[3 + (5 * row + 7 * place) % 290 for place in range(3 + row % 5)] for row in range(11)]
+    free = generate_tokens(tiny_llama(), several, end_ids=frozenset(), max_new_tokens=9, batch_size=11)
+    ends = frozenset({free[0][1], free[3][4], free[6][6]})
+    whole = generate_tokens(tiny_llama(), several, end_ids=ends, max_new_tokens=9, batch_size=11)
+    assert len({len(answer) for answer in whole}) > 2
+    mine = range(ranks.rank(), 11, 1 + ranks.rank())  # 11 of them, and 5
+    asked = [several[index] for index in mine]
+    found = together(lambda: generate_tokens(model, asked, end_ids=ends, max_new_tokens=9, batch_size=3))[ranks.rank()]
+    assert found == [whole[index] for index in mine]
+
     class Unpicklable(Exception):
         """Another rank cannot import it."""
 
@@ -142,9 +153,9 @@ def _fails_on_the_second(argument: str) -> str:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     handle = model.register_forward_pre_hook(no_room_for_two, with_kwargs=True)
-    found = generate_tokens(model, [[5, 6, 7], [5, 6]], end_ids=frozenset(), max_new_tokens=2, batch_size=size)
+    fitting = generate_tokens(model, [[5, 6, 7], [5, 6]], end_ids=frozenset(), max_new_tokens=2, batch_size=size)
     handle.remove()
-    assert (len(found), size.value) == (2, 1)
+    assert (len(fitting), size.value) == (2, 1)
 
     # Memory that runs out on one of them, whatever it would go on with: the other waits in its pass.
     def no_room(*_given: Any) -> None:
