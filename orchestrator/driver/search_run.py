@@ -181,5 +181,5 @@ class SearchRun:
             if silent > SILENT_SECONDS:
                 self._ray_watch.lose(f"the broker between trials and slots has not answered for {silent:.0f} s")
         else:
-            self._silent_since: float | None = None
+            self._silent_since = None
             return answer
