@@ -1,7 +1,9 @@
 """A worker's signs of life: sent from beside its work, with what tells whether the work gets on."""
 
 import logging
+import os
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -9,6 +11,11 @@ log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 5.0
 """Between two signs of life; a tenth of how long a worker may be silent, where that is less."""
+ANSWER_SECONDS = 30.0
+"""How long an answer may take before another sign is given; a broker that Ray starts again needs a few."""
+ORPHANED_SECONDS = 900.0
+"""A worker whose broker has not answered for so long ends: its sweep is over, or its machine was cut off for good. Ray
+cannot end it where its own head has died, and its memory would be missing to whoever comes next."""
 READ_BYTES = 2**20
 """So much read or written between two of them is work, such as loading weights; the signs themselves are less."""
 
@@ -45,14 +52,18 @@ class Pulse:
         import ray
 
         myself = ray.get_runtime_context().current_actor
+        answered = time.monotonic()
         while not self._over.is_set():
             try:
-                if not ray.get(self._broker.beat.remote(*self._who, self._work())):
-                    ray.get(self._broker.here.remote(*self._who, self._workers, [myself]))
-            except ray.exceptions.ActorDiedError:  # for good, and with it the sweep
-                return
-            except Exception:  # a worker that lives must go on saying so
-                log.exception("a sign of life could not be given")
+                known = ray.get(self._broker.beat.remote(*self._who, self._work()), timeout=ANSWER_SECONDS)
+                if not known:
+                    here = self._broker.here.remote(*self._who, self._workers, [myself])
+                    ray.get(here, timeout=ANSWER_SECONDS)
+                answered = time.monotonic()
+            except Exception as error:  # Ray has no one exception for what is gone, or out of reach
+                if time.monotonic() - answered > ORPHANED_SECONDS:
+                    log.error("nobody has wanted this worker for %d s (%s): it ends", ORPHANED_SECONDS, error)
+                    os._exit(1)  # the thread that works may wait for ever
             self._over.wait(self._every)
 
     def _work(self) -> int:

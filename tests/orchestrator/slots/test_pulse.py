@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from orchestrator.slots.broker import Broker
 from orchestrator.slots.pulse import Pulse, bytes_moved
@@ -39,7 +40,7 @@ class Heard:
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
-    monkeypatch.setattr("ray.get", lambda answer: answer)
+    monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
     monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(current_actor="me"))
     return Heard()
 
@@ -57,6 +58,22 @@ def test_it_makes_itself_known_and_then_tells_what_is_done(heard: Heard) -> None
     count = len(heard.calls)
     time.sleep(0.3)
     assert len(heard.calls) <= count + 1, "it ends with the block"
+
+
+def test_a_worker_whose_broker_is_gone_for_good_ends(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no worker outlives a cluster whose head has died, with all the memory that it holds."""
+    monkeypatch.setattr("orchestrator.slots.pulse.ORPHANED_SECONDS", 0.5)
+    ended = threading.Event()
+    monkeypatch.setattr("os._exit", lambda _code: ended.set())
+    with Pulse(heard, 0, "g", 0, 1, silence=0.5):
+        heard.wait_for(3)
+        assert not ended.wait(1.0)
+
+        def gone(_answer: Any, timeout: float) -> None:
+            raise ray.exceptions.ActorDiedError
+
+        monkeypatch.setattr("ray.get", gone)
+        assert ended.wait(30)
 
 
 def test_reading_is_work(tmp_path: Any) -> None:
