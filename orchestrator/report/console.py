@@ -35,7 +35,8 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
     names = short_params(path for trial in members for path in trial.params)
     objectives = front.metrics
     bounded = [metric for metric in front.bounded if metric not in objectives]
-    caption = "\n".join([*_explained(front, members), _rest(body)])
+    verdict = [body.verdict.sentence] if body.verdict else []
+    caption = "\n".join([*verdict, *_explained(front, members), _rest(body)])
     table = Table(title=f"Pareto front of {model}", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("trial", overflow="fold")
     for metric in (*objectives, *bounded):
@@ -52,10 +53,12 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         row(CONSOLE_NAMES.get(label, label), entry, "", "dim")
     table.add_section()
     for trial in members:
-        settings = (f"{names[path]}={format_value(value)}" for path, value in trial.params.items())
+        settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]
         seeds = f" ({trial.replicates} seeds)" if trial.replicates > 1 else ""
         mark = " *" if trial.doubt else ""
-        row(short_id(trial.id, model) + mark + seeds, trial, " ".join(settings))
+        row(
+            short_id(trial.id, model) + mark + seeds, trial, " ".join([trial.arm, *settings] if trial.arm else settings)
+        )
     return table
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.schema.entry import TrialEntry
 from orchestrator.report.shown import format_value, named_entries, short_params, shown_metrics
 
 MAX_TEXT = 5000
@@ -57,11 +58,14 @@ def front_note(front: FrontDocument, model: str, picture: str = "") -> str:
     lines = [f"| | {' | '.join(objectives)} | settings |", f"|---|{'---|' * len(objectives)}---|"]
     for name, entry in named:
         values = ("-" if (v := entry.metrics.get(m)) is None else f"{v:.3f}" for m in objectives)
-        settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry.params.items())
+        told = [f"{names[path]} {format_value(value)}" for path, value in entry.params.items()]
+        settings = ", ".join(["plain", *told] if isinstance(entry, TrialEntry) and entry.arm else told)
         lines.append(f"| {name} | {' | '.join(values)} | {settings} |")
     tally = f"Pareto front of {len(members)} among {len(body.trials)} searched trials"
     halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
     doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
-    text = "\n".join([head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts])
+    said = [body.note] if body.note else []
+    said += [f"**{body.verdict.sentence}**"] if body.verdict else []
+    text = "\n".join([*(line for one in (*said, head) for line in (one, "")), *lines, "", *doubts])
     return f"{text[: MAX_TEXT - len(picture) - 2]}\n\n{picture}".rstrip()
