@@ -10,29 +10,8 @@ from typing import Any
 import jsonschema
 import pytest
 import ray.autoscaler
-import yaml
+from cluster_file import FILE, aws, on_premise
 from ray.autoscaler._private.util import prepare_config, validate_config
-
-ROOT = Path(__file__).parents[1]
-FILE = ROOT / "cluster.yaml"
-
-
-def aws() -> dict[str, Any]:
-    config = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    assert isinstance(config, dict)
-    return config
-
-
-def on_premise() -> dict[str, Any]:
-    """The variant as a reader makes it: the commented block in place of the blocks it names."""
-    block = re.search(r"^# >>> on premise\n(.*?)^# <<< on premise", FILE.read_text(encoding="utf-8"), re.M | re.S)
-    assert block is not None
-    variant = yaml.safe_load(re.sub(r"^# ?", "", block[1], flags=re.M))
-    config = aws()
-    for name in ("max_workers", "provider", "auth", "head_node_type", "available_node_types"):
-        del config[name]
-    return {**config, **variant}
-
 
 VARIANTS = pytest.mark.parametrize("config", [aws(), on_premise()], ids=["aws", "on premise"])
 
@@ -114,7 +93,7 @@ def test_trials_stay_off_the_head_and_gpu_workers_scale_from_zero() -> None:
 
 def test_the_mounted_files_exist() -> None:
     missing = [
-        path for path in aws()["file_mounts"].values() if not path.startswith("~") and not (ROOT / path).exists()
+        path for path in aws()["file_mounts"].values() if not path.startswith("~") and not (FILE.parent / path).exists()
     ]
     assert missing == []
 

@@ -1,11 +1,11 @@
 """Hosts with a cluster on them, for all tests of this folder, which run in the order they are written in."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from cluster_file import on_premise
 from hosts import Hosts, missing
 from readme import Shell, commands
 
@@ -19,7 +19,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     if reason is not None:
         pytest.skip(reason)
     with Hosts(tmp_path_factory.mktemp("hosts"), ROOT) as made:
-        config = on_premise((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
+        config = on_premise()
         config["provider"] |= {"head_ip": made.head.address, "worker_ips": [host.address for host in made.others]}
         text = yaml.safe_dump(config, sort_keys=False, width=200)
         (made.laptop.home / "procon-sweeps/cluster.yaml").write_text(text, encoding="utf-8")
@@ -30,16 +30,6 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 def shell(hosts: Hosts) -> Shell:
     """Where README's commands are typed."""
     return Shell(hosts.laptop, commands(ROOT / "README.md"))
-
-
-def on_premise(text: str) -> dict[str, object]:
-    """cluster.yaml as its comments say that a reader makes it."""
-    block = re.search(r"^# >>> on premise\n(.*?)^# <<< on premise", text, re.M | re.S)
-    assert block is not None
-    config = yaml.safe_load(text)
-    for name in ("max_workers", "provider", "auth", "head_node_type", "available_node_types"):
-        del config[name]
-    return {**config, **yaml.safe_load(re.sub(r"^# ?", "", block[1], flags=re.M))}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
