@@ -64,6 +64,15 @@ def test_a_killed_sweep_opens_again_with_all_it_knew(left: Path) -> None:
     assert not (left / "driver.lock").exists()
 
 
+def test_a_specification_that_was_deleted_is_taken_from_the_journal(left: Path) -> None:
+    recorded = json.loads((left / "sweep.json").read_text())
+    (left / "sweep.json").unlink()
+    session = Session.again(left).open()
+    assert session.spec == SweepSpec.model_validate(small_sweep())
+    session.close()
+    assert json.loads((left / "sweep.json").read_text())["spec"] == recorded["spec"]
+
+
 def rewritten(directory: Path, date: str | None, time: float) -> None:
     """The journal of ``directory`` as if its driver had started at ``time`` and recorded ``date``."""
     lines = [json.loads(line) for line in (directory / "journal.jsonl").read_text().splitlines()]
