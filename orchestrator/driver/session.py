@@ -149,7 +149,8 @@ class Session:
         state = SweepState.of(events)
         recorded = recorded_spec(state, directory)
         try:
-            edited = SweepSpec.model_validate(read_json(directory / SPEC)["spec"])
+            there = (directory / SPEC).exists()  # else nobody has edited it
+            edited = SweepSpec.model_validate(read_json(directory / SPEC)["spec"]) if there else recorded
         except (ValidationError, KeyError) as error:
             raise OutputError(
                 f"{directory / SPEC} does not hold a valid spec ({error}): put the recorded one back"
@@ -219,6 +220,10 @@ class Session:
             write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
         else:
             self._record("sweep_resumed", manifest=self.manifest, cut=self.journal.cut)
+            if not (self.directory / SPEC).exists():
+                write_json(
+                    self.directory / SPEC, {"spec": self.spec.model_dump(mode="json"), "manifest": self.manifest}
+                )
         if self.changed:
             self._change(self.changed)
         return self

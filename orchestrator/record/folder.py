@@ -52,7 +52,7 @@ def check_output(requested: str | Path) -> Path:
     """The folder that ``requested`` names, absolute; it is not made yet.
 
     Raises:
-        OutputError: it holds something already.
+        OutputError: it holds something already, or cannot be made.
     """
     folder = Path(requested).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -61,6 +61,9 @@ def check_output(requested: str | Path) -> Path:
             f"--out ({requested}) exists and is not empty: name a folder that is new or empty, or drop --out, and a "
             f"new one is made below runs/{held}"
         )
+    existing = next(one for one in (folder, *folder.parents) if one.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputError(f"--out ({requested}) cannot be written: {existing} is read-only or no folder; name another")
     return folder
 
 

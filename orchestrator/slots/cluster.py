@@ -23,6 +23,7 @@ KNOCK_SECONDS = 10.0
 DRIVER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s delays every start and end of a worker group
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our journal is the record
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # an actor that died is started again; what fails for good is in the journal
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl+C is ours: running trials stop, the report is still written
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune's own tables; ours follow the journal
@@ -70,7 +71,9 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     import ray
 
     environment = WORKER_ENVIRONMENT | accelerator
-    environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    # The processes of a local Ray inherit ours. What is passed on stands in Ray's logs and on its dashboard.
+    passed = [name for name in PASSED_ON if address is not None or name != "HF_TOKEN"]
+    environment |= {name: os.environ[name] for name in passed if name in os.environ}
     local: dict[str, Any] = {}
     if address is None:
         environment |= {name: os.environ.setdefault(name, value) for name, value in LOCAL_ENVIRONMENT.items()}

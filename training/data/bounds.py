@@ -9,6 +9,7 @@ from training.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from pyarrow import parquet
 
 LONGEST_TEXT = 4 * 2**20
 """Bytes of one prompt or response: a million tokens and more, of which training reads ``max_length``."""
@@ -65,14 +66,8 @@ def read_parquet(path: str, names: Sequence[str] | None, where: str) -> "pa.Tabl
     with parquet.ParquetFile(path) as file:
         schema, metadata = file.schema_arrow, file.metadata
     names = schema.names if names is None else names
-    declared = sum(
-        column.total_uncompressed_size
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for column in map(group.column, range(group.num_columns))
-        if column.path_in_schema.partition(".")[0] in names
-    )
-    if declared > _most():
-        raise _too_large(path, where, declared)
+    if sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)) > _most():
+        _refuse_large_columns(metadata, names, path, where)
     texts = [name for name in names if schema.get_field_index(name) >= 0 and _is_text(schema.field(name).type)]
     tables, total, rows = [], 0, 0
     with parquet.ParquetFile(path, read_dictionary=texts) as file:  # each distinct text once, as the file has it
@@ -85,6 +80,21 @@ def read_parquet(path: str, names: Sequence[str] | None, where: str) -> "pa.Tabl
             tables.append(_decoded(group, texts))
             rows += group.num_rows
     return pa.concat_tables(tables) if tables else pa.schema([schema.field(name) for name in names]).empty_table()
+
+
+def _refuse_large_columns(metadata: "parquet.FileMetaData", names: Sequence[str], path: str, where: str) -> None:
+    """Refuse what the columns ``names`` say that they hold; asked only where all together are too much.
+
+    Arrow ends the whole process where the description of a column is damaged.
+    """
+    declared = sum(
+        column.total_uncompressed_size
+        for group in map(metadata.row_group, range(metadata.num_row_groups))
+        for column in map(group.column, range(group.num_columns))
+        if column.path_in_schema.partition(".")[0] in names
+    )
+    if declared > _most():
+        raise _too_large(path, where, declared)
 
 
 def _is_text(kind: "pa.DataType") -> bool:

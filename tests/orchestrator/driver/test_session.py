@@ -3,6 +3,9 @@
 import datetime
 import json
 import os
+import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from orchestrator.commands.stop import request_stop
 from orchestrator.driver.session import Session
 from orchestrator.driver.watch import Watch
 from orchestrator.errors import OutputError
+from orchestrator.record.folder import check_output
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
@@ -62,6 +66,41 @@ def test_a_killed_sweep_opens_again_with_all_it_knew(left: Path) -> None:
     assert json.loads((left / "driver.lock").read_text())["pid"] == os.getpid()
     session.close()
     assert not (left / "driver.lock").exists()
+
+
+def test_a_specification_that_was_deleted_is_taken_from_the_journal(left: Path) -> None:
+    recorded = json.loads((left / "sweep.json").read_text())
+    (left / "sweep.json").unlink()
+    session = Session.again(left).open()
+    assert session.spec == SweepSpec.model_validate(small_sweep())
+    session.close()
+    assert json.loads((left / "sweep.json").read_text())["spec"] == recorded["spec"]
+
+
+READ_ONLY = """
+import sys
+from orchestrator.errors import OutputError
+from orchestrator.record.folder import check_output
+try:
+    check_output(sys.argv[1])
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match=r"--out \(.*\) cannot be written: .*/file is read-only or no folder"):
+        check_output(tmp_path / "file/out")
+    if shutil.which("unshare") is None:
+        pytest.skip("this machine has no unshare")
+    mount = f'mount -t tmpfs -o ro tmpfs {tmp_path}/there && exec {sys.executable} -c "$0" {tmp_path}/there/out'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, READ_ONLY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"this machine does not let us mount a file system: {done.stderr}")
+    assert "there is read-only or no folder; name another" in done.stdout
 
 
 def rewritten(directory: Path, date: str | None, time: float) -> None:

@@ -89,6 +89,7 @@ def test_the_driver_is_killed(sweep: Sweep, tell: Tell) -> None:
     process = sweep.start(4.0)
     lines_until(process, "small-base FINISHED")
     sweep.wait_for_step()
+    assert listening(process.pid, "dashboard.py") == {"127.0.0.1"}, "for this machine alone"
     before = sweep.ended()
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGKILL)
@@ -265,6 +266,12 @@ def test_the_tail_of_the_journal_is_damaged(sweep: Sweep, tell: Tell) -> None:
         "every event before it",
         lost,
     )
+
+
+def listening(driver: int, command: str) -> set[str]:
+    """The addresses at which the processes of ``driver`` that run ``command`` can be reached."""
+    found = [one for one in psutil.Process(driver).children(recursive=True) if f"{command} " in name(one)]
+    return {one.laddr.ip for process in found for one in process.net_connections("tcp") if one.status == "LISTEN"}
 
 
 def name(process: psutil.Process) -> str:

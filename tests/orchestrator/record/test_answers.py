@@ -115,5 +115,7 @@ def test_a_damaged_file_is_named_and_the_front_goes_by_the_journal(
     assert folder.get("one") is None
     assert "one.parquet is damaged (" in caplog.text
     assert "the front goes by the journal alone there" in caplog.text
-    with pytest.raises(OutputError, match=r"one\.parquet is damaged \(.*procon reproduce gives a trial's answers anew"):
+    with pytest.raises(
+        OutputError, match=r"one\.parquet is damaged \(.*procon reproduce gives the answers of one trial anew"
+    ):
         read_answers(tmp_path, "one", Wanted())
