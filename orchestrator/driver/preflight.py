@@ -93,8 +93,14 @@ def check_measured(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
 
 def _tunings(spec: SweepSpec) -> list[TrialConfig]:
     """The trial as it stands, and one with each way of tuning that is searched."""
-    paths = [path for path in ("tuning", "tuning.type", "tuning.use_dora") if path in spec.ranges]
-    return [spec.trial, *(spec.trial_config({path: value}) for path in paths for value in spec.ranges[path].extremes())]
+    searched = [
+        spec.trial_config({path: value}, arm)
+        for arm, ranges in spec.ranges_by_arm.items()
+        for path in ("tuning", "tuning.type", "tuning.use_dora")
+        if path in ranges
+        for value in ranges[path].extremes()
+    ]
+    return [spec.trial, *searched]
 
 
 def _check_plugin_metrics(names: Sequence[str]) -> None:
@@ -183,14 +189,14 @@ def _check_batches(spec: SweepSpec) -> None:
     """Refuse a batch that the workers cannot share, of the trial or anywhere in the search."""
     from training.distributed.deepspeed_config import BatchSizes
 
-    fields = [path for path in ("batch_size", "micro_batch_size") if path in spec.ranges]
-    for values in product(*(spec.ranges[path].grid(1) or spec.ranges[path].extremes() for path in fields)):
-        params = dict(zip(fields, values, strict=True))
-        try:
-            trial = spec.trial_config(params)
-        except ValidationError:
-            continue  # values that exclude each other, which no trial has
-        BatchSizes.derive(trial, spec.resources.workers)
+    for arm, ranges in spec.ranges_by_arm.items():
+        fields = [path for path in ("batch_size", "micro_batch_size") if path in ranges]
+        for values in product(*(ranges[path].grid(1) or ranges[path].extremes() for path in fields)):
+            try:
+                trial = spec.trial_config(dict(zip(fields, values, strict=True)), arm)
+            except ValidationError:
+                continue  # values that exclude each other, which no trial has
+            BatchSizes.derive(trial, spec.resources.workers)
 
 
 def _check_models(spec: SweepSpec, say: Say) -> dict[str, Path | None]:

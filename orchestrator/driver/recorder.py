@@ -71,6 +71,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             params=dict(proposal.params),
             trial=proposal.settings,
             replicate_of=proposal.replicate_of,
+            arm=proposal.arm,
         )
 
     def on_trial_result(

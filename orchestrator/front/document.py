@@ -26,9 +26,11 @@ from orchestrator.front.schema.document import (
     ModelSummary,
 )
 from orchestrator.front.schema.entry import OnReport
+from orchestrator.front.verdict import Arms
 from orchestrator.front.versus import versus
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.schema.arms import CONSTRAINT
 from sweeps.schema.spec import REFERENCES
 from sweeps.statistics.pareto import hypervolume, non_dominated
 
@@ -116,6 +118,8 @@ def _model(
     metrics = [o.metric for o in objectives]
     compared = versus(front, references, metrics, answers) if answers else {}
     searched = [p.record for p in trials]
+    constrained = [record for record in searched if record.arm == CONSTRAINT]
+    arms = Arms(objectives, rules, everything, standing) if len(constrained) < len(searched) else None
     return ModelFront(
         hypervolume=_volume(objectives, [p.report.metrics for p in kept]),
         front=tuple(p.record.id for p in front),
@@ -133,7 +137,7 @@ def _model(
             for p in trials
         ),
         prediction=tuple(prediction(objectives, searched)),
-        importance=importance(objectives, searched, spec.ranges if spec else None),
+        importance=importance(objectives, constrained, spec.ranges if spec else None),
         note=None if front else _why_empty(rules, searched, [standing[p.record.id] for p in finished]),
         choice=choose(
             default_rule(objectives, rules),
@@ -142,6 +146,8 @@ def _model(
             {p.record.label: p for p in references},
             Resampled(answers),
         ),
+        arms=arms.fronts if arms else None,
+        verdict=arms.verdict(answers) if arms else None,
     )
 
 

@@ -17,6 +17,7 @@ from orchestrator.front.schema.entry import (
     TrialEntry,
 )
 from orchestrator.record.trials import RungRecord, TrialRecord
+from sweeps.schema.arms import PLAIN
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
 
 COSINE, DISPLACEMENT = (f"direction/{name}{MEAN_OVER_LAYERS}" for name in ("cosine", "displacement"))
@@ -41,6 +42,7 @@ def trial_entry(
     """What ``front.json`` holds of a searched trial: the fields are those of :class:`TrialEntry`."""
     return TrialEntry(
         id=pooled.record.id,
+        arm=PLAIN if pooled.record.arm == PLAIN else None,
         on_front=on_front,
         p_on_front=p_on_front,
         feasible=feasible,

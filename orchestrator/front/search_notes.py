@@ -70,7 +70,8 @@ def _as_good_as_the_front(sweep: Examined, record: TrialRecord) -> bool:
 
 def boundary(sweep: Examined) -> Iterator[str]:
     """Ends of ranges at which at least half of the front lies, and two trials or more."""
-    members, depth = sweep.body.members, _depth(sweep)
+    depth = _depth(sweep)
+    members = [trial for trial in sweep.body.members if trial.arm is None]  # the other arm has ranges of its own
     for path, searched in (sweep.spec.ranges if sweep.spec is not None else {}).items():
         ends = [_end(searched, trial.params.get(path), depth) for trial in members]
         for end in ("lower", "upper"):

@@ -13,7 +13,7 @@ KINDS = {
     "spec_changed": "the specification is another from here on: spec, changes",
     "model_built": "an embedded model was built: model, seconds",
     "model_given_up": "a model cannot be prepared, so that none of its trials is run: model, error",
-    "trial_started": "a trial was handed out: id, model, kind, label, params, trial, replicate_of",
+    "trial_started": "a trial was handed out: id, model, kind, label, params, trial, replicate_of, arm",
     "trial_reported": "training metrics: id, step, metrics",
     "trial_rung": "a measurement on the way: id, step, metrics, counts, errors",
     "trial_ended": "how a trial ended: id, status, metrics, counts, errors, select_metrics and so on, error, reason",

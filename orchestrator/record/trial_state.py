@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.record.events import Event
 from orchestrator.record.score_fields import SELECT, scores_in
 from orchestrator.record.trials import RungRecord, Status, TrialRecord, is_kept
+from sweeps.schema.arms import CONSTRAINT
 
 
 @dataclass
@@ -110,6 +111,7 @@ class TrialState:
             history=tuple(sorted(self.history.items())),
             rungs=tuple(rung for _, rung in sorted(self.rungs.items())),
             replicate_of=started.get("replicate_of"),
+            arm=started.get("arm", CONSTRAINT),
             seed=trial["seed"] if trial else None,
             trial=trial,
             started=self.since,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from sweeps.schema.arms import CONSTRAINT, Arm
 from training.evaluation.scores import Scores
 
 Json = Any  # a value that JSON can hold
@@ -62,6 +63,8 @@ class TrialRecord:
     """Why a PRUNED trial was, or a STOPPED one that nobody stopped."""
     replicate_of: str | None = None
     """The trial whose settings a replicate repeats."""
+    arm: Arm = CONSTRAINT
+    """The arm of the search that it belongs to; of references it says nothing."""
     seed: int | None = None
     """Training seed; None for the untouched base model."""
     trial: dict[str, Json] | None = None

@@ -42,7 +42,8 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
     bend, chosen = _knee(front, members), body.choice.trial if body.choice and body.choice.keeps else None
     marks = ["+ To take by the default rule; procon choose says why."] if chosen in body.front else []
     marks += ["k The front bends here: beyond it each step costs more of the other."] if bend else []
-    caption = "\n".join([*_explained(front, members), *marks, _rest(body)])
+    verdict = [body.verdict.sentence] if body.verdict else []
+    caption = "\n".join([*verdict, *_explained(front, members), *marks, _rest(body)])
     table = Table(title=f"Pareto front of {model}", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("trial", overflow="fold")
     for metric in (*objectives, *bounded):
@@ -61,12 +62,13 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         row(CONSOLE_NAMES.get(label, label), entry, "", "dim")
     table.add_section()
     for trial in members:
-        settings = (f"{names[path]}={format_value(value)}" for path, value in trial.params.items())
+        settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]
         seeds = f" ({trial.replicates} seeds)" if trial.replicates > 1 else ""
         mark = " *" if trial.doubt else ""
         mark += " k" if trial.id == bend else ""
         mark += " +" if trial.id == chosen else ""
-        row(short_id(trial.id, model) + mark + seeds, trial, " ".join(settings))
+        told = " ".join([trial.arm, *settings] if trial.arm else settings)
+        row(short_id(trial.id, model) + mark + seeds, trial, told)
     return table
 
 

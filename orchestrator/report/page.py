@@ -115,7 +115,7 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
     trial = next((one for one in body.trials if one.id == choice.trial), None)
     lines = [f'<p class="take">{escape(verdict(front, model))}</p>']
     if trial is not None:
-        told = [*facts(choice), how_sure(choice)]
+        told = [*facts(choice), how_sure(choice), body.verdict.sentence if body.verdict else ""]
         lines.append(_chips(trial.params))
         lines.append(f'<ul class="facts">{"".join(f"<li>{escape(text)}</li>" for text in told if text)}</ul>')
         lines.append(_command(export_command(directory, trial.id)))

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from orchestrator.record.trials import TrialRecord
-from orchestrator.search.optuna_study import TrialStudy
+from orchestrator.search.arm_search import ArmSearch
 from orchestrator.search.proposal import Kind, Proposal
 from orchestrator.search.repetitions import Repetition, next_repetition
-from orchestrator.search.samplers import given_points
-from orchestrator.search.warm_start import WarmStart
+from orchestrator.search.warm_start import NOTHING, WarmStart
 from orchestrator.slots.messages import Job
 from sweeps.goals.course import course_steps
 from sweeps.goals.pruning import rung_steps
+from sweeps.schema.arms import CONSTRAINT, Arm
 from sweeps.schema.spec import REFERENCES, SweepSpec
 from training.config import ModelConfig, TrialConfig
 
@@ -40,8 +40,6 @@ class ModelSearch:
         say: Callable[[str], None],
     ) -> None:
         self.model = model
-        self.space = spec.space(depth)
-        self.trials = TrialStudy(spec, self.space, spec.models.index(model), len(known))
         self.running: dict[str, Proposal] = {}
         """What was proposed and has not ended, by id."""
         self.ended: dict[str, TrialRecord] = {record.id: record for record in known if record.kept}
@@ -52,20 +50,32 @@ class ModelSearch:
         there = {record.label for record in known if record.kind == "reference"}
         self._references = deque(label for label in REFERENCES if label not in there)
         searched = [record for record in known if record.kind == "trial"]
-        self._count = len(searched)
         self._next_number = 1 + max((_number(record.id) for record in searched), default=-1)
-        self._points = self._remaining_points(searched)
-        self._settings = deque(() if searched else earlier.settings)
+        index = spec.models.index(model)
+        shares = {arm: len(range(place, spec.trials, len(spec.arms))) for place, arm in enumerate(spec.arms)}
+        self.arms = {
+            arm: ArmSearch(spec, arm, depth, index, share, known, earlier if arm == CONSTRAINT else NOTHING)
+            for arm, share in shares.items()
+        }
+        """What is searched by turns; earlier sweeps and other models teach the arm of the constraint alone."""
         self._given_up = False
         self._wanted: tuple[tuple[int, frozenset[str]], Repetition | None] | None = None
-        for record in earlier.told:
-            self.trials.add(record, ours=False)
-        self._learn([record for record in searched if record.kept])
+        kept = sum(record.kept for record in searched)
+        if outside := sum(len(arm.outside) for arm in self.arms.values()):
+            say(
+                f"{outside} of the {kept} trials of {model.name} so far lie outside the present ranges: they are kept, "
+                "but nothing is learnt from them"
+            )
 
     @property
     def searched(self) -> int:
         """Searched trials that the search will have in the end."""
         return self._count + self._to_search()
+
+    @property
+    def constraint(self) -> ArmSearch:
+        """The arm of constrained trials, which every search has."""
+        return self.arms[CONSTRAINT]
 
     @property
     def begins(self) -> bool:
@@ -89,8 +99,8 @@ class ModelSearch:
         self._given_up = True
 
     def try_first(self, settings: Iterable[dict[str, Any]]) -> None:
-        """Propose ``settings`` of other models' trials before the sampler's own proposals."""
-        self._settings.extend(settings)
+        """Propose ``settings`` of other models' constrained trials before the sampler's own proposals."""
+        self.constraint.try_first(settings)
 
     def propose(self) -> Proposal:
         """The next proposal; only to be asked for when :meth:`readiness` says ``now``."""
@@ -102,7 +112,7 @@ class ModelSearch:
         """Learn how a proposed trial ended."""
         del self.running[record.id]
         self.ended[record.id] = record
-        self.trials.tell(record)
+        self.arms[record.arm].study.tell(record)
 
     def _next(self) -> Proposal:
         if self._unfinished:
@@ -114,35 +124,38 @@ class ModelSearch:
         wanted = self._repetition()
         assert wanted is not None, "nothing to propose: ask readiness() first"
         return self._proposal(
-            wanted.id, "replicate", wanted.id, wanted.trial.params, wanted.settings, replicate_of=wanted.trial.id
+            wanted.id, "replicate", wanted.id, wanted.trial.params, wanted.settings, wanted.trial.id, wanted.trial.arm
         )
 
+    @property
+    def _count(self) -> int:
+        return sum(arm.searched for arm in self.arms.values())
+
     def _to_search(self) -> int:
-        left = max(0, self._spec.trials - self._count)
-        return left if self._points is None else min(left, len(self._points))
+        return sum(arm.left for arm in self.arms.values())
 
     def _again(self, record: TrialRecord) -> Proposal:
         """What was cut off, under its id, with the very settings it had."""
-        drawn = self.trials.drawn(record) if record.kind == "trial" else None
-        if drawn is not None:
-            trial, _ = self.trials.ask(self.space.decode(drawn))
-            self.trials.expect(record.id, trial)
+        if record.kind == "trial" and record.arm in self.arms:
+            self.arms[record.arm].again(record)
         config = TrialConfig.model_validate(record.trial) if record.trial is not None else None
-        return self._proposal(record.id, record.kind, record.label, record.params, config, record.replicate_of)
+        return self._proposal(
+            record.id, record.kind, record.label, record.params, config, record.replicate_of, record.arm
+        )
 
     def _reference(self, label: str) -> Proposal:
         return self._proposal(f"{self.model.name}-{label}", "reference", label, {}, self._spec.reference_config(label))
 
     def _search(self) -> Proposal:
-        first = self._settings if self._points is None else self._points
-        trial, params = self.trials.ask(first.popleft() if first else None)
+        """Of the arm that has been searched least, so that a sweep that is cut short has spent alike on all."""
+        arm = min((arm for arm in self.arms.values() if arm.left), key=lambda arm: arm.searched)
+        trial, params, config = arm.draw()
         job_id = f"{self.model.name}-{self._next_number:0{len(str(self._spec.trials - 1))}d}"
-        self.trials.expect(job_id, trial)
+        arm.study.expect(job_id, trial)
         self._next_number += 1
-        self._count += 1
-        if self._points is not None and not self._points and self._count < self._spec.trials:
+        if arm.exhausted:
             self._say(f"the grid of {self.model.name} is exhausted after {self._count} of {self._spec.trials} trials")
-        return self._proposal(job_id, "trial", job_id, params, self._spec.trial_config(params))
+        return self._proposal(job_id, "trial", job_id, params, config, arm=arm.arm)
 
     def _proposal(
         self,
@@ -152,9 +165,10 @@ class ModelSearch:
         params: Mapping[str, Any],
         trial: TrialConfig | None,
         replicate_of: str | None = None,
+        arm: Arm = CONSTRAINT,
     ) -> Proposal:
         job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial")
-        return Proposal(self.model.name, kind, label, dict(params), job, replicate_of)
+        return Proposal(self.model.name, kind, label, dict(params), job, replicate_of, arm)
 
     def _rungs(self, kind: Kind, trial: TrialConfig | None) -> tuple[int, ...]:
         """Where a searched trial is judged on its way, and where a reference is measured without being judged."""
@@ -170,24 +184,6 @@ class ModelSearch:
         if self._wanted is None or self._wanted[0] != now:
             self._wanted = now, next_repetition(self._spec, self.ended, self.running.values())
         return self._wanted[1]
-
-    def _learn(self, trials: Sequence[TrialRecord]) -> None:
-        outside = [record for record in trials if not self.trials.add(record)]
-        if outside:
-            self._say(
-                f"{len(outside)} of the {len(trials)} trials of {self.model.name} so far lie outside the present "
-                "ranges: they are kept, but nothing is learnt from them"
-            )
-
-    def _remaining_points(self, trials: Sequence[TrialRecord]) -> deque[dict[str, Any]] | None:
-        """What is left of the points that a grid or a sequence fixes beforehand."""
-        points = given_points(self._spec.searcher, self.space, self._spec.trials)
-        if points is None:
-            return None
-        if self._spec.searcher.sampler == "qmc":
-            return deque(points[len(trials) :])
-        known = [self.trials.drawn(record) for record in trials]
-        return deque(point for point in points if self.space.encode(point) not in known)
 
 
 def _number(trial_id: str) -> int:

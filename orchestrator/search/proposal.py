@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from orchestrator.slots.messages import Job
+from sweeps.schema.arms import CONSTRAINT, Arm
 
 Kind = Literal["trial", "reference", "replicate"]
 
@@ -20,6 +21,8 @@ class Proposal:
     job: Job
     replicate_of: str | None = None
     """The trial whose settings a replicate repeats."""
+    arm: Arm = CONSTRAINT
+    """Of the search that a searched trial belongs to, and its replicates with it."""
 
     @property
     def seed(self) -> int | None:

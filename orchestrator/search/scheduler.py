@@ -11,12 +11,13 @@ from orchestrator.search.searcher import FrontSearcher
 from orchestrator.slots.messages import Update
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_at, rung_result
 from sweeps.goals.rung_metrics import rung_goals
+from sweeps.schema.arms import Arm
 from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
 
 
 class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Judges searched trials at their rungs against all trials of their model that were there before.
+    """Judges searched trials at their rungs against all trials of their model and arm that were there before.
 
     A rung is a share of a trial's own steps, which need not be as many as another's.
 
@@ -40,15 +41,16 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
         self._searcher = searcher
         self._broker = broker
         self._goals = rung_goals(spec.objectives, spec.pruning.metrics) if spec.pruning else []
-        self._seen: dict[tuple[str, float], dict[str, RungResult]] = {}
-        """Results by model and share of the steps, then by trial."""
+        self._seen: dict[tuple[str, Arm, float], dict[str, RungResult]] = {}
+        """Results by model, arm and share of the steps, then by trial: an arm that was pruned by another's trials would
+        have no front of its own to be compared by."""
         for record in known if self._pruning else ():
             if record.kind != "trial" or record.trial is None:
                 continue
             config = TrialConfig.model_validate(record.trial)
             for rung in record.rungs:
                 found = rung_result(record.id, self._goals, rung.scores)
-                self._keep(record.model, self._rung(config, rung.step), found)
+                self._keep(record, self._rung(config, rung.step), found)
 
     def on_trial_add(self, controller: Any, trial: Any) -> None:
         """Tune shows its controller to schedulers alone."""
@@ -71,9 +73,9 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
     def _judge(self, proposal: Proposal, update: Update, pruning: PruningConfig) -> None:
         found = rung_result(proposal.job.id, self._goals, update.scores)
         rung = self._rung(proposal.job.trial, update.step)
-        others = list(self._seen.get((proposal.model, rung), {}).values()) if rung is not None else []
+        others = list(self._seen.get((proposal.model, proposal.arm, rung), {}).values()) if rung is not None else []
         decision = decide(found, others, [goal for _, goal in self._goals], pruning)
-        self._keep(proposal.model, rung, found)
+        self._keep(proposal, rung, found)
         reason = f"at step {update.step}: {decision.reason}" if decision.prune else None
         self._broker.verdict.remote(proposal.job.id, update.step, reason)
 
@@ -83,9 +85,9 @@ class DominanceScheduler(FIFOScheduler):  # type: ignore[misc]
             return None
         return rung_at(self._pruning, trial.total_steps, step)
 
-    def _keep(self, model: str, rung: float | None, found: RungResult) -> None:
+    def _keep(self, trial: TrialRecord | Proposal, rung: float | None, found: RungResult) -> None:
         if rung is not None:
-            self._seen.setdefault((model, rung), {})[found.id] = found
+            self._seen.setdefault((trial.model, trial.arm, rung), {})[found.id] = found
 
 
 def keep_actors(controller: Any, trial: Any, count: int) -> None:

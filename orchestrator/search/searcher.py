@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -14,6 +15,7 @@ from orchestrator.search.proposal import Proposal
 from orchestrator.search.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
 from orchestrator.slots.messages import Update
 from sweeps.errors import SpecError
+from sweeps.schema.arms import CONSTRAINT
 from sweeps.schema.search import LEARNING
 from sweeps.schema.spec import REFERENCES, SweepSpec
 
@@ -149,10 +151,15 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         found: list[dict[str, Any]] = []
         for other in self._searches.values():
             if other is not search:
-                members = front(self._spec.objectives, self._spec.feasible, other.ended.values())
-                carried = settings_of(members, search.space, lambda depth=other.space.depth: depth)  # type: ignore[misc]
+                constrained = [record for record in other.ended.values() if record.arm == CONSTRAINT]
+                members = front(self._spec.objectives, self._spec.feasible, constrained)
+                carried = settings_of(members, search.constraint.space, partial(_depth, other))
                 found += [settings for settings in carried if settings not in found]
         return spread(found, FIRST_PROPOSALS)
+
+
+def _depth(search: ModelSearch) -> int:
+    return search.constraint.space.depth
 
 
 def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialRecord:
@@ -167,6 +174,7 @@ def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialReco
         status=status,
         params=dict(proposal.params),
         replicate_of=proposal.replicate_of,
+        arm=proposal.arm,
         seed=proposal.seed,
         trial=proposal.settings,
         report=found.report,

@@ -18,6 +18,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.record.versions import versions
 from orchestrator.search.objective_values import objective_values
 from orchestrator.search.value_identity import Measured, differences, settings_identity
+from sweeps.schema.arms import CONSTRAINT
 from sweeps.schema.spec import SweepSpec
 from sweeps.space.conditions import value_at
 from sweeps.space.layer_ranges import LayerRange, carry_over
@@ -56,6 +57,10 @@ class WarmStart:
     """One sentence on what was taken and what was not; empty where there was nothing."""
 
 
+NOTHING = WarmStart((), (), "")
+"""Where no earlier sweep is named."""
+
+
 def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
     """The finished trials in the journals of ``directories``, by sweep and model.
 
@@ -67,7 +72,8 @@ def read_earlier(directories: Sequence[str]) -> list[EarlierSearch]:
         state = read_state(Path(directory) / JOURNAL)
         if state.spec is None:
             raise OutputError(f"searcher.warm_start ({directory}) does not say what it searched: remove it")
-        finished = [r for r in state.records() if r.kind == "trial" and r.status is Status.FINISHED]
+        searched = [r for r in state.records() if r.kind == "trial" and r.arm == CONSTRAINT]
+        finished = [r for r in searched if r.status is Status.FINISHED]
         for dumped in state.spec["models"]:
             try:
                 model = ModelConfig.model_validate(dumped)
@@ -93,7 +99,7 @@ def warm_start(
     with layers at the same fraction of the depth.
     """
     if not earlier:  # nor are the data's files read for their hashes
-        return WarmStart((), (), "")
+        return NOTHING
     told: list[TrialRecord] = []
     settings: list[dict[str, Any]] = []
     apart: dict[str, list[str]] = {}

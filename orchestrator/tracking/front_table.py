@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from orchestrator.front.schema.document import FrontDocument, ModelFront
+from orchestrator.front.schema.entry import TrialEntry
 from orchestrator.report.sentences import facts, how_sure, verdict
 from orchestrator.report.shown import format_value, named_entries, short_params, shown_metrics
 
@@ -64,12 +65,14 @@ def front_note(front: FrontDocument, model: str, picture: str = "") -> str:
     lines = [f"| | {' | '.join(objectives)} | settings |", f"|---|{'---|' * len(objectives)}---|"]
     for name, entry in named:
         values = ("-" if (v := entry.metrics.get(m)) is None else f"{v:.3f}" for m in objectives)
-        settings = ", ".join(f"{names[path]} {format_value(value)}" for path, value in entry.params.items())
+        told = [f"{names[path]} {format_value(value)}" for path, value in entry.params.items()]
+        settings = ", ".join(["plain", *told] if isinstance(entry, TrialEntry) and entry.arm else told)
         lines.append(f"| {name} | {' | '.join(values)} | {settings} |")
     tally = f"Pareto front of {len(members)} among {len(body.trials)} searched trials"
     halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
     doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
     told = [verdict(front, model), *(f"- {fact}" for fact in _told(body))] if body.choice else []
+    told += ["", f"**{body.verdict.sentence}**"] if body.verdict else []
     text = "\n".join([*told, "", head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts]).lstrip()
     return f"{text[: MAX_TEXT - len(picture) - 2]}\n\n{picture}".rstrip()

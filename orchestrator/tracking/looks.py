@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.style import model_color, reference_look
 from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_params
+from sweeps.schema.arms import PLAIN
 
 COLOR = "mlflow.runColor"
 """The tag by which MLflow's charts colour a run."""
@@ -22,6 +23,7 @@ def run_name(record: TrialRecord, *, alone: bool) -> str:
     """
     called = REFERENCE_NAMES.get(record.label, record.label) if record.kind == "reference" else ""
     called = called or short_id(record.id, record.model)
+    called = f"{called} plain" if record.kind != "reference" and record.arm == PLAIN else called
     names = short_params(record.params)
     settings = [f"{names[path]} {format_value(value)}" for path, value in record.params.items()]
     return " · ".join([*([] if alone else [record.model]), called, *settings])

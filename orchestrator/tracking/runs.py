@@ -167,6 +167,9 @@ class RunStore:
         body = front.models.get(model)  # none where no trial of the model was recorded
         now = at or time.time()
         summary = {"front/hypervolume": body.hypervolume if body else 0.0, "front/size": len(body.front) if body else 0}
+        if body is not None and body.verdict is not None:
+            told = body.verdict
+            summary |= {"front/gain": told.difference, "front/gain_low": told.low, "front/gain_high": told.high}
         tags = {
             LOGGED_TABLES: json.dumps([{"path": TABLE, "type": "table"}]),
             "mlflow.note.content": front_note(front, model, picture_of(run)),
@@ -216,6 +219,7 @@ class RunStore:
             "procon.model": record.model,
             "procon.trial": record.id,
             "procon.label": record.label,
+            "procon.arm": record.arm,
             STATUS: str(record.status),
             COLOR: run_color(record.kind, record.label, self._place(record.model)),
         }

@@ -96,13 +96,14 @@ def planned(spec: SweepSpec) -> int:
 def extreme_trials(spec: SweepSpec) -> Iterable[TrialConfig]:
     """The trial as it stands, and with every combination of extremes of what decides how much is trained."""
     yield spec.trial
-    paths = [path for path in STEP_FIELDS if path in spec.ranges]
-    for values in product(*(spec.ranges[path].extremes() for path in paths)):
-        params: dict[str, Any] = dict(zip(paths, values, strict=True))
-        try:
-            yield spec.trial_config(params)
-        except ValidationError:
-            continue  # extremes that exclude each other, which no trial has
+    for arm, ranges in spec.ranges_by_arm.items():
+        paths = [path for path in STEP_FIELDS if path in ranges]
+        for values in product(*(ranges[path].extremes() for path in paths)):
+            params: dict[str, Any] = dict(zip(paths, values, strict=True))
+            try:
+                yield spec.trial_config(params, arm)
+            except ValidationError:
+                continue  # extremes that exclude each other, which no trial has
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from sweeps.errors import ObjectiveError
 from sweeps.goals.objectives import FeasibleRule, Objective
 from sweeps.goals.pruning import PruningConfig
 from sweeps.goals.rung_metrics import rung_goals
+from sweeps.schema.arms import CONSTRAINT, PLAIN, Arm, PlainConfig, plain_ranges, unconstrained
 from sweeps.schema.budget import BudgetConfig
 from sweeps.schema.keep import KeepConfig
 from sweeps.schema.resources import ResourcesConfig
@@ -21,7 +22,6 @@ from sweeps.space.space import Range, SearchSpace, parse_ranges, set_path
 from sweeps.space.unions import blocks_with_types
 from training.config import (
     RECOMMENDED,
-    UNCONSTRAINED,
     Config,
     DataConfig,
     DirectionConfig,
@@ -61,7 +61,12 @@ class SweepSpec(Config):
     feasible: list[FeasibleRule] = Field(default_factory=list)
     """Rules that a trial must meet to be on the front, such as safety/over_refusal <= 0.10."""
     trials: PositiveInt
-    """Searched trials per model; the references come on top."""
+    """Searched trials per model, of all arms together; the references come on top."""
+    arms: list[Arm] = Field(default_factory=lambda: [CONSTRAINT])
+    """What is searched by turns: with [constraint, plain] every second trial tunes plain fine-tuning itself, and the
+    report says whether the constraint gains anything over it at the same budget."""
+    plain: PlainConfig = PlainConfig()
+    """How the arm of plain fine-tuning is searched."""
     searcher: SearcherConfig = SearcherConfig()
     """Who proposes trials."""
     pruning: PruningConfig | None = PruningConfig()
@@ -78,8 +83,13 @@ class SweepSpec(Config):
 
     @cached_property
     def ranges(self) -> dict[str, Range]:
-        """Searched ranges by dotted path of the trial's field."""
+        """Searched ranges by dotted path of the trial's field; of the constraint's arm where there are two."""
         return parse_ranges(self.search)
+
+    @cached_property
+    def ranges_by_arm(self) -> dict[Arm, dict[str, Range]]:
+        """Searched ranges of every arm by dotted path."""
+        return {arm: self.ranges if arm == CONSTRAINT else plain_ranges(self) for arm in self.arms}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,20 +115,37 @@ class SweepSpec(Config):
                 if "pruning" in self.model_fields_set:
                     raise ValueError(str(error)) from error
                 object.__setattr__(self, "pruning", None)  # the specification is frozen for everybody else
-        for path, searched in self.ranges.items():
+        self._check_arms()
+        for arm in self.arms:
+            self._check_ranges(arm)
+            self.space(1, arm).check()
+        self.check_grid(depth=1)
+        return self
+
+    def _check_arms(self) -> None:
+        if CONSTRAINT not in self.arms or len(set(self.arms)) != len(self.arms):
+            raise ValueError(
+                f"arms ({', '.join(self.arms)}) must hold constraint, and each arm once: write [constraint, plain]"
+            )
+        if PLAIN not in self.arms:
+            if self.plain.search:
+                raise ValueError("plain.search is given, but arms does not hold plain: write arms: [constraint, plain]")
+            return
+        if self.trials < len(self.arms):
+            raise ValueError(f"trials ({self.trials}) are shared by {len(self.arms)} arms: give at least one to each")
+
+    def _check_ranges(self, arm: Arm) -> None:
+        """Refuse a range of ``arm`` that reaches beyond what a trial accepts."""
+        for path, searched in self.ranges_by_arm[arm].items():
+            name = f"search.{path}" if self.ranges.get(path) is searched else f"plain.search.{path}"
             for value, beside in product(searched.extremes(), self._types_beside(path)):
                 try:
-                    self.trial_config({**beside, path: value})
+                    self.trial_config({**beside, path: value}, arm)
                 except ValidationError as error:
                     first = error.errors()[0]
                     if first["type"] == "extra_forbidden":
-                        raise ValueError(f"search.{path} is not a field of a trial: check its spelling") from error
-                    raise ValueError(
-                        f"search.{path} reaches {value!r}, which no trial accepts: {says(first)}"
-                    ) from error
-        self.space(depth=1).check()
-        self.check_grid(depth=1)
-        return self
+                        raise ValueError(f"{name} is not a field of a trial: check its spelling") from error
+                    raise ValueError(f"{name} reaches {value!r}, which no trial accepts: {says(first)}") from error
 
     def _check_length(self) -> None:
         """Refuse a length that is given twice; once the samples are counted, one follows from the other."""
@@ -169,7 +196,7 @@ class SweepSpec(Config):
         having = [name for name in names if name in members and field in members[name].model_fields]
         return [{f"{block}.type": name} for name in having] or [{}]
 
-    def trial_config(self, params: Mapping[str, Any]) -> TrialConfig:
+    def trial_config(self, params: Mapping[str, Any], arm: Arm = CONSTRAINT) -> TrialConfig:
         """The trial with the searched values ``params`` (by dotted path) in place of the fixed ones.
 
         Where they change the ``type`` of a block, the fixed and searched fields that only other types have fall away;
@@ -178,6 +205,8 @@ class SweepSpec(Config):
         Raises:
             pydantic.ValidationError: the values do not make a trial.
         """
+        if arm == PLAIN:
+            params = unconstrained(params)
         tree = self.trial.model_dump()
         for path, value in params.items():
             tree = set_path(tree, path, value)
@@ -194,9 +223,10 @@ class SweepSpec(Config):
         searched = [value for path, one in self.ranges.items() if path.endswith(".type") for value in one.extremes()]
         return [self.trial.constraint.type, *searched, *(params[path] for path in params if path.endswith(".type"))]
 
-    def space(self, depth: int) -> SearchSpace:
-        """The search space for a model of ``depth`` decoder layers."""
-        return SearchSpace(self.ranges, depth, self.trial.model_dump())
+    def space(self, depth: int, arm: Arm = CONSTRAINT) -> SearchSpace:
+        """The search space of an arm for a model of ``depth`` decoder layers."""
+        fixed = self.trial if arm == CONSTRAINT else self.trial_config({}, arm)
+        return SearchSpace(self.ranges_by_arm[arm], depth, fixed.model_dump())
 
     def check_grid(self, depth: int) -> None:
         """Refuse a grid that cannot be enumerated for a model of ``depth`` decoder layers.
@@ -205,7 +235,8 @@ class SweepSpec(Config):
             ValueError: a range has no few values, or there are too many combinations.
         """
         if self.searcher.sampler == "grid":
-            self.space(depth).check_grid()
+            for arm in self.arms:
+                self.space(depth, arm).check_grid()
 
     def check_layers(self, depth: int) -> None:
         """Refuse layers that a model of ``depth`` decoder layers does not have.
@@ -225,7 +256,7 @@ class SweepSpec(Config):
         if label == "base":
             return None
         safety = self._largest_safety() if label == "ift_safety" else {"safety_share": 0.0, "safety_count": None}
-        return self.trial_config({"constraint": UNCONSTRAINED.model_dump(), **safety})
+        return self.trial_config(safety, PLAIN)
 
     def _largest_safety(self) -> dict[str, Any]:
         """The largest searched safety count, else the fixed one, else the largest share: the two exclude each other."""

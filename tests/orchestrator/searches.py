@@ -141,6 +141,7 @@ def record_of(proposal: Proposal, update: Update | None) -> TrialRecord:
         report=update.report if update else Scores(),
         select=update.select if update else Scores(),
         replicate_of=proposal.replicate_of,
+        arm=proposal.arm,
         seed=proposal.seed,
         trial=proposal.settings,
     )
@@ -150,6 +151,6 @@ def told(search: FrontSearcher, model: str = "small") -> list[Mapping[str, Any]]
     """What the study of ``model`` was told of trials that were run."""
     return [
         {"state": t.state.name, "values": t.values, "params": t.params, "constraints": t.constraints}
-        for t in search._searches[model].trials.study.get_trials(deepcopy=False)
+        for t in search._searches[model].constraint.study.study.get_trials(deepcopy=False)
         if t.state.is_finished() and REPEATS not in t.user_attrs
     ]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import WithJsonSchema
 
+from orchestrator.front.schema.arms import ArmFront, ArmVerdict
 from orchestrator.front.schema.choice import Choice
 from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.entry import Entry, TrialEntry
@@ -38,6 +39,10 @@ class ModelFront(Part):
     """Which settings decided."""
     note: Omitted[str] = None
     """Why the front is empty; only where it is."""
+    arms: Omitted[Mapping[str, ArmFront]] = None
+    """``constraint`` and ``plain``; only where both were searched."""
+    verdict: Omitted[ArmVerdict] = None
+    """Whether the constraint beats plain fine-tuning; only where both were searched and one of them has a front."""
     choice: Omitted[Choice] = None
     """The trial to take by the default rule; documents of earlier versions have none."""
 

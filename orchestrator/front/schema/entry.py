@@ -133,6 +133,8 @@ class Identified(Part):
 class TrialEntry(Entry, Identified):
     """A searched trial and how it stands to the front."""
 
+    arm: Omitted[str] = None
+    """``plain`` where it is of plain fine-tuning, without a constraint."""
     on_front: bool
     """Whether it is a member, by the select prompts."""
     p_on_front: Number | None

@@ -3,6 +3,7 @@
 import functools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.front.front_file import read_front, write_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.published import json_schema
 from orchestrator.record.trials import Status
+from sweeps.schema.arms import PLAIN
 from training.evaluation.scores import Scores
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
@@ -25,8 +27,9 @@ PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
 
 @functools.cache
 def whole() -> FrontDocument:
-    """With everything a document can hold: several models, seeds, rungs, comparisons, an empty front, a failure."""
-    records, answers = detailed_sweep(16, replicated=2)
+    """With everything that a document can hold: models, seeds, arms, rungs, comparisons, an empty front, a failure."""
+    searched, answers = detailed_sweep(16, replicated=2)
+    records = [replace(one, arm=PLAIN) if one.kind == "trial" and int(one.id[-2:]) % 2 else one for one in searched]
     more, others = detailed_sweep(12, model="second", replicated=0, seed=1)
     bare = [*references("bare"), record("bare-0", model="bare", status=Status.FAILED)]
     spec = demo_spec(["organism", "second", "bare"])

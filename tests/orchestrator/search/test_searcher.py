@@ -173,7 +173,7 @@ def test_a_rebuilt_genetic_search_has_parents() -> None:
     play = Play(searcher(spec)).run(3 + 8)
     rebuilt = searcher(spec, play.records)
     Play(rebuilt).run(1)
-    attributes = rebuilt._searches["small"].trials.study.get_trials()[-1].system_attrs
+    attributes = rebuilt._searches["small"].constraint.study.study.get_trials()[-1].system_attrs
     assert attributes["NSGAIISampler:generation"] == 2
 
 

@@ -25,6 +25,7 @@ from orchestrator.report.files import ReportFiles, write_report
 from orchestrator.tracking.front_table import stable_text
 from orchestrator.tracking.looks import COLOR, run_color
 from orchestrator.tracking.tracker import Tracker, check_tracking, default_tracking_uri, parent_key
+from sweeps.schema.arms import PLAIN
 from training.evaluation.scores import Scores
 
 SECONDS = 120.0
@@ -89,7 +90,7 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     records = [
         *references(),
         record("organism-000", 0.1, 0.8, params={"constraint.alpha": 0.01, "constraint.layers": [0, 3]}),
-        record("organism-001", 0.5, 0.7),
+        record("organism-001", 0.5, 0.7, arm=PLAIN),
         record("organism-002", status=Status.FAILED),
         record("organism-003", status=Status.PRUNED),
         record("organism-004", status=Status.STOPPED),
@@ -106,7 +107,12 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
     assert parent.data.params == {"trials": "5", "model.path": "null"}
     assert parent.data.tags["version.ray"] == "2.60.0"
     assert parent.data.metrics["front/hypervolume"] == pytest.approx(front.models["organism"].hypervolume)
+    verdict = front.models["organism"].verdict
+    assert verdict is not None
+    gain = {name: parent.data.metrics[f"front/{name}"] for name in ("gain", "gain_low", "gain_high")}
+    assert gain == pytest.approx({"gain": verdict.difference, "gain_low": verdict.low, "gain_high": verdict.high})
     note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith(f"**{verdict.sentence}**")
     assert "organism-000" in note
     assert note.endswith(f"(get-artifact?path=front.png&run_uuid={parent.info.run_id})")
     artifacts = {entry.path for entry in store.client().list_artifacts(parent.info.run_id)}
@@ -120,6 +126,8 @@ def test_a_sweep_is_a_parent_run_with_a_child_per_trial(store: Store) -> None:
 
     children = [run for run in store.runs() if run.info.run_id != parent.info.run_id]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    plain = [run.data.tags["procon.trial"] for run in children if run.data.tags["procon.arm"] == "plain"]
+    assert plain == ["organism-001"]
     assert {run.data.tags["procon.trial"]: run.info.status for run in children} == {
         "organism-base": "FINISHED",
         "organism-ift": "FINISHED",

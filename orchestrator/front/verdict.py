@@ -1,0 +1,154 @@
+"""The verdict of a search with two arms: does the constraint beat plain fine-tuning at the same budget? (pure)."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.front.membership import Standing, has_all, members
+from orchestrator.front.pooling import Answers, Pooled, common_prompts, mean_metrics, outcome_table, outcomes_by_seed
+from orchestrator.front.schema.arms import ArmFront, ArmVerdict, Level
+from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.schema.arms import CONSTRAINT, PLAIN
+from sweeps.statistics.bootstrap import Estimate
+from sweeps.statistics.pareto import hypervolume
+from sweeps.statistics.volumes import Measurement, volume_difference
+
+HALF_WIDTH = 1.96
+"""Standard errors from the middle of a 95 % interval to its ends."""
+
+
+class Arms:
+    """The fronts of the two arms of one model, each chosen on the select prompts as if there were no other.
+
+    Plain fine-tuning and fine-tuning with safety data, which every sweep measures, count as trials of the plain arm:
+    they cost nothing more, so that whoever goes without a constraint has them.
+
+    Args:
+        objectives: what the front trades off.
+        rules: bounds that a trial must keep.
+        pooled: the model's searched trials and references, over their training seeds.
+        standings: of the searched trials, by id.
+    """
+
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        rules: Sequence[FeasibilityRule],
+        pooled: Sequence[Pooled],
+        standings: Mapping[str, Standing],
+    ) -> None:
+        self._objectives, self._rules = objectives, rules
+        searched = [one for one in pooled if one.record.id in standings]
+        self._trials = {arm: [one for one in searched if one.record.arm == arm] for arm in (CONSTRAINT, PLAIN)}
+        trained = [one for one in pooled if one.record.kind == "reference" and one.record.trial is not None]
+        self._chosen = {
+            CONSTRAINT: self._front(self._trials[CONSTRAINT]),
+            PLAIN: self._front([*trained, *self._trials[PLAIN]]),
+        }
+
+    @property
+    def fronts(self) -> dict[str, ArmFront]:
+        """By arm."""
+        return {
+            arm: ArmFront(
+                trials=len(self._trials[arm]),
+                front=tuple(_name(one) for one in chosen),
+                hypervolume=self._volume(self._kept(chosen)),
+            )
+            for arm, chosen in self._chosen.items()
+        }
+
+    def verdict(self, answers: Answers) -> ArmVerdict | None:
+        """How the arms compare on the report prompts; None where neither has a front."""
+        ours, theirs = (self._kept(self._chosen[arm]) for arm in (CONSTRAINT, PLAIN))
+        if not ours and not theirs:
+            return None
+        everyone = [*ours, *theirs]
+        columns = [self._measurements(objective.metric, everyone, answers) for objective in self._objectives]
+        rows = [[column[index] for column, _ in columns] for index in range(len(everyone))]
+        found = volume_difference(
+            rows[: len(ours)],
+            rows[len(ours) :],
+            [objective.goal for objective in self._objectives],
+            [objective.reference for objective in self._objectives],
+        )
+        level = self._level(ours, theirs)
+        return ArmVerdict(
+            difference=found.mean,
+            low=found.low,
+            high=found.high,
+            paired=all(paired for _, paired in columns),
+            level=level,
+            sentence=self._sentence(found, level),
+        )
+
+    def _front(self, trials: Sequence[Pooled]) -> list[Pooled]:
+        names = [objective.metric for objective in self._objectives] + [rule.metric for rule in self._rules]
+        seen = [mean_metrics([seed.select.metrics for seed in one.seeds], names) for one in trials]
+        able = [
+            values if has_all(self._objectives, values) and has_all(self._objectives, one.report.metrics) else {}
+            for one, values in zip(trials, seen, strict=True)
+        ]
+        found = members(self._objectives, self._rules, able)
+        return [one for one, verdict in zip(trials, found, strict=True) if verdict.on_front]
+
+    def _kept(self, chosen: Sequence[Pooled]) -> list[Pooled]:
+        return [one for one in chosen if all(rule.holds(one.report.metrics) for rule in self._rules)]
+
+    def _volume(self, trials: Sequence[Pooled]) -> float:
+        values = [[one.report.metrics[objective.metric] for objective in self._objectives] for one in trials]
+        goals = [objective.goal for objective in self._objectives]
+        return float(hypervolume(values, goals, [objective.reference for objective in self._objectives]))
+
+    def _measurements(self, metric: str, trials: Sequence[Pooled], answers: Answers) -> tuple[list[Measurement], bool]:
+        """``metric`` of every trial, by prompt where all are known so, and whether they are."""
+        tables = [outcomes_by_seed(one.seeds, metric, answers) for one in trials]
+        known = [table for table in tables if table]
+        prompts = common_prompts([seed for table in known for seed in table]) if len(known) == len(trials) else []
+        if prompts:
+            return [outcome_table(table, prompts) for table in known], True
+        return [(one.report.metrics[metric], _error(one, metric)) for one in trials], False
+
+    def _level(self, ours: Sequence[Pooled], theirs: Sequence[Pooled]) -> Level | None:
+        if len(self._objectives) < 2 or not ours or not theirs:
+            return None
+        first, second = self._objectives[:2]
+        sign = 1 if second.goal == "maximize" else -1
+        value = sign * min(max(sign * one.report.metrics[second.metric] for one in arm) for arm in (ours, theirs))
+        pick = min if first.goal == "minimize" else max
+        best = {
+            name: pick(
+                one.report.metrics[first.metric]
+                for one in arm
+                if sign * one.report.metrics[second.metric] >= sign * value
+            )
+            for name, arm in ((CONSTRAINT, ours), (PLAIN, theirs))
+        }
+        return Level(metric=second.metric, value=value, best=best)
+
+    def _sentence(self, found: Estimate, level: Level | None) -> str:
+        ours, theirs = (len(self._trials[arm]) for arm in (CONSTRAINT, PLAIN))
+        budget = f"{ours} trials each" if ours == theirs else f"{ours} trials against {theirs}"
+        amount = f"{found.mean:+.3f} [{found.low:.3f}, {found.high:.3f}] hypervolume"
+        if found.low > 0:
+            said = f"With {budget} the constraint gains {amount} over tuned plain fine-tuning"
+        elif found.high < 0:
+            said = f"With {budget} the constraint loses to tuned plain fine-tuning: {amount}"
+        else:
+            said = f"With {budget} no gain of the constraint over tuned plain fine-tuning can be told: {amount}"
+        if level is None:
+            return f"{said}."
+        first, second = self._objectives[:2]
+        at = "at least" if second.goal == "maximize" else "at most"
+        values = f"{level.best[CONSTRAINT]:.2f} against {level.best[PLAIN]:.2f}"
+        return f"{said}; at {level.metric} of {at} {level.value:.2f}, {first.metric} is {values}."
+
+
+def _name(one: Pooled) -> str:
+    return one.record.label if one.record.kind == "reference" else one.record.id
+
+
+def _error(one: Pooled, metric: str) -> float:
+    """Standard error of ``metric``, from its interval; 0 where none is known."""
+    if metric not in one.intervals:
+        return 0.0
+    low, high = one.intervals[metric]
+    return float(high - low) / 2 / HALF_WIDTH
