@@ -146,8 +146,9 @@ def front(
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_csv:
         from orchestrator.report.files import trials_csv
+        from orchestrator.terminal import neutralised
 
-        print(trials_csv(fronts), end="")
+        print(neutralised(trials_csv(fronts)), end="")
     elif as_json:
         print(json.dumps({directory: found.as_json() for directory, found in fronts.items()}, indent=2))
     else:

@@ -43,6 +43,8 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
     ):
         if name is not None:
             say(f"  {name.name:<16} {meaning}")
+    if any(body.choice and body.choice.trial for body in outcome.front.models.values()):
+        say(f"Which trial to take, and why: procon choose {shlex.quote(short_path(outcome.directory))}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
         waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"

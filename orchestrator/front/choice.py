@@ -29,20 +29,14 @@ Kind = Literal["reference", "runner-up", "beyond the rule"]
 def default_rule(objectives: Sequence[Objective], feasible: Sequence[FeasibilityRule]) -> ChoiceRule:
     """The rule where nobody gives one: the safest trial that does the task about as well as plain fine-tuning.
 
-    Bounds are those of ``feasible``, utility no more than ``ALLOWANCE`` behind plain fine-tuning, refusals of safe
-    prompts no more than that above the untouched model. Every other objective is an aim, safety first; with none left
-    the first objective is.
+    Bounds are those of ``feasible``; objectives of safety are aims, but refusals of safe prompts no more than
+    ``ALLOWANCE`` above the untouched model; every other objective is no more than that behind plain fine-tuning, and
+    the first is the aim where no other is left.
     """
     bounds = [Bound(rule.metric, rule.comparison, Sum(rule.bound)) for rule in feasible]
     aims = []
     for objective in objectives:
-        reference = (
-            "base"
-            if objective.metric.startswith(REFUSALS_OF_SAFE_PROMPTS)
-            else None
-            if objective.metric.startswith("safety/") or len(objectives) == 1
-            else "ift"
-        )
+        reference = _compared_with(objective.metric)
         if reference is None:
             aims.append(Aim(objective.metric, objective.goal))
         elif objective.goal == "maximize":
@@ -53,6 +47,13 @@ def default_rule(objectives: Sequence[Objective], feasible: Sequence[Feasibility
         bounds = [bound for bound in bounds if bound.metric != objectives[0].metric or not bound.bound.references]
         aims = [Aim(objectives[0].metric, objectives[0].goal)]
     return ChoiceRule(tuple(bounds), tuple(aims))
+
+
+def _compared_with(metric: str) -> str | None:
+    """The reference that an objective may not fall behind; None where it is an aim."""
+    if metric.startswith(REFUSALS_OF_SAFE_PROMPTS):
+        return "base"
+    return None if metric.startswith("safety/") else "ift"
 
 
 def parsed(

@@ -92,13 +92,14 @@ def document(title: str, body: str, drawn: Any = None) -> str:
     scripts = f'<script type="application/json" id="front">{text}</script><script>{script}</script>'
     allowed = "'none'" if drawn is None else _hash(script)
     policy = f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-    return (
+    page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>{body}"
         f"{'' if drawn is None else scripts}</body></html>\n"
     )
+    return page.encode("utf-8", "replace").decode("utf-8")  # errors and answers may hold halves of surrogate pairs
 
 
 def _hash(text: str) -> str:

@@ -165,7 +165,8 @@
       const point = model.points.find((each) => each.id === id);
       if (point) describe(model, point);
     }
-    if (!quiet) history.replaceState(null, "", `#${encodeURIComponent(id)}`);
+    // MLflow shows the page in a frame without an address of its own, where there is nothing to keep.
+    if (!quiet) try { history.replaceState(null, "", `#${encodeURIComponent(id)}`); } catch { /* picked all the same */ }
   }
 
   function describe(model, point) {
@@ -348,7 +349,8 @@
     redraw.filter(([host]) => host === target).forEach(([, render]) => render());
   }));
   redraw.forEach(([host]) => { host.dataset.width = host.clientWidth; watch.observe(host); });
-  const wanted = decodeURIComponent(location.hash.slice(1));
+  let wanted = "";
+  try { wanted = decodeURIComponent(location.hash.slice(1)); } catch { /* an address that somebody cut off */ }
   const known = data.models.flatMap((model) => model.points.map((p) => p.id));
   data.models.forEach((model) => model.chosen && describe(model, model.points.find((p) => p.id === model.chosen)));
   if (known.includes(wanted)) pick(wanted, true);

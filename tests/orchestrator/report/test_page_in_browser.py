@@ -161,6 +161,26 @@ def test_axes_and_colours_can_be_changed(opened: Opened) -> None:
     assert opened.complaints == []
 
 
+def test_it_works_in_the_frame_that_mlflow_shows_it_in(browser: Any, page_file: Path) -> None:
+    """Which may run scripts and nothing else, and has no address of its own."""
+    context = browser.new_context(viewport={"width": 690, "height": 900})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.set_content('<iframe sandbox="allow-scripts" width="660" height="800"></iframe>')
+    page.locator("iframe").evaluate(
+        "(frame, text) => { frame.src = URL.createObjectURL(new Blob([text], {type: 'text/html'})) }",
+        page_file.read_text(encoding="utf-8"),
+    )
+    frame = page.frame_locator("iframe")
+    frame.locator("#scatter-0 circle[data-id]").nth(2).click()
+    identity = frame.locator("#scatter-0 circle[data-id]").nth(2).get_attribute("data-id")
+    assert frame.locator("tr.picked").get_attribute("data-id") == identity
+    frame.locator(".command button").first.click()
+    assert complaints == []
+    context.close()
+
+
 def test_dark_and_print(browser: Any, page_file: Path) -> None:
     opened = Opened(browser, page_file, 900, color_scheme="dark")
     paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -171,6 +171,7 @@ def test_the_page_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
 
 def test_names_from_a_specification_cannot_break_the_page(tmp_path: Path) -> None:
     nasty = [record("<script>alert(1)</script>", params={"constraint.<b>": "</script>"}), *references()]
+    nasty.append(record("failed", status=Status.FAILED, error="half a pair \ud800 <script>alert(2)</script>"))
     front = build_front(OBJECTIVES, [], nasty)
     write_html(plot_data("a<b>", front), front, tmp_path / "front.html")
     page = (tmp_path / "front.html").read_text(encoding="utf-8")

@@ -65,13 +65,12 @@ def test_what_cannot_be_drawn_is_left_out() -> None:
 def test_the_command_draws_marks_and_keeps_numbers_whole(tmp_path: Path) -> None:
     records, answers = detailed_sweep(8, replicated=0)
     folder = write_sweep(tmp_path, demo_spec(), records, answers)
-    for columns in (70, 80):
-        said = procon("front", folder, COLUMNS=str(columns)).stdout
-        assert max(map(len, said.splitlines())) <= columns
-        assert "● on the front" in said
-        assert "+ To take by the default rule" in said
-        assert not any(line.count("[") != line.count("]") for line in said.splitlines() if line.startswith("│"))
-        assert "\x1b" not in said, "a pipe gets no colours"
+    said = procon("front", folder, COLUMNS="80").stdout
+    assert max(map(len, said.splitlines())) <= 80
+    assert "● on the front" in said
+    assert "+ To take by the default rule" in said
+    assert not any(line.count("[") != line.count("]") for line in said.splitlines() if line.startswith("│"))
+    assert "\x1b" not in said, "a pipe gets no colours"
     rows = list(csv.DictReader(io.StringIO(procon("front", folder, "--csv").stdout)))
     assert [row["id"] for row in rows] == [one.id for one in records if one.kind == "trial"]
     assert {row["sweep"] for row in rows} == {str(folder)}
