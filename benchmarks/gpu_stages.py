@@ -254,6 +254,9 @@ def packing(size: Size) -> None:
 
 def zero(size: Size) -> None:
     """One device at every stage: the losses must be the same, and the plan's memory is compared."""
+    from training.distributed.deepspeed_config import sharding_config
+    from training.distributed.gathering import gather_for_forward
+
     found: dict[str, Any] = {}
     config = config_of(size.shape("1b"))
     for stage in (0, 1, 2, 3):
@@ -262,6 +265,8 @@ def zero(size: Size) -> None:
             dtype = torch.float32 if stage == 0 else torch.bfloat16
             trial = trial_of(size, tuning, deepspeed={"zero_stage": stage}, precision=precision)
             model = model_on(size.device, config, dtype=dtype)
+            if stage == 3:  # a trial there is of a model in shards
+                gather_for_forward(model, sharding_config(trial))
             row = trained(size, model, trial)
             plan = against_plan(size, config, trial, row["peak_bytes"])
             found[f"{stage} {tuning} {precision}"] = {
