@@ -149,7 +149,7 @@ def test_a_killed_head_ends_all_and_a_new_one_goes_on(hosts: Hosts, shell: Shell
     reason = second.wait_for_end(90)
     assert reason is not None
     assert reason.startswith("Ray is gone: nothing answers at 10.77.0.10:6379"), reason
-    log = max(hosts.head.disk.glob("tmp/ray/session_*/logs/job-driver-*.log"))
+    log = max(hosts.head.disk.glob("tmp/ray/session_*/logs/job-driver-*.log"), key=lambda file: file.stat().st_mtime)
     what = "trials under way go on from their checkpoints with: procon resume /mnt/procon/runs/second --address auto"
     second.wait_for(what, lambda: what in log.read_text(encoding="utf-8"), 60)
     nothing_is_left(hosts.others)
