@@ -2,17 +2,46 @@
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from orchestrator.cli.models import direction, export, inspect, reproduce, train
 from orchestrator.cli.options import Json
 from orchestrator.cli.organism import organism
 from orchestrator.cli.sweeps import answers, choose, compare, extend, front, init, plan, resume, run, status, stop, sync
 
+
+class _Verbs(TyperGroup):
+    """Typer's group of verbs, which quotes what was typed wrongly as signs and not as codes for the terminal."""
+
+    def make_context(self, *words: Any, **settings: Any) -> Any:
+        with _neutral_refusals():
+            return super().make_context(*words, **settings)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _neutral_refusals():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _neutral_refusals() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if isinstance(message := getattr(error, "message", None), str):
+            from orchestrator.terminal import neutralised
+
+            error.message = neutralised(message)  # type: ignore[attr-defined]
+        raise
+
+
 app = typer.Typer(
     name="procon",
+    cls=_Verbs,
     help="Sweeps of safety-constrained fine-tuning (ProCon): find the trade-off between safety and utility.",
     no_args_is_help=True,
     add_completion=False,

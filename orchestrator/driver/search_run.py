@@ -120,11 +120,16 @@ class SearchRun:
 
     def _tuner(self) -> "Tuner":
         from ray import tune
+        from ray.tune.execution import class_cache
 
         from orchestrator.search.scheduler import DominanceScheduler
         from orchestrator.slots.tune_trial import tune_trial
 
         session = self._session
+        # Tune would put these into its trials' runtime environment, which Ray logs; ours only wait for a slot.
+        class_cache.ENV_VARS_TO_PROPAGATE -= {
+            one for one in class_cache.ENV_VARS_TO_PROPAGATE if one.startswith("AWS_")
+        }
         return tune.Tuner(
             # CPU 0 alone is refused by Ray, and any fraction of a CPU could keep a slot's worker from fitting.
             tune.with_resources(tune_trial, {"CPU": 0, "memory": 1}),

@@ -89,7 +89,7 @@ def test_the_driver_is_killed(sweep: Sweep, tell: Tell) -> None:
     process = sweep.start(4.0)
     lines_until(process, "small-base FINISHED")
     sweep.wait_for_step()
-    assert listening(process.pid, "dashboard.py") == {"127.0.0.1"}, "for this machine alone"
+    assert dashboard_at(process.pid) == {"127.0.0.1"}, "for this machine alone"
     before = sweep.ended()
     began = time.monotonic()
     os.killpg(process.pid, signal.SIGKILL)
@@ -268,10 +268,18 @@ def test_the_tail_of_the_journal_is_damaged(sweep: Sweep, tell: Tell) -> None:
     )
 
 
-def listening(driver: int, command: str) -> set[str]:
-    """The addresses at which the processes of ``driver`` that run ``command`` can be reached."""
-    found = [one for one in psutil.Process(driver).children(recursive=True) if f"{command} " in name(one)]
-    return {one.laddr.ip for process in found for one in process.net_connections("tcp") if one.status == "LISTEN"}
+def dashboard_at(driver: int) -> set[str]:
+    """The addresses at which the dashboard of the Ray that ``driver`` started can be reached.
+
+    Beside it the same process hands out figures for Prometheus, at a port elsewhere.
+    """
+    found = set()
+    for process in psutil.Process(driver).children(recursive=True):
+        (port,) = [word.partition("=")[2] for word in name(process).split() if word.startswith("--port=")] or [""]
+        if "dashboard.py " in name(process):
+            there = [one.laddr for one in process.net_connections("tcp") if one.status == "LISTEN"]
+            found |= {address.ip for address in there if int(port) <= address.port < int(port) + 100}
+    return found
 
 
 def name(process: psutil.Process) -> str:

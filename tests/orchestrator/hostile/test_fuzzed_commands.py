@@ -44,7 +44,7 @@ def typed(text: str) -> str:
     return text.replace("\x00", "").encode(errors="surrogateescape" if text.isascii() else "replace").decode()
 
 
-@counts(25, 1500)
+@counts(20, 1500)
 def test_any_words(count: int, tmp_path: Path) -> None:
     harmless = set(preset_names()) | {"doctor"}
 
@@ -63,7 +63,7 @@ def test_any_words(count: int, tmp_path: Path) -> None:
     holds(count, check, verb=VERBS, words=words)
 
 
-@counts(25, 1000)
+@counts(45, 1000)
 def test_any_text_is_shown_and_not_obeyed(count: int) -> None:
     def check(text: str, style: bool) -> None:
         shown = io.StringIO()
@@ -75,7 +75,7 @@ def test_any_text_is_shown_and_not_obeyed(count: int) -> None:
     holds(count, check, text=st.one_of(TEXTS, st.text(alphabet=SIGNS, max_size=200)), style=st.booleans())
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "../a", "/a", "a\\b", "", ".a", "a" * 300, "a\n"])
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a" * 300])
 @pytest.mark.parametrize("field", ["name", "models.0.name"])
 def test_names_are_no_places(field: str, name: str, tmp_path: Path) -> None:
     done = procon("plan", "demo", "--set", f"{field}={name!r}", folder=tmp_path)

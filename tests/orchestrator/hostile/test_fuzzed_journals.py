@@ -44,12 +44,12 @@ def read_or_refused(content: bytes) -> None:
         assert not (directory / "front.json").exists()
 
 
-@counts(15, 1000)
+@counts(12, 1000)
 def test_damaged_bytes(count: int) -> None:
     holds(count, read_or_refused, content=damaged(b"".join(LINES)))
 
 
-@counts(15, 1000)
+@counts(12, 1000)
 def test_lines_in_any_order(count: int) -> None:
     order = st.lists(st.integers(0, len(LINES) - 1), max_size=2 * len(LINES))
     unknown = [b'{"event": "of_another_version", "time": 1e9, "id": 3}\n', b"null\n", b"\n", b'{"event": 1}\n']
@@ -61,7 +61,7 @@ def test_lines_in_any_order(count: int) -> None:
     holds(count, check, order=order, more=st.lists(st.sampled_from(unknown), max_size=2), keep_first=st.booleans())
 
 
-@counts(30, 1500)
+@counts(20, 1500)
 def test_fields_of_any_value(count: int) -> None:
     @st.composite
     def one_event_spoilt(draw: st.DrawFn) -> list[Any]:

@@ -87,7 +87,7 @@ def asked(server: Hostile) -> None:
     result(lambda: check_judges([judge]), TrainingError)
 
 
-@counts(35, 1500)
+@counts(20, 1500)
 def test_any_reply(server: Hostile, count: int) -> None:
     sound = st.sampled_from([CHAT, COMPLETION, LISTED, {"error": {"message": "no"}}, {"detail": "no"}])
     said = st.one_of(sound.flatmap(spoilt), sound, VALUES).map(lambda value: json.dumps(value).encode())
