@@ -25,6 +25,10 @@ class Recorded:
         """How each trial ended, by its id."""
         return {event["id"]: event["status"] for event in self.events if event["event"] == "trial_ended"}
 
+    def finished(self) -> list[str]:
+        """Trials that came to their end, in that order, each as often as it did."""
+        return [e["id"] for e in self.events if e["event"] == "trial_ended" and e["status"] == "FINISHED"]
+
     def steps(self) -> dict[str, int]:
         """The last step that each trial reported."""
         return {event["id"]: event["step"] for event in self.events if event["event"] == "trial_reported"}

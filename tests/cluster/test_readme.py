@@ -153,16 +153,16 @@ def test_a_killed_head_ends_all_and_a_new_one_goes_on(hosts: Hosts, shell: Shell
     what = "trials under way go on from their checkpoints with: procon resume /mnt/procon/runs/second --address auto"
     second.wait_for(what, lambda: what in log.read_text(encoding="utf-8"), 60)
     nothing_is_left(hosts.others)
-    before = second.ended()
+    before = second.finished()
     shell.type("ray up", UP_SECONDS)
     resumed = shell.start("ray exec cluster.yaml 'procon resume")
-    second.wait_for("two more trials", lambda: len(second.ended()) >= len(before) + 2, SWEEP_SECONDS)
+    second.wait_for("two more trials", lambda: len(second.finished()) >= len(before) + 2, SWEEP_SECONDS)
     hosts.head.run("procon stop /mnt/procon/runs/second")
     output, _ = resumed.communicate(timeout=SWEEP_SECONDS)
     assert resumed.returncode == 0, output
-    ended = [event["id"] for event in second.events if event["event"] == "trial_ended"]
-    assert len(ended) == len(set(ended)), "no trial ends twice"
-    assert before.items() <= second.ended().items(), "what had ended stands"
+    after = second.finished()
+    assert len(after) == len(set(after)), "no trial finishes twice"
+    assert after[: len(before)] == before, "what had finished stands"
 
 
 def test_ray_down_leaves_no_process_on_any_host(hosts: Hosts, shell: Shell) -> None:
