@@ -31,8 +31,8 @@ class Assignment:
 
     job: Job
     attempt: int
-    """The how-manieth time the job is handed out. All that a slot says of the job carries it, and its checkpoints do:
-    what comes of an earlier attempt, from a slot that was held to be lost, is passed over."""
+    """How often the job has been handed out, this time included. All that a slot says of the job carries it, and its
+    checkpoints do: what comes of an earlier attempt, from a slot that was held to be lost, is passed over."""
 
 
 @dataclass(frozen=True)
