@@ -166,8 +166,11 @@ class Broker:
         self._topics.tell_all()
 
     async def watch(self) -> None:
-        """Take jobs from slots that are lost, as long as this process lives."""
-        while True:
+        """Take jobs from slots that are lost, until the sweep has no further use for them.
+
+        Ray complains on the screen about a call that is under way when it ends.
+        """
+        while not self._ledger.closed:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 

@@ -104,6 +104,11 @@ class Ledger:
         return next(fitting, self._waiting[0]) if self._waiting else None
 
     @property
+    def closed(self) -> bool:
+        """Whether the sweep has no further use for its slots."""
+        return self._closed
+
+    @property
     def exhausted(self) -> bool:
         """Whether a slot that finds no job waiting will never be given one."""
         submitted = len(self._updates) + len(self._settled)

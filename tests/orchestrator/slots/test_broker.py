@@ -207,6 +207,20 @@ def test_when_the_last_slot_is_lost_every_job_fails_with_the_reason() -> None:
     play(scene())
 
 
+def test_nobody_is_watched_once_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.slots.broker.LOOK_SECONDS", 0.01)
+
+    async def scene() -> None:
+        broker = Broker(slots=1)
+        watching = asyncio.create_task(broker.watch())
+        await asyncio.sleep(0.05)
+        assert not watching.done()
+        await broker.close()
+        await asyncio.wait_for(watching, 1.0)
+
+    play(scene())
+
+
 def test_slots_close_only_when_nothing_waits() -> None:
     async def scene() -> None:
         broker = Broker(slots=1)
