@@ -35,7 +35,8 @@ def trials_table(front: FrontDocument, model: str) -> str:
         values = ["", "", *(_sorted_by(entry, metric) for metric in metrics)]
         lines.append(_row(row, values, f"{model}: {REFERENCE_NAMES.get(label, label)}"))
     for trial in (*members, *others):
-        row = [(escape(trial.id) + _seeds(trial), False), (escape(_became(trial)), False)]
+        arm = f" <small>{escape(trial.arm)}</small>" if trial.arm else ""
+        row = [(escape(trial.id) + arm + _seeds(trial), False), (escape(_became(trial)), False)]
         row += [(number(trial, metric), True) for metric in metrics]
         row += [(escape(format_value(trial.params.get(path, ""))), True) for path in names]
         row += [(_probability(trial.p_on_front), True)] if sure else []
