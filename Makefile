@@ -58,7 +58,7 @@ models: $(READY) ## Try every architecture and write the table of docs/models.md
 
 faults: $(READY) ## Kill and damage what can be, one by one, and write the table of docs/reliability.md (10 minutes)
 	$(BIN)/python -m pytest --numprocesses 0 --write-faults tests/orchestrator/faults/test_one_by_one.py
-	$(BIN)/python tests/orchestrator/faults/table.py
+	$(BIN)/python tests/orchestrator/faults/fault_table.py
 
 screenshots: $(READY) ## Take the pictures of docs/ of the page of runs/demo, with the system's Chromium (make demo first)
 	$(BIN)/python benchmarks/screenshots.py

@@ -129,7 +129,8 @@ def sweep(tmp_path):
     """A sweep's folder: the untouched model, plain fine-tuning with two rungs, and a trial that lost its direction."""
 
     def cosines(first, second):
-        return {"direction/cosine/layer_00": first, "direction/cosine/layer_01": second, "utility/loss": 1.0}
+        found = {"direction/cosine/layer_00": first, "direction/cosine/layer_01": second, "utility/loss": 1.0}
+        return {name: value for name, value in found.items() if value is not None}  # as a driver writes them
 
     journal = Journal(tmp_path / "journal.jsonl")
     common = {"model": "small", "params": {}}

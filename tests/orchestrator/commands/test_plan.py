@@ -155,9 +155,8 @@ def record_sweep(directory, spec, pace, beside):
     begin = time.time()
     events = [{"event": "sweep_started", "time": begin, "spec": dumped}]
     trial = spec.trial.model_dump(mode="json")
-    events.append(
-        {"event": "trial_started", "time": begin, "id": "a", "model": "small", "kind": "trial", "trial": trial}
-    )
+    about = {"id": "a", "model": "small", "kind": "trial", "label": "a", "params": {}, "trial": trial}
+    events.append({"event": "trial_started", "time": begin, **about})
     for step in (4, 8, 12):
         seconds = 4 * pace + (50 if step == 4 else 0)  # the first report waited for the references
         events.append(

@@ -24,7 +24,13 @@ class Recorded:
     def __init__(self, folder: Path) -> None:
         self.journal = Journal(folder / "journal.jsonl")
         self.heard: list[Event] = []
-        about: dict[str, Any] = {"kind": "trial", "params": {}, "settings": None, "replicate_of": None}
+        about: dict[str, Any] = {
+            "kind": "trial",
+            "params": {},
+            "settings": None,
+            "replicate_of": None,
+            "arm": "constraint",
+        }
         self.answers: dict[str, list[dict[str, Any]]] = {}
         searcher: Any = types.SimpleNamespace(
             proposals={

@@ -443,7 +443,7 @@ def test_a_server_that_hangs_is_refused_after_five_seconds(server: tuple[str, li
         pytest.param(f"http://127.0.0.1:{free_port()}", "cannot be reached", id="nobody listens"),
         ("http://", "cannot be reached"),
         ("databricks", "folder"),
-        ("postgresql://u@h/db", "scheme that is not supported"),
+        ("postgresql://h/db", "scheme that is not supported"),
         ("file:///tmp/mlruns", "folder"),
         ("sqlite:////etc/hostname/mlflow.db", "cannot be written"),
         ("sqlite:////tmp", "names a folder"),

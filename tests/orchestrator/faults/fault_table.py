@@ -1,4 +1,4 @@
-"""Writes the table of docs/reliability.md: ``python tests/orchestrator/faults/table.py``, or all by ``make faults``."""
+"""Writes the table of docs/reliability.md, as the last part of ``make faults`` or by itself as a script."""
 
 import ast
 from pathlib import Path

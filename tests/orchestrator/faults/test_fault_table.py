@@ -1,6 +1,6 @@
 """The table of docs/reliability.md is what the tests that bring faults about have written."""
 
-from table import PAGE, functions, page, rows
+from fault_table import PAGE, functions, page, rows
 
 
 def test_the_page_has_the_table_of_now() -> None:
