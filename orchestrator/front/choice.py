@@ -12,16 +12,16 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.front.pooling import Pooled, mean_metrics
-from orchestrator.front.resampled import Array, Resampled
+from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Alternative, Bounded, Choice, Difference
 from sweeps.goals.choice_rule import Aim, Bound, ChoiceRule, Sum
 from sweeps.goals.objectives import FeasibilityRule, Objective
+from sweeps.statistics.intervals import central_interval
 
 ALLOWANCE = 0.02
 """By how much a trial may be behind the reference that the default rule compares it with."""
 REFUSALS_OF_SAFE_PROMPTS = ("safety/over_refusal", "safety/harmless_refused")
 RUNNERS_UP = 2
-TAILS = (2.5, 97.5)
 
 Kind = Literal["reference", "runner-up", "beyond the rule"]
 
@@ -235,7 +235,7 @@ class _Asked:
         ours, theirs = (self._resampled.draws(one.pooled.seeds, metric) for one in (chosen, other))
         if ours is None or theirs is None:
             return None
-        low, high = interval(ours - theirs)
+        low, high = central_interval(ours - theirs)
         return Difference(value=chosen.report[metric] - other.report[metric], low=low, high=high)
 
     def _selected(self, pooled: Pooled) -> dict[str, float]:
@@ -243,9 +243,3 @@ class _Asked:
 
     def _limits(self, bound: Bound) -> dict[str, float]:
         return {label: self.select[label][bound.metric] for _, label in bound.bound.references}
-
-
-def interval(draws: Array) -> tuple[float, float]:
-    """The central 95 % of ``draws``."""
-    low, high = np.percentile(draws, TAILS).tolist()
-    return low, high

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.front.basis import Basis, Compared, basis
 from orchestrator.front.carried import carried
-from orchestrator.front.choice import choose, interval, parsed
+from orchestrator.front.choice import choose, parsed
 from orchestrator.front.membership import standings
 from orchestrator.front.pooling import Pooled, mean_metrics
 from orchestrator.front.resampled import Array, Resampled
@@ -22,6 +22,7 @@ from orchestrator.front.schema.comparison import (
     Uncertain,
 )
 from sweeps.goals.objectives import Objective
+from sweeps.statistics.intervals import central_interval
 from sweeps.statistics.normalised import knee, reflected_interval, share, unit_hypervolume
 from sweeps.statistics.posterior import PairedDraws
 
@@ -211,5 +212,5 @@ def _selected(pooled: Pooled, metric: str) -> float:
 
 
 def _uncertain(value: float, draws: Array) -> Uncertain:
-    low, high = interval(draws[np.isfinite(draws)])
+    low, high = central_interval(draws[np.isfinite(draws)])
     return Uncertain(value=value, low=low, high=high)

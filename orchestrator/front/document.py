@@ -119,7 +119,8 @@ def _model(
     compared = versus(front, references, metrics, answers) if answers else {}
     searched = [p.record for p in trials]
     constrained = [record for record in searched if record.arm == CONSTRAINT]
-    arms = Arms(objectives, rules, everything, standing) if len(constrained) < len(searched) else None
+    resampled = Resampled(answers)
+    arms = Arms(objectives, rules, everything, standing, resampled) if len(constrained) < len(searched) else None
     return ModelFront(
         hypervolume=_volume(objectives, [p.report.metrics for p in kept]),
         front=tuple(p.record.id for p in front),
@@ -144,10 +145,10 @@ def _model(
             objectives,
             finished,
             {p.record.label: p for p in references},
-            Resampled(answers),
+            resampled,
         ),
         arms=arms.fronts if arms else None,
-        verdict=arms.verdict(answers) if arms else None,
+        verdict=arms.verdict() if arms else None,
     )
 
 

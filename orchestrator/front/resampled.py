@@ -38,6 +38,11 @@ class Resampled:
         self._outcomes: dict[tuple[str, str], list[Outcomes] | None] = {}
         self._found: dict[tuple[str, str], Array | None] = {}
 
+    @property
+    def count(self) -> int:
+        """Draws of each metric."""
+        return self._source.draws
+
     def draws(self, seeds: Sequence[TrialRecord], metric: str) -> Array | None:
         """``[draws]`` values of ``metric`` that a model may have, given all its training ``seeds``.
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from orchestrator.front.membership import Standing, has_all, members
-from orchestrator.front.pooling import Answers, Pooled, common_prompts, mean_metrics, outcome_table, outcomes_by_seed
+from orchestrator.front.pooling import Pooled, mean_metrics
+from orchestrator.front.resampled import Array, Resampled
 from orchestrator.front.schema.arms import ArmFront, ArmVerdict, Level
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.schema.arms import CONSTRAINT, PLAIN
 from sweeps.statistics.bootstrap import Estimate
 from sweeps.statistics.pareto import hypervolume
-from sweeps.statistics.volumes import Measurement, volume_difference
-
-HALF_WIDTH = 1.96
-"""Standard errors from the middle of a 95 % interval to its ends."""
+from sweeps.statistics.volumes import volume_difference
 
 
 class Arms:
@@ -26,6 +26,7 @@ class Arms:
         rules: bounds that a trial must keep.
         pooled: the model's searched trials and references, over their training seeds.
         standings: of the searched trials, by id.
+        resampled: draws of what trials may truly score, those by which a choice is made too.
     """
 
     def __init__(
@@ -34,8 +35,9 @@ class Arms:
         rules: Sequence[FeasibilityRule],
         pooled: Sequence[Pooled],
         standings: Mapping[str, Standing],
+        resampled: Resampled,
     ) -> None:
-        self._objectives, self._rules = objectives, rules
+        self._objectives, self._rules, self._resampled = objectives, rules, resampled
         searched = [one for one in pooled if one.record.id in standings]
         self._trials = {arm: [one for one in searched if one.record.arm == arm] for arm in (CONSTRAINT, PLAIN)}
         trained = [one for one in pooled if one.record.kind == "reference" and one.record.trial is not None]
@@ -56,17 +58,14 @@ class Arms:
             for arm, chosen in self._chosen.items()
         }
 
-    def verdict(self, answers: Answers) -> ArmVerdict | None:
+    def verdict(self) -> ArmVerdict | None:
         """How the arms compare on the report prompts; None where neither has a front."""
         ours, theirs = (self._kept(self._chosen[arm]) for arm in (CONSTRAINT, PLAIN))
         if not ours and not theirs:
             return None
-        everyone = [*ours, *theirs]
-        columns = [self._measurements(objective.metric, everyone, answers) for objective in self._objectives]
-        rows = [[column[index] for column, _ in columns] for index in range(len(everyone))]
         found = volume_difference(
-            rows[: len(ours)],
-            rows[len(ours) :],
+            (self._values(ours), self._values(theirs)),
+            (self._draws(ours), self._draws(theirs)),
             [objective.goal for objective in self._objectives],
             [objective.reference for objective in self._objectives],
         )
@@ -75,7 +74,7 @@ class Arms:
             difference=found.mean,
             low=found.low,
             high=found.high,
-            paired=all(paired for _, paired in columns),
+            paired=all(self._is_paired(one) for one in (*ours, *theirs)),
             level=level,
             sentence=self._sentence(found, level),
         )
@@ -94,18 +93,27 @@ class Arms:
         return [one for one in chosen if all(rule.holds(one.report.metrics) for rule in self._rules)]
 
     def _volume(self, trials: Sequence[Pooled]) -> float:
-        values = [[one.report.metrics[objective.metric] for objective in self._objectives] for one in trials]
         goals = [objective.goal for objective in self._objectives]
-        return float(hypervolume(values, goals, [objective.reference for objective in self._objectives]))
+        references = [objective.reference for objective in self._objectives]
+        return float(hypervolume(self._values(trials), goals, references))
 
-    def _measurements(self, metric: str, trials: Sequence[Pooled], answers: Answers) -> tuple[list[Measurement], bool]:
-        """``metric`` of every trial, by prompt where all are known so, and whether they are."""
-        tables = [outcomes_by_seed(one.seeds, metric, answers) for one in trials]
-        known = [table for table in tables if table]
-        prompts = common_prompts([seed for table in known for seed in table]) if len(known) == len(trials) else []
-        if prompts:
-            return [outcome_table(table, prompts) for table in known], True
-        return [(one.report.metrics[metric], _error(one, metric)) for one in trials], False
+    def _values(self, trials: Sequence[Pooled]) -> list[list[float]]:
+        """``[trials][objectives]`` on the report prompts."""
+        return [[one.report.metrics[objective.metric] for objective in self._objectives] for one in trials]
+
+    def _draws(self, trials: Sequence[Pooled]) -> list[list[Array]]:
+        """``[trials][objectives][draws]``; a value of whose error nothing is known is held to be true."""
+        found = [[self._resampled.draws(one.seeds, o.metric) for o in self._objectives] for one in trials]
+        return [
+            [
+                np.full(self._resampled.count, value) if drawn is None else drawn
+                for value, drawn in zip(values, row, strict=True)
+            ]
+            for values, row in zip(self._values(trials), found, strict=True)
+        ]
+
+    def _is_paired(self, one: Pooled) -> bool:
+        return all(self._resampled.outcomes(one.seeds, o.metric) for o in self._objectives)
 
     def _level(self, ours: Sequence[Pooled], theirs: Sequence[Pooled]) -> Level | None:
         if len(self._objectives) < 2 or not ours or not theirs:
@@ -126,7 +134,7 @@ class Arms:
 
     def _sentence(self, found: Estimate, level: Level | None) -> str:
         ours, theirs = (len(self._trials[arm]) for arm in (CONSTRAINT, PLAIN))
-        budget = f"{ours} trials each" if ours == theirs else f"{ours} trials against {theirs}"
+        budget = f"{_trials(ours)} each" if ours == theirs else f"{_trials(ours)} against {theirs}"
         amount = f"{found.mean:+.3f} [{found.low:.3f}, {found.high:.3f}] hypervolume"
         if found.low > 0:
             said = f"With {budget} the constraint gains {amount} over tuned plain fine-tuning"
@@ -146,9 +154,5 @@ def _name(one: Pooled) -> str:
     return one.record.label if one.record.kind == "reference" else one.record.id
 
 
-def _error(one: Pooled, metric: str) -> float:
-    """Standard error of ``metric``, from its interval; 0 where none is known."""
-    if metric not in one.intervals:
-        return 0.0
-    low, high = one.intervals[metric]
-    return float(high - low) / 2 / HALF_WIDTH
+def _trials(count: int) -> str:
+    return f"{count} trial{'' if count == 1 else 's'}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweeps.statistics.intervals import Interval, wilson_interval_of_rate
+from sweeps.statistics.intervals import Interval, central_interval, wilson_interval_of_rate
 
 Array = NDArray[np.float64]
 DRAWS = 2000
@@ -86,5 +86,4 @@ def _percentiles(resample: Callable[[int], Array], width: int, draws: int, confi
         raise ValueError(f"draws ({draws}) must be at least 1")
     block = max(1, _BLOCK // width)
     statistics = np.concatenate([resample(min(block, draws - start)) for start in range(0, draws, block)])
-    low, high = np.quantile(statistics, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
-    return low, high
+    return central_interval(statistics, confidence)

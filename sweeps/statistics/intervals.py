@@ -4,6 +4,9 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 Interval = tuple[float, float]
 
 
@@ -71,6 +74,18 @@ def interval_of_mean(mean: float, error: float, values: int | None = None, confi
 
         reach = float(stdtrit(values - 1, (1 + confidence) / 2)) * error
     return mean - reach, mean + reach
+
+
+def central_interval(draws: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The interval that leaves out as many of ``draws`` below as above; draws that are NaN say nothing.
+
+    Args:
+        draws: of one value.
+        confidence: share of the draws within.
+    """
+    tails = (50 * (1 - confidence), 50 * (1 + confidence))
+    low, high = np.nanpercentile(np.asarray(draws, dtype=np.float64), tails).tolist()
+    return low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -7,10 +7,9 @@ model, (1, 1) both at once.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweeps.statistics.intervals import Interval
+from sweeps.statistics.intervals import Interval, central_interval
 
 Array = NDArray[np.float64]
-TAILS = (2.5, 97.5)
 
 
 def share(values: ArrayLike, zero: ArrayLike, one: ArrayLike) -> Array:
@@ -51,7 +50,7 @@ def reflected_interval(value: float, draws: ArrayLike) -> Interval:
     The largest of several noisy values is too large on average, and in draws around these once more; the interval
     is the percentile interval mirrored at ``value`` (Davison and Hinkley 1997, 5.2.1), within [0, 1].
     """
-    low, high = np.nanpercentile(np.asarray(draws, dtype=np.float64), TAILS).tolist()
+    low, high = central_interval(draws)
     return max(0.0, min(value, 2 * value - high)), min(1.0, max(value, 2 * value - low))
 
 

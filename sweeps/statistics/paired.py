@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sweeps.statistics.bootstrap import DRAWS, Estimate, as_outcomes
-from sweeps.statistics.intervals import Interval, wilson_interval_of_rate
+from sweeps.statistics.intervals import Interval, central_interval, wilson_interval_of_rate
 
 Array = NDArray[np.float64]
-TAILS = (2.5, 97.5)
 FEW = 10
 """Draws beyond 0 that are too few to count by."""
 
@@ -55,7 +54,7 @@ def paired_difference(
     weights = _seed_weights(generator, len(one))
     others = weights if same_seeds else _seed_weights(generator, len(two))
     draws = ((weights @ one) * prompts).sum(axis=1) - ((others @ two) * prompts).sum(axis=1)
-    low, high = np.percentile(draws, TAILS).tolist()
+    low, high = central_interval(draws)
     newcombe = _newcombe(one.mean(axis=0), two.mean(axis=0))
     mean, interval = float(one.mean() - two.mean()), (min(low, newcombe[0]), max(high, newcombe[1]))
     if len(one) == len(two) == 1:

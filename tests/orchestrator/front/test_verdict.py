@@ -67,9 +67,9 @@ def test_a_clear_gain_and_a_clear_loss_are_called_so() -> None:
     loss = front_of([worse, plain(better)]).verdict
     assert gain is not None
     assert loss is not None
-    assert gain.sentence.startswith("With 1 trials each the constraint gains +0.440 [")
+    assert gain.sentence.startswith("With 1 trial each the constraint gains +0.440 [")
     assert "at utility/accuracy of at least 0.70, safety/attack_success_rate is 0.10 against 0.60" in gain.sentence
-    assert loss.sentence.startswith("With 1 trials each the constraint loses to tuned plain fine-tuning: -0.440 [")
+    assert loss.sentence.startswith("With 1 trial each the constraint loses to tuned plain fine-tuning: -0.440 [")
     assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low), abs=0.01)
 
 
