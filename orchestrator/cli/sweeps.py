@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import Address, Directory, Json, Overrides, Spec
+from orchestrator.cli.options import Address, Directories, Directory, Json, Overrides, Spec
 from orchestrator.record.folder import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _print_schema(wanted: bool) -> None:
 
 
 def front(
-    directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
+    directories: Directories,
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print every trial as a row of CSV.")] = False,
     schema: Annotated[
@@ -180,7 +180,7 @@ def choose(
 
 
 def compare(
-    directories: Annotated[list[Path], typer.Argument(help="Output folders of sweeps.")],
+    directories: Directories,
     rule: Annotated[
         str | None, typer.Option(help="By which a trial of each model is chosen, as of procon choose.")
     ] = None,

@@ -14,7 +14,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
 from orchestrator.front.schema.entry import Entry
 from orchestrator.record.atomic import write_text
-from orchestrator.record.folder import CHECKPOINTS, JOURNAL
+from orchestrator.record.folder import CHECKPOINTS, JOURNAL, possible
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.record.trials import TrialRecord
@@ -60,7 +60,7 @@ def export_trial(directory: Path, trial: str, to: Path, *, merged: bool) -> Expo
             f"--trial ({trial!r}) is the untouched model {chosen.model.path}: choose one that was trained"
         )
     checkpoint = _checkpoint(chosen, chosen.trial)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+    if possible(to, "--to").exists() and (not to.is_dir() or any(to.iterdir())):
         raise OutputError(f"--to ({to}) exists and is not empty: choose another folder")
     form: Form = "adapter" if isinstance(chosen.trial.tuning, AdapterTuning) and not merged else "model"
     card = model_card(chosen, form, _measured(chosen), _measured_references(chosen))

@@ -178,8 +178,7 @@ def check_memory_of_one(spec: SweepSpec, model: ModelConfig, machine: Machine | 
     """
     machine = machine or this_machine()
     worker = {"workers": 1, "gpus_per_worker": 1.0 if machine.gpus else 0.0}
-    alone = spec.model_copy(update={"resources": spec.resources.model_copy(update=worker), "search": {}})
-    vars(alone).pop("ranges", None)  # of the search as it was
+    alone = spec.without_search().model_copy(update={"resources": spec.resources.model_copy(update=worker)})
     _check(alone, [model], available_memory(alone, machine, fitting=1), on_node=1)
 
 

@@ -18,6 +18,7 @@ from orchestrator.record.sweep_state import SweepState
 from orchestrator.report.files import write_report
 from orchestrator.tracking.store import check_tracking, default_tracking_uri
 from sweeps.schema.spec import SweepSpec
+from training.secrets import without_secrets
 
 RUNS = "mlflow-runs.json"
 """Which run stands for what, by store: the journal knows only the runs of the store that the sweep was driven with."""
@@ -30,6 +31,7 @@ class Synced:
     """What was delivered."""
 
     uri: str
+    """Without the login that may be in it."""
     experiment: str | None
     """Its id; None where the store was not reached."""
     trials: int
@@ -83,8 +85,9 @@ def sync(directory: Path, uri: str | None) -> Synced:
     default, location = default_tracking_uri(directory)
     chosen = uri or default
     check_tracking(chosen)
+    shown = without_secrets(chosen)
     known = _read_runs(directory)
-    state.runs = state.runs | known.get(chosen, {})
+    state.runs = state.runs | known.get(shown, {})
     state.leave()
     records = state.records()
     replayed = _Replayed(
@@ -106,8 +109,8 @@ def sync(directory: Path, uri: str | None) -> Synced:
         undelivered = mirror.finish(front, files, records, not state.complete, PATIENCE)
     finally:
         if replayed.found:
-            write_json(directory / RUNS, {**known, chosen: known.get(chosen, {}) | replayed.found})
-    return Synced(chosen, mirror.experiment_id, len(records), undelivered)
+            write_json(directory / RUNS, {**known, shown: known.get(shown, {}) | replayed.found})
+    return Synced(shown, mirror.experiment_id, len(records), undelivered)
 
 
 def synced_in_words(found: Synced, directory: Path) -> str:

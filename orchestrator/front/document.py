@@ -106,7 +106,7 @@ def _model(
     spec: "SweepSpec | None",
 ) -> ModelFront:
     references = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
-    references.sort(key=lambda p: REFERENCES.index(p.record.label))
+    references.sort(key=lambda p: _place(p.record.label))
     standing = {one.record.id: one for one in standings(objectives, rules, records)}
     trials = [p for p in everything if p.record.id in standing]
     probability = probabilities(objectives, rules, list(standing.values()))
@@ -150,6 +150,11 @@ def _model(
         arms=arms.fronts if arms else None,
         verdict=arms.verdict() if arms else None,
     )
+
+
+def _place(label: str) -> int:
+    """Of a reference among others; one that only another version has comes last."""
+    return REFERENCES.index(label) if label in REFERENCES else len(REFERENCES)
 
 
 def _on_report(

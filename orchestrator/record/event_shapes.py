@@ -38,6 +38,16 @@ def _counts(value: Any) -> bool:
     )
 
 
+def _spec(value: Any) -> bool:
+    """Enough of a specification for what reads journals; whatever else it holds is checked by who uses it."""
+    models = value.get("models") if type(value) is dict else None
+    return (
+        type(models) is list
+        and bool(models)
+        and all(type(model) is dict and _text(model.get("name")) and model["name"] for model in models)
+    )
+
+
 def _settings(value: Any) -> bool:
     return type(value) is dict and (not value or type(value.get("seed")) is int)
 
@@ -66,7 +76,7 @@ _STATUSES = frozenset(Status)
 _SCORES: dict[str, Test] = {"metrics": _numbers, "counts": _counts, "errors": _numbers}
 _NEEDED: dict[str, dict[str, Test]] = {
     "sweep_ended": {"interrupted": lambda value: type(value) is bool},
-    "spec_changed": {"spec": _block},
+    "spec_changed": {"spec": _spec},
     "model_built": {"model": _text, "seconds": _number},
     "model_given_up": {"model": _text, "error": _text},
     "trial_started": {
@@ -81,13 +91,14 @@ _NEEDED: dict[str, dict[str, Test]] = {
     "trial_ended": {"id": _text, "status": lambda value: type(value) is str and value in _STATUSES},
     "mlflow_run": {"key": _text, "run_id": _text},
     "note": {"text": _text},
+    "slots_lost": {"lost": _count},
 }
 """What the events of a kind have had since the first version."""
 _POSSIBLE: dict[str, dict[str, Test]] = {
-    "sweep_started": {"spec": _block, "manifest": _manifest},
+    "sweep_started": {"spec": _spec, "manifest": _manifest},
     "sweep_resumed": {"manifest": _manifest},
     "sweep_ended": {"reason": _none_or(_text)},
-    "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text)},
+    "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text), "arm": _text},
     "trial_rung": {"counts": _counts, "errors": _numbers},
     "trial_ended": {
         **_SCORES,

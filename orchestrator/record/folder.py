@@ -54,7 +54,7 @@ def check_output(requested: str | Path) -> Path:
     Raises:
         OutputError: it holds something already, or cannot be made.
     """
-    folder = Path(requested).absolute()
+    folder = possible(Path(requested).absolute(), "--out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         held = "; procon resume goes on with the sweep in it" if (folder / JOURNAL).is_file() else ""
         raise OutputError(
@@ -64,6 +64,20 @@ def check_output(requested: str | Path) -> Path:
     existing = next(one for one in (folder, *folder.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise OutputError(f"--out ({requested}) cannot be written: {existing} is read-only or no folder; name another")
+    return folder
+
+
+def possible(folder: Path, field: str) -> Path:
+    """``folder``, which need not be there.
+
+    Raises:
+        OutputError: no folder can be called so; it names the ``field`` that does.
+    """
+    try:
+        folder.exists()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(f"{field} ({str(folder)!r}) cannot be a folder ({reason}): choose another name") from error
     return folder
 
 

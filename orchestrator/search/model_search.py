@@ -112,7 +112,8 @@ class ModelSearch:
         """Learn how a proposed trial ended."""
         del self.running[record.id]
         self.ended[record.id] = record
-        self.arms[record.arm].study.tell(record)
+        if record.arm in self.arms:  # a changed specification may search one arm less
+            self.arms[record.arm].study.tell(record)
 
     def _next(self) -> Proposal:
         if self._unfinished:

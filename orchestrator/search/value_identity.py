@@ -68,7 +68,7 @@ class Measured:
     @classmethod
     def of(cls, spec: Mapping[str, Any], model: str, manifest: Mapping[str, Any]) -> Self:
         """What the values of the model that is called ``model`` depend on, by a dumped specification."""
-        chosen: Mapping[str, Any] = next((one for one in spec["models"] if one.get("name") == model), {})
+        chosen: Mapping[str, Any] = next((one for one in spec.get("models", []) if one.get("name") == model), {})
         return cls(chosen, spec.get("data", {}), spec.get("direction", {}), spec.get("evaluation", {}), manifest)
 
     @property

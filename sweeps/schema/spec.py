@@ -92,6 +92,13 @@ class SweepSpec(Config):
         """Searched ranges of every arm by dotted path."""
         return {arm: self.ranges if arm == CONSTRAINT else plain_ranges(self) for arm in self.arms}
 
+    def without_search(self) -> Self:
+        """The same with its fixed settings alone."""
+        fixed = self.model_copy(update={"search": {}, "arms": [CONSTRAINT], "plain": type(self.plain)()})
+        for searched in ("ranges", "ranges_by_arm"):  # a copy takes along what was cached
+            vars(fixed).pop(searched, None)
+        return fixed
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [model.name for model in self.models]

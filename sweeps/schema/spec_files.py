@@ -43,13 +43,21 @@ def find_spec(path: str | Path) -> Path:
         SpecError: there is neither.
     """
     file = Path(path)
-    if file.is_file():
+    if _is_file(file):
         return file.resolve()
     if str(path) in preset_names():
         return preset_file(str(path))
     raise SpecError(
         f"spec ({str(path)!r}) does not exist: give a YAML file, or one of the presets {', '.join(preset_names())}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    """False too for what no file can be called, such as a name that is too long."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def read_spec(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -77,7 +85,7 @@ def read_spec(file: Path, extending: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise SpecError(f"extends ({base!r}) must be the path of a YAML file or the name of a preset")
     beside = file.parent / base
-    found = beside.resolve() if beside.is_file() else find_spec(base)
+    found = beside.resolve() if _is_file(beside) else find_spec(base)
     if found in (file, *extending):
         raise SpecError(f"extends ({base!r}) in {str(file)!r} comes back to itself: take it out of one of the files")
     return _merged(read_spec(found, (file, *extending)), tree)

@@ -1,16 +1,21 @@
 """``procon sync``: a sweep in a store that never saw it, once however often it is asked for."""
 
+import base64
 import json
 import os
 import socket
 import sqlite3
+import threading
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import procon
 from detailed_samples import detailed_sweep
 from written_sweeps import demo_spec, write_sweep
 
+from orchestrator.driver.sync import RUNS, sync
 from orchestrator.front.front_file import read_front
 from orchestrator.record.folder import JOURNAL, LOCK
 from orchestrator.record.journal import Journal
@@ -59,3 +64,38 @@ def test_a_folder_that_is_driven_and_a_store_that_cannot_be_used_are_refused(tmp
     (folder / LOCK).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), encoding="utf-8")
     assert "delivers to MLflow itself" in procon("sync", folder).stderr
     journal.close()
+
+
+def test_a_login_in_the_address_opens_the_store_and_is_not_kept(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The true MLflow application behind a door that asks who comes."""
+    from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, app
+    from werkzeug.serving import make_server
+
+    monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{empty_store}")
+    monkeypatch.setenv(ARTIFACT_ROOT_ENV_VAR, str(tmp_path / "artifacts"))
+    login = "Basic " + base64.b64encode(b"ada:enchantress").decode()
+
+    def door(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/health" and environ.get("HTTP_AUTHORIZATION") != login:
+            start_response("401 Unauthorized", [("Content-Type", "text/plain")])
+            return [b"who are you?"]
+        answer: Iterable[bytes] = app(environ, start_response)
+        return answer
+
+    folder = write_sweep(tmp_path / "sweep", demo_spec(), [])
+    server = make_server("127.0.0.1", 0, door, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        address = f"http://ada:enchantress@127.0.0.1:{server.server_port}"
+        found = sync(folder, address)
+        again = sync(folder, address)
+    finally:
+        server.shutdown()
+        thread.join()
+    assert (found.undelivered, again.undelivered, found.uri) == (0, 0, address.replace("ada:enchantress", "***"))
+    kept = (folder / RUNS).read_text()
+    assert "enchantress" not in kept
+    assert list(json.loads(kept)) == [found.uri], "runs are found again under the address without its login"

@@ -30,6 +30,25 @@ ELSEWHERE = [
         "tests/orchestrator/driver/test_faults.py::test_kills_at_random_lose_nothing",
     ),
     (
+        "SIGKILL of the broker",
+        "nothing: Ray starts another, which reads the file of the one before",
+        "every trial in its slot, every report; none ends twice",
+        "tests/orchestrator/driver/test_sweep.py::test_a_killed_broker_costs_no_trial_its_slot",
+    ),
+    (
+        "a broker that cannot be had again",
+        "a sentence, and the command that goes on",
+        "every trial that ended, checkpoints, and a report of them",
+        "tests/orchestrator/driver/test_endings.py::test_a_broker_that_cannot_be_had_ends_the_sweep_with_a_sentence",
+    ),
+    (
+        "a rank that hangs, or stands still, while the others wait in a collective",
+        "a note when it happens: no sign of life (`resources.slot_timeout`), or not got on "
+        "(`resources.stall_timeout`); the trial went on from its last checkpoint",
+        "the trial, from its checkpoint, in a group of new processes",
+        "tests/orchestrator/driver/test_hangs.py::test_a_rank_that_stands_still_is_replaced_and_its_trial_goes_on",
+    ),
+    (
         "a full disk",
         "“… is full: the trials wait until there is room again”",
         "everything; who writes waits",

@@ -62,6 +62,18 @@ class Sweep:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    def resumes(self, seconds: float, before: dict[str, Any]) -> float:
+        """Go on to the end, keeping what ended ``before``; seconds until trials are at work again."""
+        began = time.monotonic()
+        again = self.start(seconds, RESUMED)
+        self.wait_for_step(2)
+        until = time.monotonic() - began
+        output, _ = again.communicate(timeout=240)
+        assert again.returncode == 0, output
+        self.finishes(output)
+        assert all(self.ended()[trial] == event for trial, event in before.items())
+        return until
+
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -96,13 +108,8 @@ def test_the_driver_is_killed(sweep: Sweep, tell: Tell) -> None:
     process.wait()
     found = sweep_status(sweep.out)
     assert (found.state, "procon resume" in (found.reason or "")) == ("driver dead", True)
-    again = sweep.start(4.0, RESUMED)
-    sweep.wait_for_step(2)
-    lost = time.monotonic() - began
-    output, _ = again.communicate(timeout=240)
-    assert again.returncode == 0, output
-    sweep.finishes(output)
-    assert all(sweep.ended()[trial] == event for trial, event in before.items())
+    noticed = time.monotonic() - began
+    lost = noticed + sweep.resumes(4.0, before)
     tell(
         "SIGKILL of the driver",
         "nothing where it ran; `procon status`: its driver died without a word; go on with: procon resume",
@@ -250,14 +257,7 @@ def test_the_tail_of_the_journal_is_damaged(sweep: Sweep, tell: Tell) -> None:
     before = sweep.ended()
     with (sweep.out / "journal.jsonl").open("ab") as file:
         file.write(b'{"event": "trial_ended", "id": "small-0", "sta' + bytes(300))
-    began = time.monotonic()
-    again = sweep.start(2.0, RESUMED)
-    sweep.wait_for_step(2)
-    lost = time.monotonic() - began
-    output, _ = again.communicate(timeout=240)
-    assert again.returncode == 0, output
-    sweep.finishes(output)
-    assert all(sweep.ended()[trial] == event for trial, event in before.items())
+    lost = sweep.resumes(2.0, before)
     resumed = next(event for event in read_journal(sweep.out / "journal.jsonl") if event["event"] == "sweep_resumed")
     assert resumed["cut"] > 300
     tell(

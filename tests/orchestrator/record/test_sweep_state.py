@@ -242,7 +242,11 @@ def test_live_it_comes_to_the_same_as_from_the_file(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("orchestrator.record.journal.now", tick)
     for number in range(4):
         journal = Journal(path, state=read_state(path) if number else None)
-        journal.append("sweep_resumed" if number else "sweep_started", spec={"n": (number,)}, manifest={"n": number})
+        journal.append(
+            "sweep_resumed" if number else "sweep_started",
+            spec={"models": [{"name": "m"}], "n": (number,)},
+            manifest={"n": number},
+        )
         for kind, fields in invented(luck, final):
             heard = journal.append(kind, **fields)
             told = deepcopy(everything(journal.state))

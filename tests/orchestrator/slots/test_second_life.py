@@ -24,6 +24,15 @@ def play(scene: Awaitable[None]) -> None:
     asyncio.run(asyncio.wait_for(scene, 10))  # type: ignore[arg-type]
 
 
+async def working(log: Path, workers: int = 1) -> Slot:
+    """A slot at work on the first job of a broker that writes to ``log``."""
+    slot = Slot(Broker(1, log=log), workers=workers)
+    await slot.broker.submit(job_of(0))
+    await slot.start()
+    await slot.take()
+    return slot
+
+
 def test_it_goes_on_where_the_other_was(tmp_path: Path) -> None:
     async def scene() -> None:
         log = tmp_path / "broker.jsonl"
@@ -70,11 +79,7 @@ def test_attempts_are_counted_on(tmp_path: Path) -> None:
 
     async def scene() -> None:
         log = tmp_path / "broker.jsonl"
-        broker = Broker(1, log=log)
-        slot = Slot(broker)
-        await broker.submit(job_of(0))
-        await slot.start()
-        await slot.take()
+        slot = await working(log)
         first = slot.given
         await slot.start()
         slot.broker = Broker(1, log=log)
@@ -88,10 +93,7 @@ def test_attempts_are_counted_on(tmp_path: Path) -> None:
 def test_workers_are_known_again_as_soon_as_they_are_heard(tmp_path: Path) -> None:
     async def scene() -> None:
         log = tmp_path / "broker.jsonl"
-        slot = Slot(Broker(1, log=log), workers=2)
-        await slot.broker.submit(job_of(0))
-        await slot.start()
-        await slot.take()
+        slot = await working(log, workers=2)
         slot.broker = Broker(1, log=log)
         assert await slot.beat(0, 1) == [False, False]
         for rank in range(2):
@@ -108,10 +110,7 @@ def test_workers_that_came_up_meanwhile_begin_the_job_again(tmp_path: Path) -> N
 
     async def scene() -> None:
         log = tmp_path / "broker.jsonl"
-        slot = Slot(Broker(1, log=log), workers=2)
-        await slot.broker.submit(job_of(0))
-        await slot.start()
-        await slot.take()
+        slot = await working(log, workers=2)
         await slot.say(Update("step", 1))
         slot.broker = Broker(1, log=log)
         await slot.broker.here(0, "another", 1, 2, ["actor"])
