@@ -52,15 +52,16 @@ def write_report(
     from orchestrator.report.plots.picture import write_png
 
     directory.mkdir(parents=True, exist_ok=True)
+    known = list(records)
     files = ReportFiles(
         *(directory / file for file in (FRONT, "trials.parquet", "front.html", "front.png")),
     )
     write_front(files.front_json, front)
-    write_with(files.trials_parquet, lambda path: write_trials(path, front, records))
+    write_with(files.trials_parquet, lambda path: write_trials(path, front, known))
     data = plot_data(name, front)
     answers = write_answers_html(directory, name, front)
     files = replace(files, answers_html=answers)
-    write_html(data, front, files.front_html, answers.name if answers else None, manifest)
+    write_html(data, front, files.front_html, answers.name if answers else None, manifest, known)
     write_with(files.front_png, lambda path: write_png(data, path))
     if not any(panel.course for panel in data.panels):
         return files

@@ -1,13 +1,13 @@
 """``front.html``: one self-contained page that opens on what to take; nothing is loaded from elsewhere.
 
-Its only script is ``assets/page.js``, which draws from the JSON beside it. The page's content security policy names
+Its only script is made of the files in ``assets/`` and draws from the JSON beside it. The page's policy names
 that script and the style sheet by their hashes and allows nothing else, so that no text of a sweep can run.
 """
 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
+from orchestrator.record.trials import TrialRecord
 from orchestrator.report.comparisons import judges_section, parts_section, versus_section
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
 from orchestrator.report.page_data import comparison_data, page_data
@@ -31,6 +32,16 @@ _COURSE = (
     "generation, on the prompts that the search may see. Drift is not behaviour: read both.</p>"
 )
 
+_LINKED = (
+    '<p class="quiet">A line is a trial. Draw a span on an axis to leave out the others, in every figure and the '
+    "table.</p>"
+)
+_SURFACE = (
+    '<p class="quiet">What a Gaussian process makes of the trials (points). It is a guess: settings that are not '
+    "shown vary too, and count as luck.</p>"
+)
+SCRIPTS = ("figures.js", "rules.js", "parallel.js", "surface.js", "page.js")
+"""Parts of the one script, in one scope."""
 SECTIONS = (versus_section, parts_section, judges_section, importance_section, prediction_section)
 """What stands below the front and the trials of a model, where there is something to show."""
 
@@ -41,6 +52,7 @@ def write_html(
     path: Path,
     answers_page: str | None = None,
     manifest: Mapping[str, Any] | None = None,
+    records: Iterable[TrialRecord] = (),
 ) -> None:
     """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder.
 
@@ -50,8 +62,10 @@ def write_html(
         path: the file.
         answers_page: name of a file beside it with answers; None where there is none.
         manifest: what the sweep ran with; None leaves that out.
+        records: what trials and references reported on their way.
     """
     several = len(data.panels) > 1
+    drawn = page_data(data, front, path.parent, answers_page, records)
     answers = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
     body = [f"<h1>{escape(data.name)}: which trial to take</h1>"]
     body.append(f'<section class="answers" aria-label="what to take">{answers}</section>' if answers else "")
@@ -60,10 +74,9 @@ def write_html(
     elif several:
         body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
     for place, panel in enumerate(data.panels):
-        body += _model(place, panel, data, front)
+        body += _model(place, panel, front, between=bool(drawn["models"][place]["surfaces"]))
     body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
     body.append(provenance_section(manifest or {}))
-    drawn = page_data(data, front, path.parent, answers_page)
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))
 
 
@@ -86,10 +99,11 @@ def document(title: str, body: str, drawn: Any = None) -> str:
         drawn: what the script draws, as :func:`page_data` gives it; None leaves out the script.
     """
     assets = files("orchestrator.report") / "assets"
-    style, script = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style, *scripts = ((assets / name).read_text(encoding="utf-8") for name in ("page.css", *SCRIPTS))
+    script = '"use strict";\n(() => {\n' + "".join(scripts) + "})();\n"
     # In a script element "</" and "<!--" would end or change it, whatever the JSON says.
     text = json.dumps(drawn, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    scripts = f'<script type="application/json" id="front">{text}</script><script>{script}</script>'
+    drawing = f'<script type="application/json" id="front">{text}</script><script>{script}</script>'
     allowed = "'none'" if drawn is None else _hash(script)
     policy = f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     page = (
@@ -97,7 +111,7 @@ def document(title: str, body: str, drawn: Any = None) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body>{body}"
-        f"{'' if drawn is None else scripts}</body></html>\n"
+        f"{'' if drawn is None else drawing}</body></html>\n"
     )
     return page.encode("utf-8", "replace").decode("utf-8")  # errors and answers may hold halves of surrogate pairs
 
@@ -154,10 +168,12 @@ def _command(command: str) -> str:
     return f'<div class="command"><code>{escape(command)}</code><button type="button">copy</button></div>'
 
 
-def _model(place: int, panel: Panel, data: PlotData, front: FrontDocument) -> list[str]:
+def _model(place: int, panel: Panel, front: FrontDocument, *, between: bool) -> list[str]:
     found = [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
     if panel.note:
         found.append(f'<p class="note">{escape(panel.note)}</p>')
+    if panel.points and front.models[panel.model].choice is not None:
+        found.append(f'<div class="rule" id="rule-{place}"></div>')
     if panel.points:
         found.append(
             f'<div class="model with-details"><div><div class="controls" id="controls-{place}"></div>'
@@ -165,7 +181,15 @@ def _model(place: int, panel: Panel, data: PlotData, front: FrontDocument) -> li
             f'<div id="axes-{place}"></div></div>'
             f'<aside class="details" id="details-{place}" aria-live="polite">Choose a point or a row.</aside></div>'
         )
-    found += ["<h3>All trials</h3>", trials_table(front, panel.model)]
+    if panel.of("front", "dominated", "infeasible"):
+        found.append(f'<h3>Settings side by side</h3>{_LINKED}<div class="chart" id="parallel-{place}"></div>')
+        found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p>')
+    found.append(f'<h3>All trials</h3><div id="trials-{place}">{trials_table(front, panel.model)}</div>')
+    if between:
+        found.append(
+            f'<h3>Between the trials</h3>{_SURFACE}<div class="controls" id="surface-controls-{place}"></div>'
+            f'<div class="chart" id="surface-{place}"></div><div id="surface-below-{place}"></div>'
+        )
     more = [section(front, panel.model) for section in SECTIONS]
     if panel.drift:
         more.append(

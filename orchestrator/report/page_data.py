@@ -1,17 +1,20 @@
 """What the script of ``front.html`` draws, as plain JSON values (pure)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.choice import default_rule
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.data import AXIS_TITLES, STRENGTH
 from orchestrator.report.plots.shapes import CourseLine, DriftLine, Panel, PlotData, Point
-from orchestrator.report.sentences import answers_command, export_command
+from orchestrator.report.sentences import answers_command, choose_command, export_command
 from orchestrator.report.shown import REFERENCE_NAMES, short_metric, short_params, shown_metrics
+from orchestrator.report.surfaces import surfaces
 
 ROLES = {
     "front": "on the front",
@@ -23,10 +26,21 @@ _LABELS = {name: label for label, name in REFERENCE_NAMES.items()}
 _DRAWN = {"dominated": 0, "infeasible": 1, "reference": 2, "front": 3}
 """What lies over what."""
 
+CURVES = {"train/loss": "training loss", "train/penalty": "penalty", "train/alpha": "weight of the penalty"}
+"""What of a training's way is drawn, by metric."""
+LONGEST = 40
+"""Steps of one curve."""
+
 Json = dict[str, Any]
 
 
-def page_data(data: PlotData, front: FrontDocument, directory: Path, answers_page: str | None = None) -> Json:
+def page_data(
+    data: PlotData,
+    front: FrontDocument,
+    directory: Path,
+    answers_page: str | None = None,
+    records: Iterable[TrialRecord] = (),
+) -> Json:
     """Axes, points and lines of every figure of the page.
 
     Args:
@@ -34,18 +48,28 @@ def page_data(data: PlotData, front: FrontDocument, directory: Path, answers_pag
         front: what else is known of each point.
         directory: the sweep's folder, for commands.
         answers_page: name of a file in that folder with answers; None where there is none.
+        records: what trials and references reported on their way.
     """
     names = short_params(path for body in front.models.values() for trial in body.trials for path in trial.params)
     third = front.metrics[2] if len(front.metrics) > 2 else None
     searched = STRENGTH in names and data.shade is not None
     entries = [e for body in front.models.values() for e in (*body.reference.values(), *body.trials)]
+    known = {
+        (record.model, record.label if record.kind == "reference" else record.id): curves(record)
+        for record in records
+        if record.kind != "replicate"
+    }
     return {
         "x": _axis(data.x.metric, data.x.goal),
         "y": _axis(data.y.metric, data.y.goal) if data.y else None,
         "color": third or (f"p:{names[STRENGTH]}" if searched else ""),
         "answers": answers_page,
         "titles": {metric: _title(metric) for metric in shown_metrics(front, entries)},
-        "models": [_model(place, panel, front, names, directory) for place, panel in enumerate(data.panels)],
+        "objectives": [[objective.metric, objective.goal] for objective in front.objectives],
+        "aims": [[aim.metric, aim.goal] for aim in default_rule(front.objectives, front.feasible).aims],
+        "split": front.split,
+        "choose": choose_command(directory),
+        "models": [_model(place, panel, front, names, directory, known) for place, panel in enumerate(data.panels)],
         "normalised": _normalised(front.comparison.normalised if front.comparison else None),
     }
 
@@ -67,7 +91,14 @@ def _title(metric: str) -> str:
     return AXIS_TITLES.get(metric, short_metric(metric).replace("_", " ")).split(" on held-out")[0].split(":")[0]
 
 
-def _model(place: int, panel: Panel, front: FrontDocument, names: Mapping[str, str], directory: Path) -> Json:
+def _model(
+    place: int,
+    panel: Panel,
+    front: FrontDocument,
+    names: Mapping[str, str],
+    directory: Path,
+    known: Mapping[tuple[str, str], Json],
+) -> Json:
     body = front.models[panel.model]
     entries = _entries(body)
     metrics = shown_metrics(front, list(entries.values()))
@@ -78,6 +109,7 @@ def _model(place: int, panel: Panel, front: FrontDocument, names: Mapping[str, s
         _point(
             point, entries[point.id], metrics, names, directory, not anchors or point.id in anchors, chosen, panel.model
         )
+        | {"curves": known.get((panel.model, _LABELS.get(point.name, point.id)), {})}
         for point in panel.points
     ]
     return {
@@ -85,6 +117,8 @@ def _model(place: int, panel: Panel, front: FrontDocument, names: Mapping[str, s
         "model": panel.model,
         "chosen": chosen,
         "points": points,
+        "rule": body.choice.rule if body.choice else "",
+        "surfaces": surfaces(body, front.metrics[:2], names),
         "stairs": [[_rounded(x), _rounded(y)] for x, y in panel.staircase],
         "figures": [figure for figure in (_drift(place, panel.drift), *_courses(place, panel.course)) if figure],
     }
@@ -128,6 +162,11 @@ def _point(
             for metric, one in found.items()
             if one is not None
         },
+        "select": {
+            metric: float(f"{value:.12g}")
+            for metric, value in entry.select.metrics.items()
+            if metric in metrics and value is not None and math.isfinite(value)
+        },
         "params": {names.get(path, path): _plain(value) for path, value in entry.params.items()} if is_trial else {},
         "chance": entry.p_on_front if isinstance(entry, TrialEntry) else None,
         "commands": [
@@ -137,6 +176,16 @@ def _point(
         if is_trial
         else [],
     }
+
+
+def curves(record: TrialRecord) -> Json:
+    """``[[step, value], ...]`` of what a training reported on its way, by title; at most ``LONGEST`` steps."""
+    steps = record.history[:: math.ceil(len(record.history) / LONGEST)] if record.history else ()
+    found = {
+        title: [[step, _rounded(metrics[name])] for step, metrics in steps if name in metrics]
+        for name, title in CURVES.items()
+    }
+    return {title: points for title, points in found.items() if any(value for _, value in points)}
 
 
 def _drift(place: int, drift: Sequence[DriftLine]) -> Json | None:

@@ -40,6 +40,11 @@ def answers_command(directory: Path, trial: str) -> str:
     return f"procon answers {_quoted(directory)} --trial {shlex.quote(trial)} --refused no"
 
 
+def choose_command(directory: Path) -> str:
+    """What chooses by a rule; the rule follows."""
+    return f"procon choose {_quoted(directory)} --rule "
+
+
 def _quoted(directory: Path) -> str:
     return shlex.quote(short_path(directory))
 

@@ -9,6 +9,8 @@ from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_param
 
 Cells = Sequence[tuple[str, bool]]
 """(HTML, whether it is a number) of one row."""
+SCROLLED = '<div class="scroll" tabindex="0" role="region" aria-label="table">'
+"""What scrolls sideways must be reached by keyboard."""
 
 
 def trials_table(front: FrontDocument, model: str) -> str:
@@ -45,7 +47,7 @@ def trials_table(front: FrontDocument, model: str) -> str:
         values = ["", "", *(_sorted_by(trial, metric) for metric in metrics)]
         lines.append(_row(row, values, trial.id, "" if trial.on_front else "off"))
     return (
-        '<div class="scroll"><table class="sortable"><thead>'
+        f'{SCROLLED}<table class="sortable"><thead>'
         f"<tr>{_cells(head, 'th')}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -131,9 +133,7 @@ def _joined(metrics: Sequence[str]) -> str:
 def table(head: Cells, rows: Sequence[Cells]) -> str:
     """``rows`` of HTML cells under ``head``; a wide one scrolls."""
     lines = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table><thead><tr>{_cells(head, "th")}</tr></thead><tbody>{lines}</tbody></table></div>'
-    )
+    return f"{SCROLLED}<table><thead><tr>{_cells(head, 'th')}</tr></thead><tbody>{lines}</tbody></table></div>"
 
 
 def _cells(row: Cells, tag: str) -> str:

@@ -70,7 +70,7 @@ def opened(browser: Any, page_file: Path) -> Iterator[Opened]:
 def test_points_and_front_are_those_of_the_document(opened: Opened, front: FrontDocument) -> None:
     data = plot_data("x", front)
     for place, panel in enumerate(data.panels):
-        opened.page.locator(f"#controls-{place} input").check()  # show all
+        opened.page.locator(f"#controls-{place}").get_by_role("checkbox", name="show all").check()
         drawn = opened.page.locator(f"#scatter-{place} [data-id]").evaluate_all(
             "all => all.map(e => [e.dataset.id, +e.dataset.x, +e.dataset.y])"
         )
