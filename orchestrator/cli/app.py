@@ -44,7 +44,7 @@ app = typer.Typer(
     cls=_Verbs,
     help="Sweeps of safety-constrained fine-tuning (ProCon): find the trade-off between safety and utility.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
 

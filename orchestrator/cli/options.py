@@ -16,7 +16,18 @@ def _all_possible(folders: list[Path]) -> list[Path]:
     return [_possible(folder) for folder in folders]
 
 
-Spec = Annotated[str, typer.Argument(help="A sweep's YAML file, or the name of a preset such as demo.")]
+def _specs(typed: str) -> list[str]:
+    """Presets, and YAML files and folders here, that begin with what was typed."""
+    from sweeps.schema.spec_files import preset_names
+
+    found = [path for path in Path(typed or ".").parent.glob("*") if path.is_dir() or path.suffix in (".yaml", ".yml")]
+    names = [*preset_names(), *(f"{path}/" if path.is_dir() else str(path) for path in sorted(found))]
+    return [name for name in names if name.startswith(typed)]
+
+
+Spec = Annotated[
+    str, typer.Argument(help="A sweep's YAML file, or the name of a preset such as demo.", autocompletion=_specs)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Change one field; repeatable; numbers reach into lists."),

@@ -137,12 +137,26 @@ def front(
         bool,
         typer.Option("--schema", is_eager=True, callback=_print_schema, help="Print the JSON schema of front.json."),
     ] = False,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]FILE", help="Draw the front, or course=FILE: .pdf, .svg or .png; repeatable."),
+    ] = None,
 ) -> None:
     """Show the Pareto front of each sweep, so far where it has not ended."""
     from orchestrator.commands.summary import print_fronts
     from orchestrator.front.front_file import read_front
     from orchestrator.terminal import Terminal
 
+    if figure and (len(directories) > 1 or as_json or as_csv):
+        raise typer.BadParameter("--figure draws one sweep, and goes with neither --json nor --csv")
+    if figure:
+        from orchestrator.report.figures import Wanted, write_figures
+
+        wanted = [Wanted.parse(text) for text in figure]
+        write_figures(directories[0].resolve().name, read_front(directories[0]), wanted)
+        for one in wanted:
+            Terminal().say(f"The {one.figure} is drawn in {one.file}")
+        return
     fronts = {str(directory): read_front(directory) for directory in directories}
     if as_csv:
         from orchestrator.report.files import trials_csv

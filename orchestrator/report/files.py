@@ -48,8 +48,8 @@ def write_report(
     """
     from orchestrator.report.answers_page import write_answers_html
     from orchestrator.report.page import write_html
-    from orchestrator.report.plots.course import write_course_png
-    from orchestrator.report.plots.picture import write_png
+    from orchestrator.report.plots.course import write_course
+    from orchestrator.report.plots.picture import write_picture
 
     directory.mkdir(parents=True, exist_ok=True)
     known = list(records)
@@ -62,11 +62,11 @@ def write_report(
     answers = write_answers_html(directory, name, front)
     files = replace(files, answers_html=answers)
     write_html(data, front, files.front_html, answers.name if answers else None, manifest, known)
-    write_with(files.front_png, lambda path: write_png(data, path))
+    write_with(files.front_png, lambda path: write_picture(data, path))
     if not any(panel.course for panel in data.panels):
         return files
     course = directory / "course.png"
-    write_with(course, lambda path: write_course_png(data, path))
+    write_with(course, lambda path: write_course(data, path))
     return replace(files, course_png=course)
 
 

@@ -1,23 +1,23 @@
-"""``course.png``: how the direction drifts and refusals fade over the steps of a training (the paper's figure 2)."""
+"""How the direction drifts and refusals fade over the steps of a training (the paper's figure 2)."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.report.plots.picture import DPI, quiet, shade_color
+from orchestrator.report.plots.picture import quiet, shade_color
+from orchestrator.report.plots.saving import DPI, look, save
 from orchestrator.report.plots.shapes import CourseLine, PlotData, Shade
-from orchestrator.report.plots.style import GREY, INK, reference_look
+from orchestrator.report.plots.style import GREY, reference_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def write_course_png(data: PlotData, path: Path) -> None:
-    """Draw the trained references and the front step by step, a row a model, into the file ``path``."""
-    import matplotlib as mpl
+def write_course(data: PlotData, path: Path) -> None:
+    """Draw the trained references and the front step by step, a row a model, into ``path``, by its ending."""
     from matplotlib.figure import Figure
 
     panels = [panel for panel in data.panels if panel.course]
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
+    with look():
         figure = Figure(figsize=(13.0, 4.6 * max(1, len(panels)) + 0.8), dpi=DPI, layout="constrained")
         figure.suptitle(f"{data.name}: over the course of training", fontsize=14, fontweight="bold")
         axes = figure.subplots(max(1, len(panels)), 2, squeeze=False)
@@ -32,7 +32,7 @@ def write_course_png(data: PlotData, path: Path) -> None:
                 _draw(one, lines, name, data.shade)
             if drift.get_legend_handles_labels()[0]:
                 drift.legend(loc="best", frameon=False, fontsize=8.5)
-        figure.savefig(path, dpi=DPI, facecolor="white", format="png")
+        save(figure, path)
 
 
 def _draw(axes: "Axes", lines: list[CourseLine], values: str, shade: Shade | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.plots.heat_maps import HeatMap, kl_map, refusal_map
+from orchestrator.report.plots.saving import DPI, look, save
 from orchestrator.report.plots.style import INK
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from training.direction.causal import CausalReport
 
-DPI = 130
 ANNOTATED = 40
 """A map of more columns than this carries no numbers: colour and axis say it."""
 
@@ -34,13 +34,12 @@ def write_drift_png(maps: Sequence[HeatMap], title: str, path: Path) -> None:
 def _write(path: Path, title: str, maps: Sequence[HeatMap], framed: Sequence[str], x_label: str) -> None:
     import textwrap
 
-    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     width = min(24.0, 7.5 + 0.55 * len(maps[0].columns))
     heights = [len(each.rows) for each in maps]
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
+    with look():
         figure = Figure(figsize=(width, 2.2 + 0.42 * sum(heights) + 0.5 * len(maps)), dpi=DPI)
         figure.set_layout_engine("constrained", h_pad=0.08)
         FigureCanvasAgg(figure)
@@ -54,7 +53,7 @@ def _write(path: Path, title: str, maps: Sequence[HeatMap], framed: Sequence[str
             if framed:
                 _frame(axes, each, framed)
         axes.set_xlabel(x_label + (" - framed: recommended" if framed else ""))
-        figure.savefig(path, dpi=DPI, facecolor="white", format="png")
+        save(figure, path)
 
 
 def _draw(figure: "Figure", axes: "Axes", drawn: HeatMap) -> None:

@@ -1,10 +1,11 @@
-"""``front.png``: the fronts as one picture, drawn with matplotlib and without its global state."""
+"""The fronts as one picture, drawn with matplotlib and without its global state."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.plots.labels import Label, Rectangle, place_labels
+from orchestrator.report.plots.saving import DPI, look, save
 from orchestrator.report.plots.shapes import Axis, Panel, PlotData, Point, Shade, thin_lines
 from orchestrator.report.plots.style import (
     COLORMAP,
@@ -22,21 +23,19 @@ from orchestrator.report.plots.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-DPI = 130
 LABELLED_FRONT = 15
 """A front of more members than this is not labelled: the page's table and hover say who is who."""
 BARS_OF_DOMINATED = 40
 """More dominated trials than this are drawn without their intervals."""
 
 
-def write_png(data: PlotData, path: Path) -> None:
-    """Draw ``data`` into the file ``path``; safe in any thread and without a display."""
-    import matplotlib as mpl
+def write_picture(data: PlotData, path: Path) -> None:
+    """Draw ``data`` into the file ``path``, in the form of its ending; safe in any thread and without a display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = len(data.panels) + (len(data.panels) > 1)
-    with mpl.rc_context({"font.family": "DejaVu Sans", "font.size": 10, "text.color": INK, "axes.labelcolor": INK}):
+    with look():
         figure = Figure(figsize=(14.0, 6.6 * max(1, rows) + 0.5), dpi=DPI)
         figure.set_layout_engine("constrained", h_pad=0.12, w_pad=0.12, hspace=0.06)
         canvas = FigureCanvasAgg(figure)
@@ -53,7 +52,7 @@ def write_png(data: PlotData, path: Path) -> None:
         figure.set_layout_engine("none")
         for axes, panel, points in drawn:
             _label(axes, panel, points)
-        figure.savefig(path, dpi=DPI, facecolor="white", format="png")
+        save(figure, path)
 
 
 def _scatter(axes: "Axes", data: PlotData, panel: Panel) -> list[Point]:

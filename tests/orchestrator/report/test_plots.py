@@ -13,7 +13,7 @@ from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.page import write_html
 from orchestrator.report.plots.data import plot_data
 from orchestrator.report.plots.labels import Label, place_labels
-from orchestrator.report.plots.picture import write_png
+from orchestrator.report.plots.picture import write_picture
 from orchestrator.report.plots.shapes import PlotData
 from orchestrator.report.shown import short_id, short_params
 from sweeps.goals.objectives import FeasibilityRule, Objective
@@ -147,7 +147,7 @@ def test_drift_is_drawn_for_references_and_the_front_only() -> None:
 @pytest.mark.parametrize("name", SWEEPS)
 def test_whatever_a_sweep_leaves_is_drawn(tmp_path: Path, name: str) -> None:
     data, front = shown(name)
-    write_png(data, tmp_path / "front.png")
+    write_picture(data, tmp_path / "front.png")
     write_html(data, front, tmp_path / "front.html")
     assert (tmp_path / "front.png").stat().st_size > 10_000
     page = (tmp_path / "front.html").read_text(encoding="utf-8")
@@ -183,7 +183,7 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path: Path) -> None:
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    write_png(shown("usual")[0], tmp_path / "front.png")
+    write_picture(shown("usual")[0], tmp_path / "front.png")
     assert dict(mpl.rcParams) == before
 
 
