@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.slots.ledger import Ledger
 from orchestrator.slots.log import Log
-from orchestrator.slots.messages import CLOSE, Assignment, Job, News, Update
+from orchestrator.slots.messages import CLOSE, LEAVE, Assignment, Job, News, Update
 from orchestrator.slots.signs import UNKNOWN, Signs
 from orchestrator.slots.topics import Topics
 
@@ -81,6 +81,8 @@ class Broker:
         self._kill = kill or _kill
         self._workers: dict[int, dict[int, Any]] = {}
         """Actors of each slot's workers, by rank."""
+        self._controllers: dict[int, Any] = {}
+        """The actors that find places for each slot's workers."""
         self._doing: dict[str, str] = {}
         self._topics = Topics()
         self._log: Log | None = None
@@ -135,7 +137,15 @@ class Broker:
     async def news(self, seen: int) -> News:
         """Notes after the first ``seen``, and what slots began to do since the last call."""
         doing, self._doing = self._doing, {}
-        return News(self._ledger.notes[seen:], doing, self._ledger.lost_slots)
+        return News(self._ledger.notes[seen:], doing, self._ledger.lost_slots, self._ledger.slots_up)
+
+    async def add_slots(self, slots: int) -> None:
+        """There are to be so many in all, since nodes have joined."""
+        self._change("add_slots", slots)
+
+    async def see_blind(self, node: str, reason: str) -> None:
+        """A node, by its id in Ray, does not see the sweep's files; ``reason`` says so in a sentence."""
+        self._change("see_blind", node, reason)
 
     async def cancel_all(self) -> None:
         """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
@@ -152,6 +162,7 @@ class Broker:
         """Let every slot end once it is idle."""
         self._change("close")
         self._topics.tell(WORK)
+        await self._retire()
 
     async def slot_gone(self, slot: int, reason: str) -> None:
         """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
@@ -164,6 +175,12 @@ class Broker:
         self._signs.gone(slot)
         self._change("slot_lost", slot, reason)
         self._topics.tell_all()
+
+    async def slot_leaves(self, slot: int, group: str, reason: str) -> None:
+        """A node of the slot's present workers has announced its end; each of them may say so, and again and again."""
+        if self._signs.knows(slot, group) and self._ledger.has(slot) and not self._ledger.leaves(slot):
+            self._change("slot_leaves", slot, reason)
+            self._topics.tell(WORK)
 
     async def watch(self) -> None:
         """Take jobs from slots that are lost, until the sweep has no further use for them.
@@ -182,8 +199,17 @@ class Broker:
                 with contextlib.suppress(Exception):  # one that has stopped is ended; one that is cut off cannot be
                     await asyncio.to_thread(self._kill, actor)
             self._topics.tell_all()
+        await self._retire()
 
     # What slots ask
+
+    async def controlled(self, slot: int, actor: list[Any]) -> list[str]:
+        """``actor`` holds the one that finds places for the workers of ``slot``; on which nodes there is none, by id.
+
+        It asks each time before it looks for a place.
+        """
+        self._controllers[slot] = actor[0]
+        return list(self._ledger.blind)
 
     async def slot_started(self, slot: int, group: str, workers: int) -> None:
         """A slot's ``workers`` are up, for the first time or again after a failure: take back what those before had.
@@ -216,7 +242,7 @@ class Broker:
         return True
 
     async def next_job(self, slot: int, timeout: float) -> Assignment | str | None:
-        """Work for ``slot``: a job, ``CLOSE``, or None when nothing came within ``timeout`` seconds.
+        """Work for ``slot``: a job, ``CLOSE``, ``LEAVE``, or None when nothing came within ``timeout`` seconds.
 
         Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest; where it asks again
         though it has one, its answer was lost on the way.
@@ -225,7 +251,11 @@ class Broker:
         self._signs.heard(slot)
         if (held := ledger.held_by(slot)) is not None:
             return held
-        await self._topics.until(lambda: ledger.next_for(slot) is not None or ledger.exhausted, WORK, timeout)
+        await self._topics.until(
+            lambda: ledger.next_for(slot) is not None or ledger.exhausted or ledger.leaves(slot), WORK, timeout
+        )
+        if ledger.leaves(slot) and not ledger.exhausted:
+            return LEAVE
         if (job := ledger.next_for(slot)) is not None:
             self._signs.begins(slot)
             assignment: Assignment = self._change("assign", slot, job.id, job=job.id)
@@ -281,6 +311,14 @@ class Broker:
         self._doing[job_id] = what
 
     # How it is done
+
+    async def _retire(self) -> None:
+        """End slots that still wait for a place and are not needed, so that no node is brought for them."""
+        for slot in self._ledger.superfluous:
+            self._change("slot_closed", slot)
+            if (controller := self._controllers.pop(slot, None)) is not None:
+                with contextlib.suppress(Exception):
+                    await asyncio.to_thread(self._kill, controller)
 
     def _up(self, slot: int, group: str, workers: int) -> None:
         self._workers.pop(slot, None)

@@ -51,6 +51,9 @@ class Checkpointing:
     """Told in a sentence what whoever trains should know; on rank 0."""
     claim: Claim | None = None
     """By which the directory is this training's; None where no other can want it."""
+    leaves: Callable[[], bool] | None = None
+    """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
+    and to go on elsewhere. None where that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,11 @@ class Checkpoints:
     def due(self, step: int, steps: int) -> bool:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
         return step % self.where.every == 0 or step == steps
+
+    def leaves(self) -> bool:
+        """Whether the training has to go on elsewhere; all ranks must call it, between two optimizer steps."""
+        asked = self.where.leaves
+        return asked is not None and ranks.decision_of_rank_zero(ranks.rank() == 0 and asked(), self._device)
 
     @property
     def latest(self) -> Path | None:
