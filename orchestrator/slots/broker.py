@@ -21,6 +21,8 @@ RESTARTS = 100
 UNREMEMBERED = "should its process die, trials under way go back to their last checkpoints"
 WORK = "work"
 """The topic of slots that wait for a job."""
+WITHDRAWAL_SECONDS = 10.0
+"""How long taking back a request for nodes may take."""
 CALLS = 10_000
 """Calls that may wait in it at once: of each slot one for work and one a worker, of each trial one for news."""
 
@@ -66,6 +68,7 @@ class Broker:
         log: file that lets a successor know all that this one knew; None where there will be none. What is in it
             already was known to a predecessor.
         kill: ends a worker, given its actor; None lets Ray do it.
+        withdraw: takes a request for nodes back; likewise.
     """
 
     def __init__(
@@ -75,14 +78,16 @@ class Broker:
         stall: float = 1800.0,
         log: Path | None = None,
         kill: Callable[[Any], None] | None = None,
+        withdraw: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = Ledger(slots)
         self._signs = Signs(silence, stall)
         self._kill = kill or _kill
+        self._withdraw = withdraw or _withdraw
         self._workers: dict[int, dict[int, Any]] = {}
         """Actors of each slot's workers, by rank."""
-        self._controllers: dict[int, Any] = {}
-        """The actors that find places for each slot's workers."""
+        self._controllers: dict[int, tuple[Any, str]] = {}
+        """The actors that find places for each slot's workers, and what they call their requests for nodes."""
         self._doing: dict[str, str] = {}
         self._topics = Topics()
         self._log: Log | None = None
@@ -203,12 +208,15 @@ class Broker:
 
     # What slots ask
 
-    async def controlled(self, slot: int, actor: list[Any]) -> list[str]:
-        """``actor`` holds the one that finds places for the workers of ``slot``; on which nodes there is none, by id.
+    async def controlled(self, slot: int, actor: list[Any], request: str) -> list[str]:
+        """On which nodes the workers of ``slot`` have no place, by id; asked each time before one is looked for.
 
-        It asks each time before it looks for a place.
+        Args:
+            slot: which.
+            actor: holds the one that looks for it.
+            request: what it calls its request for nodes.
         """
-        self._controllers[slot] = actor[0]
+        self._controllers[slot] = actor[0], request
         return list(self._ledger.blind)
 
     async def slot_started(self, slot: int, group: str, workers: int) -> None:
@@ -251,9 +259,18 @@ class Broker:
         self._signs.heard(slot)
         if (held := ledger.held_by(slot)) is not None:
             return held
+        if not ledger.has(slot):
+            return CLOSE
         await self._topics.until(
-            lambda: ledger.next_for(slot) is not None or ledger.exhausted or ledger.leaves(slot), WORK, timeout
+            lambda: (
+                not ledger.is_lost(slot)
+                and (ledger.next_for(slot) is not None or ledger.exhausted or ledger.leaves(slot))
+            ),
+            WORK,
+            timeout,
         )
+        if ledger.is_lost(slot):  # a worker of a node that is dead for Ray may live on for seconds
+            return None
         if ledger.leaves(slot) and not ledger.exhausted:
             return LEAVE
         if (job := ledger.next_for(slot)) is not None:
@@ -318,7 +335,9 @@ class Broker:
             self._change("slot_closed", slot)
             if (controller := self._controllers.pop(slot, None)) is not None:
                 with contextlib.suppress(Exception):
-                    await asyncio.to_thread(self._kill, controller)
+                    await asyncio.to_thread(self._kill, controller[0])
+                with contextlib.suppress(Exception):
+                    await asyncio.to_thread(self._withdraw, controller[1])
 
     def _up(self, slot: int, group: str, workers: int) -> None:
         self._workers.pop(slot, None)
@@ -374,6 +393,14 @@ class Broker:
             self._signs.up(slot, UNKNOWN, 1)
             self._signs.begins(slot)
             self._doing[held.job.id] = "going on after a restart of the broker"
+
+
+def _withdraw(request: str) -> None:
+    """Ray Train's actor that asks the autoscaler for nodes would go on for three minutes, and keep nodes so long."""
+    import ray
+
+    asks = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+    ray.get(asks.cancel_request.remote(request), timeout=WITHDRAWAL_SECONDS)
 
 
 def _kill(actor: Any) -> None:

@@ -45,6 +45,11 @@ class Places(ControllerCallback):  # type: ignore[misc]
     def __init__(self, slot: int, broker: str, namespace: str) -> None:
         self._slot = slot
         self._broker = broker, namespace
+        self._request = ""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Remember what Ray Train calls what it asks the autoscaler for."""
+        self._request = f"train-{train_run_context.run_id}"
 
     def on_controller_start_worker_group(self, *, scaling_config: Any, num_workers: int) -> dict[str, str] | None:
         """Which nodes may have the workers; any where none is known to be blind, or nobody can be asked."""
@@ -52,6 +57,6 @@ class Places(ControllerCallback):  # type: ignore[misc]
         with contextlib.suppress(Exception):  # a broker that is just being started again
             myself = ray.get_runtime_context().current_actor
             broker = ray.get_actor(name, namespace=namespace)
-            blind = ray.get(broker.controlled.remote(self._slot, [myself]), timeout=ANSWER_SECONDS)
+            blind = ray.get(broker.controlled.remote(self._slot, [myself], self._request), timeout=ANSWER_SECONDS)
             return {NODE: f"!in({','.join(blind)})"} if blind else None
         return None

@@ -131,6 +131,10 @@ class Ledger:
         """How many slots are lost at the moment."""
         return len(self._lost)
 
+    def is_lost(self, slot: int) -> bool:
+        """Whether the slot can do nothing at the moment, so that who asks in its name is not of its next workers."""
+        return slot in self._lost
+
     def leaves(self, slot: int) -> bool:
         """Whether a node of the slot's workers has announced its end."""
         return slot in self._leaving
@@ -145,7 +149,7 @@ class Ledger:
         """Slots that wait for a place, though those that have one are enough for what is left."""
         if not self.exhausted:
             return []
-        left = 0 if self._closed else sum(job_id not in self._ended for job_id in self._updates)
+        left = sum(job_id not in self._ended for job_id in self._updates)
         return sorted(self._slots - self._up)[max(0, left - len(self._up)) :]
 
     # What changes it

@@ -46,7 +46,8 @@ class GrowingCluster:
 
     def said(self) -> str:
         """What the autoscaler wrote last."""
-        return (self.folder / "session_latest/logs/monitor.log").read_text()[-5000:]
+        lines = (self.folder / "session_latest/logs/monitor.log").read_text().splitlines()
+        return "\n".join([line for line in lines if "legacy field" not in line][-40:])
 
     def raylets(self) -> list[psutil.Process]:
         """The processes that make the nodes which can be had, the eldest first; the head's is not among them."""

@@ -160,6 +160,7 @@ def test_a_sweep_on_a_joined_cluster_leaves_none(
 def test_workers_elsewhere_are_given_the_keys_that_they_need(canaries: str, tmp_path: Path) -> None:
     judge = {
         "type": "endpoint",
+        "format": "harmbench",
         "name": "ours",
         "url": "http://127.0.0.1:9/v1",
         "model": "m",

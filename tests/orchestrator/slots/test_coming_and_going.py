@@ -81,11 +81,12 @@ def test_a_slot_of_a_node_that_will_go_is_given_no_trial() -> None:
 def test_slots_that_wait_for_a_node_end_when_no_trial_is_left_for_them() -> None:
     async def scene() -> None:
         killed: list[str] = []
-        broker = Broker(3, kill=killed.append)
+        withdrawn: list[str] = []
+        broker = Broker(3, kill=killed.append, withdraw=withdrawn.append)
         slot = Slot(broker)
         await slot.start()
         for number in range(3):
-            assert await broker.controlled(number, [f"controller {number}"]) == []
+            assert await broker.controlled(number, [f"controller {number}"], f"request {number}") == []
         for number in range(3):
             await broker.submit(Job(f"m-{number}", JOB.model, None))
         await broker.drain(3)
@@ -96,12 +97,32 @@ def test_slots_that_wait_for_a_node_end_when_no_trial_is_left_for_them() -> None
             await slot.say(Update("measured"))
             await broker.look()
         assert killed == ["controller 2", "controller 1"]
+        assert withdrawn == ["request 2", "request 1"], "else nodes are kept for them"
         await slot.take()
         await broker.slot_failed(0, "its worker 0 died")
         await broker.look()
         assert len(killed) == 2, "the last trial needs it"
+        await broker.cancel_all()
         await broker.close()
         assert killed[2:] == ["controller 0"], "nobody waits for a place at the end"
+
+    play(scene())
+
+
+def test_a_worker_that_outlives_its_lost_slot_is_given_nothing() -> None:
+    """As one does whose raylet was killed: it hears that its job was taken from it, and asks for the next."""
+
+    async def scene() -> None:
+        broker = Broker(1)
+        slot = Slot(broker)
+        await slot.start()
+        await broker.submit(JOB)
+        await slot.take()
+        await broker.slot_failed(0, "its worker 0 died")
+        assert await slot.say(Update("step", step=4)), "it is to stop"
+        assert await slot.take(0.05) is None
+        await slot.start()
+        assert await slot.take() == JOB
 
     play(scene())
 
@@ -113,7 +134,7 @@ def test_slots_are_added_and_nodes_that_see_nothing_are_avoided() -> None:
         await broker.add_slots(2)
         await broker.see_blind("f00", "--out (/x) cannot be seen from node n")
         await broker.see_blind("f00", "--out (/x) cannot be seen from node n")
-        assert await broker.controlled(1, [None]) == ["f00"]
+        assert await broker.controlled(1, [None], "request") == ["f00"]
         added = Slot(broker, 1)
         await added.start()
         news = await broker.news(0)
