@@ -81,6 +81,18 @@ def _failed(sweep: Examined) -> Iterator[str]:
         yield f"{total} trial{'s' if total > 1 else ''} failed; {share}: {reason}"
 
 
+def _fewer_workers(sweep: Examined) -> Iterator[str]:
+    wanted = sweep.spec.resources.workers if sweep.spec is not None else 0
+    had = {record.id: record.report.metrics.get("train/workers", wanted) for record in sweep.records}
+    fewer = {trial: int(workers) for trial, workers in had.items() if workers < wanted}
+    if fewer:
+        named = ", ".join(f"{trial} ({workers})" for trial, workers in sorted(fewer.items()))
+        yield (
+            f"{len(fewer)} trial{'s' if len(fewer) > 1 else ''} ended with fewer than {wanted} workers, after nodes "
+            f"were lost: {named}; batches and optimizer states were the same, sums were rounded in another order"
+        )
+
+
 def _constant_objective(sweep: Examined) -> Iterator[str]:
     finished = sweep.body.finished
     for metric in sweep.front.metrics:
@@ -213,6 +225,7 @@ def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
 CHECKS: Mapping[str, Check] = {
     "nothing feasible": _nothing_feasible,
     "failed trials": _failed,
+    "fewer workers": _fewer_workers,
     "constant objective": _constant_objective,
     "few prompts": _few_prompts,
     "unsure front": _unsure_front,

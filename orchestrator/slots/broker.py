@@ -217,6 +217,8 @@ class Broker:
             request: what it calls its request for nodes.
         """
         self._controllers[slot] = actor[0], request
+        if not self._ledger.has(slot):  # it was not needed any more before it came up
+            await self._end_controller(slot)
         return list(self._ledger.blind)
 
     async def slot_started(self, slot: int, group: str, workers: int) -> None:
@@ -333,11 +335,14 @@ class Broker:
         """End slots that still wait for a place and are not needed, so that no node is brought for them."""
         for slot in self._ledger.superfluous:
             self._change("slot_closed", slot)
-            if (controller := self._controllers.pop(slot, None)) is not None:
-                with contextlib.suppress(Exception):
-                    await asyncio.to_thread(self._kill, controller[0])
-                with contextlib.suppress(Exception):
-                    await asyncio.to_thread(self._withdraw, controller[1])
+            await self._end_controller(slot)
+
+    async def _end_controller(self, slot: int) -> None:
+        if (controller := self._controllers.pop(slot, None)) is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._kill, controller[0])
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._withdraw, controller[1])
 
     def _up(self, slot: int, group: str, workers: int) -> None:
         self._workers.pop(slot, None)

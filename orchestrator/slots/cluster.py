@@ -212,6 +212,8 @@ def room_for(resources: ResourcesConfig, jobs: int, *, joined: bool) -> Room:
     """
     nodes = living_nodes()
     fitting = slots_that_fit(nodes, resources)
+    if not fitting and len(resources.sizes) > 1:  # one slot of fewer workers, until there is room for all
+        fitting = min(1, slots_that_fit(nodes, resources.model_copy(update={"workers": resources.sizes[0]})))
     wanted = min(resources.max_concurrent or jobs, jobs)
     coming = nodes_to_come(ray_addresses()[0]) if joined else None
     if coming is not None:

@@ -10,7 +10,7 @@ CLOSE = "close"
 """Handed to a slot in place of a job when there is nothing more to do."""
 
 LEAVE = "leave"
-"""Handed to a slot of which a node will be taken away: its workers have to start anew elsewhere."""
+"""Handed to a slot whose workers have to start anew: a node of theirs will be taken away, or more have room."""
 
 
 @dataclass(frozen=True)

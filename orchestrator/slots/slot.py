@@ -89,6 +89,7 @@ class Slots:
             spec.resources.slot_timeout,
             self.sight,
             keys_for(spec) if self.sight is not None else {},
+            spec.resources.sizes if spec.resources.min_workers is not None else (),
         )
 
     def _run(self, slot: int) -> None:
@@ -112,11 +113,24 @@ class Slots:
         from orchestrator.slots.network import ClusterTorchConfig
 
         resources, told = self.spec.resources, (slot, self.broker_name, self.namespace)
-        return TorchTrainer(
-            partial(slot_loop, self.setup(slot)),
+        sizes = resources.sizes
+        if len(sizes) > 1:
+            from orchestrator.slots.elastic import NEVER, ElasticTrainer
+
+            # A place that a dead node seems to have is given up after that long.
+            os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+            trainer: Any = partial(ElasticTrainer, sizes=sizes)
+            scaling: dict[str, Any] = {
+                "num_workers": (sizes[0], sizes[-1]),
+                "elastic_resize_monitor_interval_s": NEVER,
+            }
+        else:
+            trainer, scaling = TorchTrainer, {"num_workers": resources.workers}
+        return trainer(
+            train_loop_per_worker=partial(slot_loop, self.setup(slot)),
             torch_config=ClusterTorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
             scaling_config=ray.train.ScalingConfig(
-                num_workers=resources.workers,
+                **scaling,
                 use_gpu=resources.gpus_per_worker > 0,
                 resources_per_worker=worker_resources(resources),
             ),

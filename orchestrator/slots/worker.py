@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from training.workbench import Measurement, Workbench
 
 Anything = TypeVar("Anything")
+WORKERS = "train/workers"
+"""Beside what a trial measured: how many workers it had in the end, where that may change."""
 IDLE_SECONDS = 20.0
 """How long an idle slot waits for a job before it tells its other ranks that it is still there."""
 
@@ -56,6 +58,13 @@ class SlotSetup:
     """What this machine has to see of the sweep's files; None where it is the driver's own."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of the driver's environment that hold secrets; none where workers inherit it."""
+    sizes: tuple[int, ...] = ()
+    """How many workers a trial may have, ascending; none where that is always the same."""
+
+    @property
+    def workers(self) -> int | None:
+        """How many a trial has unless nodes were lost; None where it never has fewer."""
+        return self.sizes[-1] if self.sizes else None
 
 
 def slot_loop(setup: SlotSetup) -> None:
@@ -81,13 +90,19 @@ def slot_loop(setup: SlotSetup) -> None:
         if rank == 0:
             ray.get(broker.slot_started.remote(setup.slot, group, workers))
         benches = _Benches(setup)
+        full = workers if setup.workers is None else setup.workers
+        missing = full - workers
+        room_before = _room() if missing else 0
         while True:
+            if missing and rank == 0 and room_before < missing <= _room():
+                told = f"there is room for all {full} of its workers again"
+                ray.get(broker.slot_leaves.remote(setup.slot, group, told))
             given = ray.get(broker.next_job.remote(setup.slot, IDLE_SECONDS)) if rank == 0 else None
             given = _of_rank_zero(given)
             if given == CLOSE:
                 return
             if given == LEAVE:
-                raise _RestartNeededError("its node will be taken away")
+                raise _RestartNeededError("its workers have to be elsewhere, or more")
             if isinstance(given, Assignment):
                 line = Line(broker, setup, given, speaks=rank == 0, group=group)
                 try:
@@ -96,6 +111,14 @@ def slot_loop(setup: SlotSetup) -> None:
                     line.speaks = True
                     line.say(Update("failed", error=str(failed)))
                     raise
+
+
+def _room() -> int:
+    """How many more workers like this one there are places for."""
+    import ray
+
+    free, own = ray.available_resources(), ray.get_runtime_context().get_assigned_resources()
+    return min((int(free.get(name, 0.0) // needed) for name, needed in own.items() if needed > 0), default=0)
 
 
 def _check_sight(sight: Sight, broker: Any) -> None:
@@ -143,6 +166,8 @@ class Line:
     def __init__(self, broker: Any, setup: SlotSetup, given: Assignment, *, speaks: bool, group: str = "") -> None:
         self.speaks = speaks
         self._group = group
+        self.workers = setup.workers
+        """See :class:`SlotSetup`."""
         self.watched = setup.sight is not None
         """Whether nodes may announce their end: not the driver's own."""
         self.claim = Claim(setup.namespace, given.attempt)
@@ -225,6 +250,15 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
     from training.models.batching import is_out_of_memory
 
     job, trial = given.job, given.job.trial
+    full = line.workers
+    if trial is not None and full is not None:
+        if trial.micro_batch_size is None:  # as many samples at once in a smaller group as in a whole one
+            trial = trial.model_copy(update={"micro_batch_size": trial.batch_size // full})
+        if world_size() < full:
+            line.note(
+                f"{job.id} is trained by {world_size()} of {full} workers: its global batch stays {trial.batch_size} "
+                "samples, by accumulation"
+            )
     reported = False
 
     def on_step(report: StepReport) -> bool:
@@ -239,15 +273,17 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
     try:
         bench = benches.for_model(job.model)
         bench.notify = line.does
+        bench.any_size = full is not None
         bench.leaves = line.leaves if line.watched else None
         run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs, claim=line.claim)
         found = _with_room(run, checkpoints.parent, line.note)
         for warning in bench.warnings:
             line.note(warning)
+        beside = {"evaluation/seconds": found.seconds} | ({} if full is None else {WORKERS: float(world_size())})
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
-            report=found.report.joined(Scores({"evaluation/seconds": found.seconds})),
+            report=found.report.joined(Scores(beside)),
             select=found.select,
         )
         keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)

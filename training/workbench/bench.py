@@ -88,6 +88,8 @@ class Workbench:
         self.name = name or Path(model_path).name
         self.notify: Callable[[str], None] = log.info
         """Told in a few words what takes its time before the first step; on rank 0 only."""
+        self.any_size = False
+        """See :class:`training.loop.checkpoint.Checkpointing`."""
         self.leaves: Callable[[], bool] | None = None
         """See :class:`training.loop.checkpoint.Checkpointing`."""
         self._chat = chat or ChatSettings()
@@ -261,6 +263,7 @@ class Workbench:
                 model=self.model_fingerprint,
                 say=self._warn,
                 claim=claim,
+                any_size=self.any_size,
                 leaves=self.leaves,
             )
         measured = self._measuring.rungs(rungs)

@@ -98,6 +98,8 @@ def test_slots_that_wait_for_a_node_end_when_no_trial_is_left_for_them() -> None
             await broker.look()
         assert killed == ["controller 2", "controller 1"]
         assert withdrawn == ["request 2", "request 1"], "else nodes are kept for them"
+        await broker.controlled(2, ["controller 2, which came up late"], "request 2")
+        assert killed.pop() == "controller 2, which came up late"
         await slot.take()
         await broker.slot_failed(0, "its worker 0 died")
         await broker.look()
@@ -176,6 +178,7 @@ def test_what_an_autoscaler_may_bring_is_read_from_what_it_goes_by(monitor: str)
         ([{"CPU": 0}], [{"CPU": 1}] * 4, {}, Room(4, 1, 6)),
         ([{"CPU": 0}, {"CPU": 1}], [{"CPU": 1}] * 4, {"max_concurrent": 3}, Room(3, 1, 3)),
         ([{"CPU": 0}], [], {"max_concurrent": 3}, Room(3, 1, 3)),  # an autoscaler that cannot be looked into
+        ([{"CPU": 1}], None, {"workers": 4, "min_workers": 1}, Room(1, 1, 6)),
         ([{"CPU": 0}], [], {}, "set resources.max_concurrent"),
         ([{"CPU": 0}], None, {"max_concurrent": 3}, "add nodes"),
         ([{"CPU": 0}], [{"CPU": 1}] * 4, {"workers": 5}, "the autoscaler may bring, 4 CPU and 0 GPU in all"),
