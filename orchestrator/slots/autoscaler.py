@@ -60,7 +60,7 @@ def _most(config: dict[str, Any]) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
     for name, one in types.items():
         resources = {key: float(value) for key, value in (one.get("resources") or {}).items() if _is_number(value)}
-        if name != config.get("head_node_type"):
+        if name != config.get("head_node_type") and resources:  # machines on premise are not described
             found += [resources] * int(one.get("max_workers", config.get("max_workers", 0)) or 0)
     found.sort(key=lambda node: (node.get("GPU", 0.0), node.get("CPU", 0.0)), reverse=True)
     return found[: int(config.get("max_workers", len(found)))]

@@ -152,6 +152,7 @@ def monitor(tmp_path: Path) -> Iterator[str]:
     """The address of a head whose monitor was given a file, as Ray's processes are called."""
     types = {
         "head": {"resources": {"CPU": 8}, "max_workers": 0},
+        "of unknown size": {"resources": {}, "max_workers": 9},
         "small": {"resources": {"CPU": 2}, "max_workers": 5},
         "large": {"resources": {"CPU": 16, "GPU": 4}, "max_workers": 2},
     }
