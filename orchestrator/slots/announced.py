@@ -28,7 +28,10 @@ def notice() -> Notice | None:
     """
     from ray.train.v2._internal.execution.context import get_train_context
 
-    info = get_train_context().preemption_context.preemption_info
+    try:
+        info = get_train_context().preemption_context.preemption_info
+    except RuntimeError:  # outside a worker of Ray Train nobody is told
+        return None
     if info is None:
         return None
     deadline = None if info.deadline_ms is None else info.deadline_ms / 1000
