@@ -1,4 +1,4 @@
-"""A node that announces its end: two real raylets, one of which is drained with a deadline, as spot machines are."""
+"""A node that announces its end: real raylets, one of which is drained with a deadline, as spot machines are."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,13 +23,15 @@ def notes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_trial_is_saved_within_the_notice_and_goes_on_elsewhere(
-    start_sweep: Callable[..., Run], tmp_path: Path
+    start_sweep: Callable[..., Run], tmp_path: Path, workers: int
 ) -> None:
     """Its own checkpoints are further apart than it is long, so that it can only go on from the one of the notice."""
     trial = {**small_sweep()["trial"], "steps": 300, "log_every": 10, "checkpoint_every": 1000}
-    spec = small_sweep(trials=1, trial=trial, resources={"max_concurrent": 1})
-    with raylets(one={"CPU": 1}, two={"CPU": 1}) as (cluster, nodes):
+    spec = small_sweep(trials=1, trial=trial, resources={"workers": workers, "max_concurrent": 1})
+    places = {name: {"CPU": 1.0} for name in ("one", "two", "three")[: workers + 1]}
+    with raylets(**places) as (cluster, nodes):
         run = start_sweep(tmp_path, spec, "--address", cluster.address)
         events = run.wait_for(lambda events: any(event["event"] == "trial_reported" for event in events))
         trial_id = next(event["id"] for event in events if event["event"] == "trial_reported")
