@@ -91,7 +91,7 @@ def fit_of(spec: SweepSpec, model: ModelConfig, shape: Shape, available: float |
         answering=answering_memory(shape, setup.trial, spec.evaluation, workers, judges=judges),
         answers=most,
         host=host_bytes(shape, setup.trial, workers, on_node, files_bytes(model, shape)),
-        checkpoints=checkpoints(shape, setup.trial),
+        checkpoints=checkpoints(shape, setup.trial, any_size=spec.resources.min_workers is not None),
         smallest=smallest_device(training),
         available=available,
         room=room,

@@ -199,7 +199,8 @@ def _check_batches(spec: SweepSpec) -> None:
             except ValidationError:
                 continue  # values that exclude each other, which no trial has
             BatchSizes.derive(trial, spec.resources.workers)
-            _check_groups(trial, spec.resources.workers)
+            for size in spec.resources.sizes:
+                _check_groups(trial, size)
 
 
 def _check_groups(trial: TrialConfig, workers: int) -> None:

@@ -15,6 +15,7 @@ from orchestrator.errors import SlotError
 from orchestrator.record.clock import now
 from orchestrator.record.events import Event
 from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
+from orchestrator.slots.cluster import Room, living_nodes, slots_that_fit
 from orchestrator.slots.shared_storage import SharedStorage
 from sweeps.schema.budget import Budget
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ray.tune import Tuner
 
     from orchestrator.search.searcher import FrontSearcher
+    from orchestrator.slots.slot import Slots
 
 ANSWER_SECONDS = 15.0
 """How long the broker, which does nothing but answer, may be silent before we go on without its answer."""
@@ -41,7 +43,8 @@ class SearchRun:
         storage: asks nodes that join whether they see the sweep's files; None on a Ray of this machine alone.
         mirror: likewise.
         broker: the actor between trials and slots.
-        slots: trials that run at once.
+        slots: where trials run; more are started as nodes join.
+        room: how many trials run at once, now and later.
         ray_watch: told of a broker that is gone for good, without which nothing can be gone on with.
     """
 
@@ -53,7 +56,8 @@ class SearchRun:
         storage: SharedStorage | None,
         mirror: Mirror,
         broker: Any,
-        slots: int,
+        slots: "Slots",
+        room: Room,
         ray_watch: RayWatch,
     ) -> None:
         from orchestrator.driver.recorder import Recorder
@@ -64,6 +68,9 @@ class SearchRun:
         self._progress = progress
         self._broker = broker
         self._slots = slots
+        self._room = room
+        self._started = room.slots
+        searcher.at_once = room.at_once
         self._ray_watch = ray_watch
         self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
@@ -131,13 +138,14 @@ class SearchRun:
             one for one in class_cache.ENV_VARS_TO_PROPAGATE if one.startswith("AWS_")
         }
         return tune.Tuner(
-            # CPU 0 alone is refused by Ray, and any fraction of a CPU could keep a slot's worker from fitting.
-            tune.with_resources(tune_trial, {"CPU": 0, "memory": 1}),
+            tune.with_resources(tune_trial, _beside_the_driver()),
             tune_config=tune.TuneConfig(
                 search_alg=self._searcher,
-                scheduler=DominanceScheduler(session.spec, self._searcher, self._broker, session.known, self._slots),
+                scheduler=DominanceScheduler(
+                    session.spec, self._searcher, self._broker, session.known, self._room.most
+                ),
                 num_samples=-1,  # the searcher says when it is done
-                max_concurrent_trials=self._slots,
+                max_concurrent_trials=self._room.most,
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
@@ -158,15 +166,32 @@ class SearchRun:
                 self._recorder.note(sentence)
             self._recorder.slots_lost(news.lost)
             self._progress.doing(news.doing)
+            self._searcher.at_once = max(self._searcher.at_once or 1, news.up)
         if self._searcher.exhausted:
             self._broker.drain.remote(len(self._searcher.proposals))
-        if self._storage is not None and (unseen := self._storage.look()):
-            self.stop(unseen)
+        if self._storage is not None:
+            self._look_at_nodes(self._storage)
+
+    def _look_at_nodes(self, storage: SharedStorage) -> None:
+        """Use nodes that have joined, but for those that do not see the sweep's files; stop where all do not."""
+        unseen = storage.look()
+        for node, fault in unseen.items():
+            self._broker.see_blind.remote(node, fault)
+        if not unseen and self._started >= self._room.most:
+            return
+        resources = self._session.spec.resources
+        fitting = min(slots_that_fit(living_nodes(but=storage.blind), resources), self._room.most)
+        if fitting > self._started:
+            self._started = fitting
+            self._broker.add_slots.remote(fitting)
+            self._slots.grow(fitting)
+        if unseen and not fitting:
+            self.stop(next(iter(unseen.values())))
 
     def _spent(self) -> str | None:
         """Which budget is spent, in a sentence; None while none is."""
         session = self._session
-        return self._budget.exceeded(session.seconds_before + now() - session.began, self._slots)
+        return self._budget.exceeded(session.seconds_before + now() - session.began, self._searcher.at_once or 1)
 
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:
         import ray
@@ -195,3 +220,15 @@ class SearchRun:
         else:
             self._silent_since = None
             return answer
+
+
+def _beside_the_driver() -> Any:
+    """What a Tune trial, which only waits, is given: a place on the driver's own node, so that it keeps no node busy.
+
+    CPU 0 alone is refused by Ray, and any fraction of a CPU could keep a slot's worker from fitting.
+    """
+    import ray
+    from ray import tune
+
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}], bundle_label_selector=[here])

@@ -27,7 +27,7 @@ from orchestrator.record.separations import separations_of
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
-from orchestrator.slots.cluster import connect, living_nodes, ray_addresses, slot_count
+from orchestrator.slots.cluster import Room, connect, living_nodes, ray_addresses, room_for
 from orchestrator.slots.shared_storage import SharedStorage, local_inputs
 from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
@@ -234,7 +234,7 @@ def _search(
         interruption.again()
         if address is not None:  # of this machine it was asked before
             check_memory_on_cluster(spec, living_nodes())
-        count = slot_count(spec.resources, planned(spec))
+        room = room_for(spec.resources, planned(spec), joined=address is not None)
         storage = SharedStorage(session.destination, local_inputs(spec)) if address is not None else None
         if storage is not None:
             progress.phase("asking every node what it sees of the sweep's files")
@@ -244,7 +244,7 @@ def _search(
             for sentence in searcher.said:
                 session.journal.append("note", text=sentence)
         mirror = _mirror(session, progress, mirrors)
-        return _with_slots(session, searcher, progress, interruption, mirror, count, make_slots, address, storage)
+        return _with_slots(session, searcher, progress, interruption, mirror, room, make_slots, address, storage)
     finally:
         ray.shutdown()
 
@@ -269,7 +269,7 @@ def _with_slots(
     progress: Progress,
     interruption: Interruption,
     mirror: Mirror,
-    count: int,
+    room: Room,
     make_slots: Callable[..., "Slots"] | None,
     address: str | None,
     storage: SharedStorage | None,
@@ -281,23 +281,27 @@ def _with_slots(
     spec = session.spec
     log = session.directory / BROKER_LOG
     log.unlink(missing_ok=True)  # of a driver that was killed
-    broker = start_broker(BROKER, count, spec.resources.slot_timeout, spec.resources.stall_timeout, log)
+    broker = start_broker(BROKER, room.slots, spec.resources.slot_timeout, spec.resources.stall_timeout, log)
     day = date.fromisoformat(session.manifest["date"])
-    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, count, day)
+    slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, room.slots, day)
+    if storage is not None:
+        slots.sight = storage.sight()
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
-    search = SearchRun(session, searcher, progress, storage, mirror, broker, count, ray_watch)
+    search = SearchRun(session, searcher, progress, storage, mirror, broker, slots, room, ray_watch)
 
     def tell(why: str) -> None:
         search.close()
         _tell_lost(session, mirror, progress, f"Ray is gone: {why}", address)
 
     with ray_watch.watched(tell):
-        progress.phase(f"starting {count} warm slot{'s' if count > 1 else ''}")
+        progress.phase(f"starting {room.slots} warm slot{'s' if room.slots > 1 else ''}")
         slots.start()
         _build_embedded(spec, progress, journal=session.journal)
         progress.phase("waiting for the first slot")
         stopped = search.run(interruption)
         slots.close()
+        if storage is not None:
+            storage.close()
     log.unlink(missing_ok=True)
     return stopped
 

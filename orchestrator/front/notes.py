@@ -81,6 +81,18 @@ def _failed(sweep: Examined) -> Iterator[str]:
         yield f"{total} trial{'s' if total > 1 else ''} failed; {share}: {reason}"
 
 
+def _fewer_workers(sweep: Examined) -> Iterator[str]:
+    wanted = sweep.spec.resources.workers if sweep.spec is not None else 0
+    had = {record.id: record.report.metrics.get("train/workers", wanted) for record in sweep.records}
+    fewer = {trial: int(workers) for trial, workers in had.items() if workers < wanted}
+    if fewer:
+        named = ", ".join(f"{trial} ({workers})" for trial, workers in sorted(fewer.items()))
+        yield (
+            f"{len(fewer)} trial{'s' if len(fewer) > 1 else ''} ended with fewer than {wanted} workers, after nodes "
+            f"were lost: {named}; batches and optimizer states were the same, sums were rounded in another order"
+        )
+
+
 def _constant_objective(sweep: Examined) -> Iterator[str]:
     finished = sweep.body.finished
     for metric in sweep.front.metrics:
@@ -187,9 +199,10 @@ def _idle(records: Sequence[TrialRecord]) -> Iterator[str]:
 
 
 def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
-    """One minus the trials' time over (slots x wall-clock time from the first start to the last end).
+    """One minus the trials' time over the slots' time, from the first start to the last end.
 
-    The number of slots is the most trials that ran at once; pauses of the whole sweep are left out.
+    There are as many slots as the most trials that ran at once until then, so that one whose node came late was not
+    idle before; one that is lost has its trial, which waits. Pauses of the whole sweep are left out.
 
     Returns:
         None where fewer than two trials ran at once at any time, since one slot is never idle by this measure.
@@ -199,20 +212,21 @@ def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
         return None
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
     running = most = 0
-    busy = wall = 0.0
+    busy = held = 0.0
     before = changes[0][0]
     for at, change in changes:  # at one moment an end comes before a start: a slot that goes on is one slot
         if running or at - before <= PAUSE_SECONDS:
-            wall += at - before
+            held += most * (at - before)
         busy += running * (at - before)
         running += change
         most, before = max(most, running), at
-    return Idle(most, 1 - busy / (most * wall)) if most > 1 and wall > 0 else None
+    return Idle(most, 1 - busy / held) if most > 1 and held > 0 else None
 
 
 CHECKS: Mapping[str, Check] = {
     "nothing feasible": _nothing_feasible,
     "failed trials": _failed,
+    "fewer workers": _fewer_workers,
     "constant objective": _constant_objective,
     "few prompts": _few_prompts,
     "unsure front": _unsure_front,

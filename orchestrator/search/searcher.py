@@ -56,6 +56,9 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         self._spec = spec
         self._address = dict(address)
         self._stopping = False
+        self.at_once: int | None = None
+        """So many trials may be under way: more would be drawn before those before them can teach anything. None sets
+        no bound."""
         self._lock = threading.RLock()  # the driver's watch asks whether the search is exhausted
         self._searches: dict[str, ModelSearch] = {}
         self.said: list[str] = []
@@ -111,6 +114,8 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         with self._lock:
             if self.exhausted:
                 return str(Searcher.FINISHED)
+            if self.at_once is not None and len(self.under_way) >= self.at_once:
+                return None
             ready = [search for search in self._searches.values() if search.readiness() == "now"]
             if not ready:
                 return None

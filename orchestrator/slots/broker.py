@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.slots.ledger import Ledger
 from orchestrator.slots.log import Log
-from orchestrator.slots.messages import CLOSE, Assignment, Job, News, Update
+from orchestrator.slots.messages import CLOSE, LEAVE, Assignment, Job, News, Update
 from orchestrator.slots.signs import UNKNOWN, Signs
 from orchestrator.slots.topics import Topics
 
@@ -21,6 +21,8 @@ RESTARTS = 100
 UNREMEMBERED = "should its process die, trials under way go back to their last checkpoints"
 WORK = "work"
 """The topic of slots that wait for a job."""
+WITHDRAWAL_SECONDS = 10.0
+"""How long taking back a request for nodes may take."""
 CALLS = 10_000
 """Calls that may wait in it at once: of each slot one for work and one a worker, of each trial one for news."""
 
@@ -66,6 +68,7 @@ class Broker:
         log: file that lets a successor know all that this one knew; None where there will be none. What is in it
             already was known to a predecessor.
         kill: ends a worker, given its actor; None lets Ray do it.
+        withdraw: takes a request for nodes back; likewise.
     """
 
     def __init__(
@@ -75,12 +78,16 @@ class Broker:
         stall: float = 1800.0,
         log: Path | None = None,
         kill: Callable[[Any], None] | None = None,
+        withdraw: Callable[[str], None] | None = None,
     ) -> None:
         self._ledger = Ledger(slots)
         self._signs = Signs(silence, stall)
         self._kill = kill or _kill
+        self._withdraw = withdraw or _withdraw
         self._workers: dict[int, dict[int, Any]] = {}
         """Actors of each slot's workers, by rank."""
+        self._controllers: dict[int, tuple[Any, str]] = {}
+        """The actors that find places for each slot's workers, and what they call their requests for nodes."""
         self._doing: dict[str, str] = {}
         self._topics = Topics()
         self._log: Log | None = None
@@ -135,7 +142,15 @@ class Broker:
     async def news(self, seen: int) -> News:
         """Notes after the first ``seen``, and what slots began to do since the last call."""
         doing, self._doing = self._doing, {}
-        return News(self._ledger.notes[seen:], doing, self._ledger.lost_slots)
+        return News(self._ledger.notes[seen:], doing, self._ledger.lost_slots, self._ledger.slots_up)
+
+    async def add_slots(self, slots: int) -> None:
+        """There are to be so many in all, since nodes have joined."""
+        self._change("add_slots", slots)
+
+    async def see_blind(self, node: str, reason: str) -> None:
+        """A node, by its id in Ray, does not see the sweep's files; ``reason`` says so in a sentence."""
+        self._change("see_blind", node, reason)
 
     async def cancel_all(self) -> None:
         """Stop every job that has not ended, at its next report or before it starts, and those still submitted."""
@@ -152,6 +167,7 @@ class Broker:
         """Let every slot end once it is idle."""
         self._change("close")
         self._topics.tell(WORK)
+        await self._retire()
 
     async def slot_gone(self, slot: int, reason: str) -> None:
         """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
@@ -164,6 +180,12 @@ class Broker:
         self._signs.gone(slot)
         self._change("slot_lost", slot, reason)
         self._topics.tell_all()
+
+    async def slot_leaves(self, slot: int, group: str, reason: str) -> None:
+        """A node of the slot's present workers has announced its end; each of them may say so, and again and again."""
+        if self._signs.knows(slot, group) and self._ledger.has(slot) and not self._ledger.leaves(slot):
+            self._change("slot_leaves", slot, reason)
+            self._topics.tell(WORK)
 
     async def watch(self) -> None:
         """Take jobs from slots that are lost, until the sweep has no further use for them.
@@ -182,8 +204,22 @@ class Broker:
                 with contextlib.suppress(Exception):  # one that has stopped is ended; one that is cut off cannot be
                     await asyncio.to_thread(self._kill, actor)
             self._topics.tell_all()
+        await self._retire()
 
     # What slots ask
+
+    async def controlled(self, slot: int, actor: list[Any], request: str) -> list[str]:
+        """On which nodes the workers of ``slot`` have no place, by id; asked each time before one is looked for.
+
+        Args:
+            slot: which.
+            actor: holds the one that looks for it.
+            request: what it calls its request for nodes.
+        """
+        self._controllers[slot] = actor[0], request
+        if not self._ledger.has(slot):  # it was not needed any more before it came up
+            await self._end_controller(slot)
+        return list(self._ledger.blind)
 
     async def slot_started(self, slot: int, group: str, workers: int) -> None:
         """A slot's ``workers`` are up, for the first time or again after a failure: take back what those before had.
@@ -216,7 +252,7 @@ class Broker:
         return True
 
     async def next_job(self, slot: int, timeout: float) -> Assignment | str | None:
-        """Work for ``slot``: a job, ``CLOSE``, or None when nothing came within ``timeout`` seconds.
+        """Work for ``slot``: a job, ``CLOSE``, ``LEAVE``, or None when nothing came within ``timeout`` seconds.
 
         Of the waiting jobs it gets the oldest that needs the model it has loaded, else the oldest; where it asks again
         though it has one, its answer was lost on the way.
@@ -225,7 +261,20 @@ class Broker:
         self._signs.heard(slot)
         if (held := ledger.held_by(slot)) is not None:
             return held
-        await self._topics.until(lambda: ledger.next_for(slot) is not None or ledger.exhausted, WORK, timeout)
+        if not ledger.has(slot):
+            return CLOSE
+        await self._topics.until(
+            lambda: (
+                not ledger.is_lost(slot)
+                and (ledger.next_for(slot) is not None or ledger.exhausted or ledger.leaves(slot))
+            ),
+            WORK,
+            timeout,
+        )
+        if ledger.is_lost(slot):  # a worker of a node that is dead for Ray may live on for seconds
+            return None
+        if ledger.leaves(slot) and not ledger.exhausted:
+            return LEAVE
         if (job := ledger.next_for(slot)) is not None:
             self._signs.begins(slot)
             assignment: Assignment = self._change("assign", slot, job.id, job=job.id)
@@ -282,6 +331,19 @@ class Broker:
 
     # How it is done
 
+    async def _retire(self) -> None:
+        """End slots that still wait for a place and are not needed, so that no node is brought for them."""
+        for slot in self._ledger.superfluous:
+            self._change("slot_closed", slot)
+            await self._end_controller(slot)
+
+    async def _end_controller(self, slot: int) -> None:
+        if (controller := self._controllers.pop(slot, None)) is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._kill, controller[0])
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(self._withdraw, controller[1])
+
     def _up(self, slot: int, group: str, workers: int) -> None:
         self._workers.pop(slot, None)
         self._signs.up(slot, group, workers)
@@ -336,6 +398,14 @@ class Broker:
             self._signs.up(slot, UNKNOWN, 1)
             self._signs.begins(slot)
             self._doing[held.job.id] = "going on after a restart of the broker"
+
+
+def _withdraw(request: str) -> None:
+    """Ray Train's actor that asks the autoscaler for nodes would go on for three minutes, and keep nodes so long."""
+    import ray
+
+    asks = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
+    ray.get(asks.cancel_request.remote(request), timeout=WITHDRAWAL_SECONDS)
 
 
 def _kill(actor: Any) -> None:

@@ -4,11 +4,13 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import ClusterError
+from orchestrator.slots.autoscaler import nodes_to_come
 from sweeps.schema.resources import ResourcesConfig
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -32,6 +34,7 @@ DRIVER_ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "8",  # more workers than cores is our design, not worth a warning
 }
 WORKER_ENVIRONMENT = {
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",  # of 5: a spot machine may have 30 s notice
     "OMP_NUM_THREADS": "1",  # two threads of one worker fighting two of another ran 20 times slower
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -43,8 +46,9 @@ WORKER_ENVIRONMENT = {
     # otherwise, and after that the next trial is lost without a word, which a busy machine brought about.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "300",
 }
-PASSED_ON = ("PROCON_CACHE", "HF_HOME", "HF_TOKEN", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
-"""What workers are told of the driver's environment, where it says something."""
+PASSED_ON = ("PROCON_CACHE", "HF_HOME", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+"""What workers are told of the driver's environment, where it says something; it stands in Ray's logs and on its
+dashboard, so that keys go another way (:class:`~orchestrator.slots.worker.SlotSetup`)."""
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away: one process a slot less to start
     "RAY_TRAIN_METRICS_ENABLED": "0",  # nobody scrapes them
@@ -71,9 +75,7 @@ def connect(address: str | None, namespace: str, gpus: bool) -> None:
     import ray
 
     environment = WORKER_ENVIRONMENT | accelerator
-    # The processes of a local Ray inherit ours. What is passed on stands in Ray's logs and on its dashboard.
-    passed = [name for name in PASSED_ON if address is not None or name != "HF_TOKEN"]
-    environment |= {name: os.environ[name] for name in passed if name in os.environ}
+    environment |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     local: dict[str, Any] = {}
     if address is None:
         environment |= {name: os.environ.setdefault(name, value) for name, value in LOCAL_ENVIRONMENT.items()}
@@ -172,37 +174,73 @@ def _workers_on(node: dict[str, float], resources: ResourcesConfig) -> int:
     return min(by_cpu, per_gpu)
 
 
-def living_nodes() -> list[dict[str, float]]:
-    """Resources of every living node of the Ray cluster that was joined, as Ray names them."""
+def living_nodes(but: Container[str] = ()) -> list[dict[str, float]]:
+    """Resources of every living node of the Ray cluster that was joined, as Ray names them, but for some by their ids.
+
+    A node that has announced its end is none.
+    """
     import ray
+    from ray._private.state import state
 
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    leaving = state.get_draining_nodes()
+    there = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    return [dict(node["Resources"]) for node in there if node["NodeID"] not in but]
 
 
-def slot_count(resources: ResourcesConfig, jobs: int) -> int:
-    """How many slots the sweep runs: what fits the cluster, what is asked for, and never more than there are jobs.
+@dataclass(frozen=True)
+class Room:
+    """How many slots a sweep runs."""
+
+    slots: int
+    """To begin with; those that find no node wait for one."""
+    at_once: int
+    """So many of them find one now; at least 1."""
+    most: int
+    """So many there may be once nodes have joined."""
+
+
+def room_for(resources: ResourcesConfig, jobs: int, *, joined: bool) -> Room:
+    """What fits the cluster, now and once nodes have joined; no more than what is asked for, or than there are jobs.
+
+    Args:
+        resources: what a slot needs, and how many there shall be.
+        jobs: trials of the sweep, at most.
+        joined: whether Ray was there before, and more nodes may join it.
 
     Raises:
         ClusterError: not even one slot fits, and no autoscaler is there to bring more nodes.
     """
     nodes = living_nodes()
     fitting = slots_that_fit(nodes, resources)
+    if not fitting and len(resources.sizes) > 1:  # one slot of fewer workers, until there is room for all
+        fitting = min(1, slots_that_fit(nodes, resources.model_copy(update={"workers": resources.sizes[0]})))
     wanted = min(resources.max_concurrent or jobs, jobs)
-    if fitting == 0:
-        if resources.max_concurrent and _autoscaling():
-            return wanted
-        have = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
-        raise ClusterError(
-            f"resources (workers {resources.workers} x {resources.cpus_per_worker:g} CPU, "
-            f"{resources.gpus_per_worker:g} GPU) do not fit the cluster, which has {have['CPU']:g} CPU and "
-            f"{have['GPU']:g} GPU: lower resources.workers or the resources of a worker, add nodes, or, where an "
-            "autoscaler adds them on demand, set resources.max_concurrent"
+    coming = nodes_to_come(ray_addresses()[0]) if joined else None
+    if coming is not None:
+        known = slots_that_fit(coming, resources)
+        possible = max(fitting, known or (resources.max_concurrent or 0))
+    else:
+        possible = fitting
+    if possible == 0:
+        raise _too_small(nodes, coming, resources)
+    count = min(possible, wanted)
+    return Room(count, max(1, min(fitting, count)), wanted if joined else count)
+
+
+def _too_small(
+    nodes: Sequence[dict[str, float]], coming: Sequence[dict[str, float]] | None, resources: ResourcesConfig
+) -> ClusterError:
+    have = {name: sum(node.get(name, 0.0) for node in nodes) for name in ("CPU", "GPU")}
+    needed = f"(workers {resources.workers} x {resources.cpus_per_worker:g} CPU, {resources.gpus_per_worker:g} GPU)"
+    if coming:
+        most = {name: sum(node.get(name, 0.0) for node in coming) for name in ("CPU", "GPU")}
+        return ClusterError(
+            f"resources {needed} do not fit the nodes that the autoscaler may bring, {most['CPU']:g} CPU and "
+            f"{most['GPU']:g} GPU in all: lower resources.workers or the resources of a worker, or raise max_workers "
+            "or the resources of available_node_types"
         )
-    if resources.max_concurrent and _autoscaling():
-        return wanted
-    return min(fitting, wanted)
-
-
-def _autoscaling() -> bool:
-    """Whether the joined cluster was started by the cluster launcher and so can grow."""
-    return os.path.exists(os.path.expanduser("~/ray_bootstrap_config.yaml"))
+    return ClusterError(
+        f"resources {needed} do not fit the cluster, which has {have['CPU']:g} CPU and {have['GPU']:g} GPU: lower "
+        "resources.workers or the resources of a worker, add nodes, or, where an autoscaler adds them on demand, set "
+        "resources.max_concurrent"
+    )

@@ -39,10 +39,17 @@ class Ledger:
         self._ended: set[str] = set()
         self._settled: set[str] = set()
         self._noted: set[str] = set()
+        self._made = slots
         self._slots = set(range(slots))
         """Those that are not gone for good."""
         self._lost: set[int] = set()
         """Those of them that are lost at the moment."""
+        self._up: set[int] = set()
+        """Those of them that have workers."""
+        self._leaving: set[int] = set()
+        """Those of them whose workers are on a node that has announced its end."""
+        self.blind: dict[str, str] = {}
+        """What is amiss with nodes that do not see the sweep's files, by their ids in Ray."""
         self._closed = self._stopping = False
         self._last: int | None = None
         self._over: str | None = None
@@ -124,7 +131,39 @@ class Ledger:
         """How many slots are lost at the moment."""
         return len(self._lost)
 
+    def is_lost(self, slot: int) -> bool:
+        """Whether the slot can do nothing at the moment, so that who asks in its name is not of its next workers."""
+        return slot in self._lost
+
+    def leaves(self, slot: int) -> bool:
+        """Whether a node of the slot's workers has announced its end."""
+        return slot in self._leaving
+
+    @property
+    def slots_up(self) -> int:
+        """How many slots have workers."""
+        return len(self._up)
+
+    @property
+    def superfluous(self) -> list[int]:
+        """Slots that wait for a place, though those that have one are enough for what is left."""
+        if not self.exhausted:
+            return []
+        left = sum(job_id not in self._ended for job_id in self._updates)
+        return sorted(self._slots - self._up)[max(0, left - len(self._up)) :]
+
     # What changes it
+
+    def add_slots(self, slots: int) -> None:
+        """There are to be so many in all."""
+        self._slots.update(range(self._made, slots))
+        self._made = max(self._made, slots)
+
+    def see_blind(self, node: str, reason: str) -> None:
+        """A node does not see what the sweep's workers need to see: none of them may be on it."""
+        if node not in self.blind:
+            self.blind[node] = reason
+            self.note([f"{reason}; no trial is run there"])
 
     def submit(self, job: Job) -> None:
         """Queue a job that is not known."""
@@ -210,28 +249,39 @@ class Ledger:
         """A slot's workers are there, for the first time or again."""
         if slot in self._assigned:
             self._take_back(slot, "its workers died", f"slot {slot}: its workers were started anew")
+        self._leaving.discard(slot)
+        if slot in self._slots:
+            self._up.add(slot)
         if slot in self._lost:
             self._lost.discard(slot)
             self.notes.append(f"slot {slot} is back")
+
+    def slot_leaves(self, slot: int, reason: str) -> None:
+        """A node of the slot's workers has announced its end, which is no fault of the job that it has."""
+        self._leaving.add(slot)
+        held = self._assigned.get(slot)
+        does = "no trial is lost" if held is None else f"{held.job.id} is saved and goes to the next slot that is free"
+        self.notes.append(f"slot {slot}: {reason}; {does}")
 
     def slot_lost(self, slot: int, reason: str) -> None:
         """A slot can do nothing for now: another gets its job."""
         if slot in self._slots and slot not in self._lost:
             self._lost.add(slot)
+            self._up.discard(slot)
             self._take_back(slot, reason, f"slot {slot}: {reason}")
 
     def slot_closed(self, slot: int) -> None:
         """A slot was told that there is nothing more to do."""
-        self._slots.discard(slot)
-        self._lost.discard(slot)
+        for those in (self._slots, self._lost, self._up, self._leaving):
+            those.discard(slot)
 
     def slot_gone(self, slot: int, reason: str) -> None:
         """A slot is gone for good; when it was the last one, every job fails with ``reason``."""
         if slot not in self._slots:
             return
         self._take_back(slot, reason, reason)
-        self._slots.discard(slot)
-        self._lost.discard(slot)
+        for those in (self._slots, self._lost, self._up):
+            those.discard(slot)
         if not self._slots and not self._closed:
             self._over = reason
             for job_id in self._updates:
@@ -248,9 +298,10 @@ class Ledger:
 
     def _take_back(self, slot: int, reason: str, note: str) -> None:
         held = self._assigned.pop(slot, None)
+        announced = slot in self._leaving
         if held is not None and held.job.id not in self._ended:
             job = held.job
-            self._losses[job.id] = self._losses.get(job.id, 0) + 1
+            self._losses[job.id] = self._losses.get(job.id, 0) + (not announced)
             if self._losses[job.id] >= MAX_ATTEMPTS:
                 self._end(job.id, Update("failed", error=f"{reason}, {MAX_ATTEMPTS} times in a row"))
             elif job.id in self._cancelled:
@@ -258,7 +309,8 @@ class Ledger:
             else:
                 self._waiting.appendleft(job)
                 note += f"; {job.id} goes to the next slot that is free"
-        self.notes.append(note)
+        if not announced:  # then all was said
+            self.notes.append(note)
 
     def _end(self, job_id: str, update: Update) -> None:
         if update.kind == "stopped" and job_id in self._pruned:

@@ -9,6 +9,9 @@ from training.evaluation.scores import Scores
 CLOSE = "close"
 """Handed to a slot in place of a job when there is nothing more to do."""
 
+LEAVE = "leave"
+"""Handed to a slot whose workers have to start anew: a node of theirs will be taken away, or more have room."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -45,6 +48,8 @@ class News:
     """What slots began to do before a first report, by job."""
     lost: int = 0
     """Slots that are lost at the moment."""
+    up: int = 0
+    """Slots that have workers."""
 
 
 @dataclass(frozen=True)

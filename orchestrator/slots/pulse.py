@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from orchestrator.slots.announced import notice
+
 log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 5.0
@@ -59,6 +61,9 @@ class Pulse:
                 if not known:
                     here = self._broker.here.remote(*self._who, self._workers, [myself])
                     ray.get(here, timeout=ANSWER_SECONDS)
+                if (told := notice()) is not None:
+                    slot, group, _ = self._who
+                    ray.get(self._broker.slot_leaves.remote(slot, group, told.sentence()), timeout=ANSWER_SECONDS)
                 answered = time.monotonic()
             except Exception as error:  # Ray has no one exception for what is gone, or out of reach
                 if time.monotonic() - answered > ORPHANED_SECONDS:

@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,22 @@ from sweeps.schema.spec import SweepSpec
 ANSWER_SECONDS = 300.0
 """How long a node may take to answer: starting the process that looks takes a second, and minutes on a busy one."""
 FIX = "it has to be on storage that all nodes mount at this path"
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a machine has to see, to be asked where it is; it travels."""
+
+    output: str
+    """The sweep's folder, as it was named."""
+    token: str
+    """A file of the driver's, whose content is its own name."""
+    inputs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Local files and folders that trials read, by the field that names them."""
+
+    def fault(self, node: str) -> str | None:
+        """What this machine, called ``node``, does not see, in a sentence."""
+        return _sentence(unseen(self.token, Path(self.token).name, self.inputs), self.token, self.output, node)
 
 
 class SharedStorage:
@@ -28,7 +45,11 @@ class SharedStorage:
         self._output = output
         self._inputs = inputs
         self._asked: set[str] = set()
-        self._waiting: dict[Any, tuple[str, Path]] = {}
+        self._waiting: dict[Any, tuple[str, str, Path]] = {}
+        """By the answer to come: the node's id and name, and its token."""
+        self._lasting: Path | None = None
+        self.blind: set[str] = set()
+        """Ids of nodes that do not see it all."""
 
     def check(self) -> None:
         """Ask all nodes there are, and wait for their answers.
@@ -40,26 +61,40 @@ class SharedStorage:
         deadline = time.monotonic() + ANSWER_SECONDS
         self._ask()
         while self._waiting:
-            fault = self._answers(max(0.0, deadline - time.monotonic()))
+            faults = self._answers(max(0.0, deadline - time.monotonic()))
+            fault = next(iter(faults.values()), None)
             if fault is None and self._waiting and time.monotonic() > deadline:
-                silent = ", ".join(sorted(name for name, _ in self._waiting.values()))
+                silent = ", ".join(sorted(name for _, name, _ in self._waiting.values()))
                 fault = f"no answer within {ANSWER_SECONDS:g} s from {silent}: see what it does, or take it out of Ray"
             if fault is not None:
                 self.close()
                 raise ClusterError(fault)
 
-    def look(self) -> str | None:
-        """What is wrong with a node that has joined since, in a sentence; returns at once."""
+    def look(self) -> dict[str, str]:
+        """What is wrong with nodes that have joined since, in a sentence each, by id; returns at once."""
         with contextlib.suppress(Exception):  # a full disk, or a Ray that is gone, which others tell
             self._ask()
             return self._answers(0.0)
-        return None
+        return {}
+
+    def sight(self) -> Sight:
+        """What workers ask themselves before they take a trial: one may start on a node before this has asked it.
+
+        To be called once the folder is there; it then holds a file until :meth:`close`.
+
+        Raises:
+            OutputError: the driver itself cannot write.
+        """
+        self._lasting = _write_token(self._output)
+        return Sight(str(self._output), str(self._lasting), self._inputs)
 
     def close(self) -> None:
-        """Take away what was written for nodes that have not answered."""
-        for _, token in self._waiting.values():
+        """Take away what was written."""
+        for _, _, token in self._waiting.values():
             token.unlink(missing_ok=True)
         self._waiting.clear()
+        if self._lasting is not None:
+            self._lasting.unlink(missing_ok=True)
 
     def _ask(self) -> None:
         import ray
@@ -73,37 +108,52 @@ class SharedStorage:
             self._asked.add(node["NodeID"])
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = ray.remote(num_cpus=0, max_retries=0)(unseen).options(scheduling_strategy=there)
-            name = f"node {node['NodeManagerAddress']} ({node['NodeManagerHostname']})"
-            self._waiting[task.remote(str(token), token.name, self._inputs)] = (name, token)
+            name = node_name(node["NodeManagerAddress"], node["NodeManagerHostname"])
+            self._waiting[task.remote(str(token), token.name, self._inputs)] = (node["NodeID"], name, token)
 
-    def _answers(self, seconds: float) -> str | None:
+    def _answers(self, seconds: float) -> dict[str, str]:
         import ray
 
-        ready, _ = ray.wait(list(self._waiting), timeout=seconds) if self._waiting else ([], [])
+        faults: dict[str, str] = {}
+        ready: list[Any] = []
+        if self._waiting:
+            ready, _ = ray.wait(list(self._waiting), num_returns=len(self._waiting), timeout=min(seconds, 0.5))
         for answer in ready:
-            name, token = self._waiting.pop(answer)
+            node, name, token = self._waiting.pop(answer)
             token.unlink(missing_ok=True)
             try:
-                found = ray.get(answer)
+                fault = _sentence(ray.get(answer), str(token), str(self._output), name)
             except ray.exceptions.RayTaskError as error:
                 last = str(error).strip().splitlines()[-1]
-                return f"{name} cannot run what this machine runs ({last}): it needs the same version of procon-sweeps"
+                fault = f"{name} cannot run what this machine runs ({last}): it needs the same version of procon-sweeps"
             except ray.exceptions.RayError:  # the node has gone, and what it would have seen matters no more
                 continue
-            if found == str(token):
-                return f"--out ({self._output}) cannot be seen from {name}: {FIX}"
-            if found is not None:
-                return f"{found} cannot be seen from {name}: {FIX}, or --set data_root=FOLDER names one that is"
-        return None
+            if fault is not None:
+                faults[node] = fault
+                self.blind.add(node)
+        return faults
+
+
+def node_name(address: str, host: str) -> str:
+    """What a node is called in sentences."""
+    return f"node {address} ({host})"
+
+
+def _sentence(found: str | None, token: str, output: str, node: str) -> str | None:
+    if found == token:
+        return f"--out ({output}) cannot be seen from {node}: {FIX}"
+    if found is not None:
+        return f"{found} cannot be seen from {node}: {FIX}, or --set data_root=FOLDER names one that is"
+    return None
 
 
 def local_inputs(spec: SweepSpec) -> dict[str, list[str]]:
     """Files and folders that trials of ``spec`` read, by the field that names them; what is on the Hub is none."""
     named = {f"models.{index}.path": [model.path] for index, model in enumerate(spec.models)}
-    for field, source in spec.data.sources.items():
+    for name, source in spec.data.sources.items():
         sides = [source.path, *(side.path for side in (source.train, source.test) if side is not None)]
-        named[f"data.{field}"] = [path for side in sides for path in ([side] if isinstance(side, str) else side or [])]
-    return {field: [path for path in paths if os.path.isabs(path)] for field, paths in named.items()}
+        named[f"data.{name}"] = [path for side in sides for path in ([side] if isinstance(side, str) else side or [])]
+    return {name: [path for path in paths if os.path.isabs(path)] for name, paths in named.items()}
 
 
 def unseen(token: str, content: str, inputs: Mapping[str, Sequence[str]]) -> str | None:
@@ -113,8 +163,8 @@ def unseen(token: str, content: str, inputs: Mapping[str, Sequence[str]]) -> str
             return token
     except OSError:
         return token
-    named = ((field, path) for field, paths in inputs.items() for path in paths)
-    return next((f"{field} ({path})" for field, path in named if not os.path.exists(path)), None)
+    named = ((name, path) for name, paths in inputs.items() for path in paths)
+    return next((f"{name} ({path})" for name, path in named if not os.path.exists(path)), None)
 
 
 def _write_token(output: Path) -> Path:

@@ -1,13 +1,16 @@
 """Warm slots: long-lived Ray Train runs, each executing trials one after another."""
 
 import contextlib
+import os
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.slots.shared_storage import Sight
 from orchestrator.slots.worker import SlotSetup, slot_loop
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.spec import SweepSpec
@@ -15,6 +18,7 @@ from sweeps.schema.spec import SweepSpec
 RESTARTS = 100
 """How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""
 JOIN_SECONDS = 30.0
+"""How long the slots may take to end, all of them together."""
 
 
 @dataclass
@@ -29,6 +33,7 @@ class Slots:
         directory: the sweep's output folder.
         count: how many slots run at once.
         day: that the prompts are of: every worker of every host is told the same.
+        sight: what every worker has to see; None where all are on this machine.
     """
 
     broker: Any
@@ -38,6 +43,7 @@ class Slots:
     directory: Path
     count: int
     day: date
+    sight: Sight | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -46,21 +52,26 @@ class Slots:
         import ray.train.torch
         import ray.tune  # noqa: F401
 
-        for slot in range(self.count):
+        self.grow(self.count)
+
+    def grow(self, count: int) -> None:
+        """Start those that are missing of ``count`` slots, of which the broker knows."""
+        for slot in range(len(self._threads), count):
             thread = threading.Thread(target=self._run, args=(slot,), name=f"slot-{slot}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def close(self) -> None:
-        """Let the slots end once idle, and wait for them."""
+        """Let the slots end once idle, and wait for them; those that still wait for a place end at once."""
         import ray
 
         try:
             ray.get(self.broker.close.remote(), timeout=JOIN_SECONDS)
         except Exception:  # Ray is gone, and the slots with it
             return
+        deadline = time.monotonic() + JOIN_SECONDS
         for thread in self._threads:
-            thread.join(JOIN_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def setup(self, slot: int) -> SlotSetup:
         """What every worker of ``slot`` is told."""
@@ -76,6 +87,9 @@ class Slots:
             spec.trial,
             self.day,
             spec.resources.slot_timeout,
+            self.sight,
+            keys_for(spec) if self.sight is not None else {},
+            spec.resources.sizes if spec.resources.min_workers is not None else (),
         )
 
     def _run(self, slot: int) -> None:
@@ -95,14 +109,28 @@ class Slots:
         import ray.train
         from ray.train.torch import TorchTrainer
 
+        from orchestrator.slots.group_callbacks import Failures, Places
         from orchestrator.slots.network import ClusterTorchConfig
 
-        resources = self.spec.resources
-        return TorchTrainer(
-            partial(slot_loop, self.setup(slot)),
+        resources, told = self.spec.resources, (slot, self.broker_name, self.namespace)
+        sizes = resources.sizes
+        if len(sizes) > 1:
+            from orchestrator.slots.elastic import NEVER, ElasticTrainer
+
+            # A place that a dead node seems to have is given up after that long.
+            os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "20")
+            trainer: Any = partial(ElasticTrainer, sizes=sizes)
+            scaling: dict[str, Any] = {
+                "num_workers": (sizes[0], sizes[-1]),
+                "elastic_resize_monitor_interval_s": NEVER,
+            }
+        else:
+            trainer, scaling = TorchTrainer, {"num_workers": resources.workers}
+        return trainer(
+            train_loop_per_worker=partial(slot_loop, self.setup(slot)),
             torch_config=ClusterTorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
             scaling_config=ray.train.ScalingConfig(
-                num_workers=resources.workers,
+                **scaling,
                 use_gpu=resources.gpus_per_worker > 0,
                 resources_per_worker=worker_resources(resources),
             ),
@@ -110,29 +138,19 @@ class Slots:
                 name=f"slot-{slot}",
                 storage_path=str(self.directory / "ray"),
                 failure_config=ray.train.FailureConfig(max_failures=RESTARTS),
-                callbacks=[failure_callback(slot, self.broker_name, self.namespace)],
+                callbacks=[Failures(*told), Places(*told)],
             ),
         )
 
 
-def failure_callback(slot: int, broker: str, namespace: str) -> Any:
-    """What tells the broker at once that a slot's workers have failed, long before others are up in their place.
+def keys_for(spec: SweepSpec) -> dict[str, str]:
+    """The secrets of this process's environment that workers on other machines need, by variable.
 
-    Args:
-        slot: of which slot.
-        broker: name of the broker actor.
-        namespace: the Ray namespace it lives in.
+    They are of the Hub, and of the servers that the specification names.
     """
-    import ray
-    from ray.train import UserCallback
-
-    class Failed(UserCallback):  # type: ignore[misc]
-        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-            died = [rank for rank, error in worker_exceptions.items() if hasattr(error, "health_check_failure")]
-            reason = f"its worker {min(died)} died" if died else "its workers are started anew after an error"
-            ray.get_actor(broker, namespace=namespace).slot_failed.remote(slot, reason)
-
-    return Failed()
+    servers = [*spec.evaluation.judges, *([spec.evaluation.generator] if spec.evaluation.generator else [])]
+    names = {"HF_TOKEN", *(getattr(server, "api_key_env", None) for server in servers)}
+    return {name: os.environ[name] for name in names if name is not None and name in os.environ}
 
 
 def worker_resources(resources: ResourcesConfig) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """The train loop of a warm slot: takes jobs one after another, with weights, data and references staying loaded."""
 
+import os
+import socket
 import traceback
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
-from orchestrator.slots.messages import CLOSE, Assignment, Update
+from orchestrator.slots.announced import notice
+from orchestrator.slots.messages import CLOSE, LEAVE, Assignment, Update
 from orchestrator.slots.pulse import Pulse
+from orchestrator.slots.shared_storage import Sight, node_name
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
 from training.loop.claim import Claim
 
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from training.workbench import Measurement, Workbench
 
 Anything = TypeVar("Anything")
+WORKERS = "train/workers"
+"""Beside what a trial measured: how many workers it had in the end, where that may change."""
 IDLE_SECONDS = 20.0
 """How long an idle slot waits for a job before it tells its other ranks that it is still there."""
 
@@ -48,6 +54,17 @@ class SlotSetup:
     """That the prompts are of, where a chat template prints the date."""
     silence: float = 60.0
     """Seconds after which a worker that gives no sign of life is held to be lost."""
+    sight: Sight | None = None
+    """What this machine has to see of the sweep's files; None where it is the driver's own."""
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables of the driver's environment that hold secrets; none where workers inherit it."""
+    sizes: tuple[int, ...] = ()
+    """How many workers a trial may have, ascending; none where that is always the same."""
+
+    @property
+    def workers(self) -> int | None:
+        """How many a trial has unless nodes were lost; None where it never has fewer."""
+        return self.sizes[-1] if self.sizes else None
 
 
 def slot_loop(setup: SlotSetup) -> None:
@@ -57,6 +74,7 @@ def slot_loop(setup: SlotSetup) -> None:
 
     from training.importing import importing
 
+    os.environ.update(setup.keys)
     with importing():
         import training.workbench  # noqa: F401
         from training.distributed.process import start_process
@@ -65,24 +83,60 @@ def slot_loop(setup: SlotSetup) -> None:
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     broker = ray.get_actor(setup.broker, namespace=setup.namespace)
+    if setup.sight is not None:
+        _check_sight(setup.sight, broker)
     group = _of_rank_zero(uuid.uuid4().hex)
     with Pulse(broker, setup.slot, group, rank, workers, setup.silence):
         if rank == 0:
             ray.get(broker.slot_started.remote(setup.slot, group, workers))
         benches = _Benches(setup)
+        full = workers if setup.workers is None else setup.workers
+        missing = full - workers
+        room_before = _room() if missing else 0
         while True:
+            if missing and rank == 0 and room_before < missing <= _room():
+                told = f"there is room for all {full} of its workers again"
+                ray.get(broker.slot_leaves.remote(setup.slot, group, told))
             given = ray.get(broker.next_job.remote(setup.slot, IDLE_SECONDS)) if rank == 0 else None
             given = _of_rank_zero(given)
             if given == CLOSE:
                 return
+            if given == LEAVE:
+                raise _RestartNeededError("its workers have to be elsewhere, or more")
             if isinstance(given, Assignment):
-                line = Line(broker, setup, given, speaks=rank == 0)
+                line = Line(broker, setup, given, speaks=rank == 0, group=group)
                 try:
                     _serve(given, benches, setup.directory / CHECKPOINTS, line)
                 except _FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
                     line.speaks = True
                     line.say(Update("failed", error=str(failed)))
                     raise
+
+
+def _room() -> int:
+    """How many more workers like this one there are places for."""
+    import ray
+
+    free, own = ray.available_resources(), ray.get_runtime_context().get_assigned_resources()
+    return min((int(free.get(name, 0.0) // needed) for name, needed in own.items() if needed > 0), default=0)
+
+
+def _check_sight(sight: Sight, broker: Any) -> None:
+    """Take no trial where a rank does not see the sweep's files.
+
+    Raises:
+        _RestartNeededError: the group needs other nodes; the broker knows which.
+    """
+    import ray
+
+    from training.distributed.ranks import from_all_ranks
+
+    here = ray.get_runtime_context().get_node_id()
+    fault = sight.fault(node_name(ray.util.get_node_ip_address(), socket.gethostname()))
+    if fault is not None:
+        ray.get(broker.see_blind.remote(here, fault))
+    if any(from_all_ranks(fault)):
+        raise _RestartNeededError
 
 
 def _of_rank_zero(value: Anything) -> Anything:
@@ -106,10 +160,16 @@ class Line:
         setup: the slot's.
         given: the job, and which attempt at it this is.
         speaks: whether what is said goes to the broker.
+        group: which of the slot's groups of workers this is.
     """
 
-    def __init__(self, broker: Any, setup: SlotSetup, given: Assignment, *, speaks: bool) -> None:
+    def __init__(self, broker: Any, setup: SlotSetup, given: Assignment, *, speaks: bool, group: str = "") -> None:
         self.speaks = speaks
+        self._group = group
+        self.workers = setup.workers
+        """See :class:`SlotSetup`."""
+        self.watched = setup.sight is not None
+        """Whether nodes may announce their end: not the driver's own."""
         self.claim = Claim(setup.namespace, given.attempt)
         self._broker = broker
         self._who = setup.slot, given.job.id, given.attempt
@@ -130,6 +190,15 @@ class Line:
 
         if self.speaks:
             ray.get(self._broker.note.remote([sentence]))
+
+    def leaves(self) -> bool:
+        """Whether a node of this slot will be taken away, which the broker is then told; asked after every step."""
+        import ray
+
+        told = notice()
+        if told is not None:
+            ray.get(self._broker.slot_leaves.remote(self._who[0], self._group, told.sentence()))
+        return told is not None
 
     def does(self, what: str) -> None:
         """Say what takes its time; nobody waits for it."""
@@ -170,16 +239,26 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
 
     Raises:
         _FailedError: it failed on this rank, which is not the one that talks to the broker.
-        _RestartNeededError: another rank is gone, or every rank stands without room on the disk.
+        _RestartNeededError: another rank is gone, every rank stands without room on the disk, or a node will be taken
+            away.
     """
     from training.distributed.ranks import FailedAlone, is_of_another_rank, rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
     from training.evaluation.scores import Scores
-    from training.loop.train import StepReport, TrialStopped
+    from training.loop.train import StepReport, TrialMoved, TrialStopped
     from training.models.batching import is_out_of_memory
 
     job, trial = given.job, given.job.trial
+    full = line.workers
+    if trial is not None and full is not None:
+        if trial.micro_batch_size is None:  # as many samples at once in a smaller group as in a whole one
+            trial = trial.model_copy(update={"micro_batch_size": trial.batch_size // full})
+        if world_size() < full:
+            line.note(
+                f"{job.id} is trained by {world_size()} of {full} workers: its global batch stays {trial.batch_size} "
+                "samples, by accumulation"
+            )
     reported = False
 
     def on_step(report: StepReport) -> bool:
@@ -194,14 +273,17 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
     try:
         bench = benches.for_model(job.model)
         bench.notify = line.does
+        bench.any_size = full is not None
+        bench.leaves = line.leaves if line.watched else None
         run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs, claim=line.claim)
         found = _with_room(run, checkpoints.parent, line.note)
         for warning in bench.warnings:
             line.note(warning)
+        beside = {"evaluation/seconds": found.seconds} | ({} if full is None else {WORKERS: float(world_size())})
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
-            report=found.report.joined(Scores({"evaluation/seconds": found.seconds})),
+            report=found.report.joined(Scores(beside)),
             select=found.select,
         )
         keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)
@@ -209,6 +291,8 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
         line.say(measured, kept)
     except TrialStopped as stopped:
         line.say(Update("stopped", step=stopped.step))
+    except TrialMoved as moved:
+        raise _RestartNeededError(f"saved after step {moved.step}: its node will be taken away") from None
     except _RestartNeededError:
         raise
     except TrainingError as error:  # raised alike on every rank
@@ -245,12 +329,12 @@ def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[s
     from training.distributed.progress import advance
     from training.distributed.ranks import world_size
     from training.errors import TrainingError
-    from training.loop.train import TrialStopped
+    from training.loop.train import TrialMoved, TrialStopped
 
     while True:
         try:
             return run()
-        except (TrainingError, TrialStopped):
+        except (TrainingError, TrialMoved, TrialStopped):
             raise
         except Exception as error:
             if not is_full(folder):

@@ -58,13 +58,20 @@ class Checkpoints:
         return max(1, round(between / seconds_per_step))
 
 
-def checkpoints(shape: Shape, trial: TrialConfig) -> Checkpoints:
+def checkpoints(shape: Shape, trial: TrialConfig, *, any_size: bool = False) -> Checkpoints:
     """The checkpoints of ``trial``: what is trained in its precision, and AdamW's states with their master copy.
 
     A last one is written after the last step, whether it is due or not.
+
+    Args:
+        shape: of the base model.
+        trial: how it is tuned.
+        any_size: whether a group of another size may have to go on (``resources.min_workers``): states and master copy
+            are then there twice, but for stage 0, whose checkpoints any size can read.
     """
     tuning = trial.tuning
     trained = shape.adapter_parameters(tuning) if isinstance(tuning, AdapterTuning) else shape.parameters
-    one = float(trained * (BYTES[trial.precision] + (8 if trial.zero_stage == 0 else 12)))
+    states = 8 if trial.zero_stage == 0 else 24 if any_size else 12
+    one = float(trained * (BYTES[trial.precision] + states))
     times = -(-trial.total_steps // trial.checkpoint_every)
     return Checkpoints(one, one * times, trial.checkpoint_every)

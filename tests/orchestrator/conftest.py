@@ -82,7 +82,7 @@ def start_sweep(empty_store: Path) -> Iterator[Callable[..., Run]]:
             text=True,
             cwd=folder,
             start_new_session=True,
-            env={**os.environ, "COLUMNS": "200", "RAY_AUTH_MODE": "disabled"},
+            env={"RAY_AUTH_MODE": "disabled", **os.environ, "COLUMNS": "200"},
         )
         run = Run(process, out)
         runs.append(run)

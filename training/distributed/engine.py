@@ -75,15 +75,41 @@ def restart_optimizer(engine: "DeepSpeedEngine") -> None:
     AdamW with zero moments and a step count of zero is a new one. They are zeroed in place, since DeepSpeed shards them
     and holds views of them.
     """
-    optimizer: Any = engine.optimizer
-    while hasattr(optimizer, "optimizer"):  # DeepSpeed's ZeRO and bf16 optimizers wrap torch's
-        optimizer = optimizer.optimizer
-    for state in optimizer.state.values():
+    for state in optimizer_states(engine):
         for name, value in state.items():
             if isinstance(value, Tensor):
                 value.zero_()
             elif isinstance(value, int | float):
                 state[name] = 0
+
+
+def optimizer_states(engine: "DeepSpeedEngine") -> list[dict[str, Any]]:
+    """What torch's AdamW below ``engine`` knows of each tensor that it steps, some of which are shards of several."""
+    return list(_adamw(engine).state.values())
+
+
+def begin_states(engine: "DeepSpeedEngine") -> None:
+    """Give AdamW below an engine that has made no step what it would make itself at the first, so that it can be set.
+
+    ZeRO 3 names the tensors to AdamW only while it steps them; below, parameters hold views of their part of the
+    states, which DeepSpeed makes after the first step.
+    """
+    adamw, zero = _adamw(engine), engine.optimizer
+    stepped = getattr(zero, "fp32_partitioned_groups_flat", None)
+    for tensor in stepped or [one for group in adamw.param_groups for one in group["params"]]:
+        if not adamw.state.get(tensor):
+            moments = {name: torch.zeros_like(tensor) for name in ("exp_avg", "exp_avg_sq")}
+            adamw.state[tensor] = {"step": torch.zeros((), device=tensor.device), **moments}
+    link = getattr(zero, "_lazy_init_hp_params_optimizer_state", None)
+    if link is not None:
+        link()
+
+
+def _adamw(engine: "DeepSpeedEngine") -> Any:
+    optimizer: Any = engine.optimizer
+    while hasattr(optimizer, "optimizer"):  # DeepSpeed's ZeRO and bf16 optimizers wrap torch's
+        optimizer = optimizer.optimizer
+    return optimizer
 
 
 def free_optimizer(engine: "DeepSpeedEngine") -> None:

@@ -57,9 +57,15 @@ def decision_of_rank_zero(decision: bool, device: torch.device) -> bool:
 def is_of_another_rank(error: BaseException) -> bool:
     """Whether ``error`` only says that another rank is gone: that a connection to it broke, in or before a collective.
 
-    gloo has no class of its own for that.
+    gloo has no class of its own for that. An error of what cleans up after it, such as ZeRO 3 which finds parameters
+    half gathered, says no more.
     """
-    return isinstance(error, distributed.DistError) or (isinstance(error, RuntimeError) and "/gloo/" in str(error))
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, distributed.DistError) or (isinstance(seen, RuntimeError) and "/gloo/" in str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 def portable(error: Exception) -> Exception:

@@ -18,6 +18,7 @@ from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
 from training.errors import CheckpointError
+from training.loop import portable
 from training.loop.claim import Claim
 from training.loop.unpickling import damaged_part, data_alone
 
@@ -51,6 +52,12 @@ class Checkpointing:
     """Told in a sentence what whoever trains should know; on rank 0."""
     claim: Claim | None = None
     """By which the directory is this training's; None where no other can want it."""
+    any_size: bool = False
+    """Whether a group of another size may have to go on: :mod:`training.loop.portable` is then written as well, where
+    ZeRO's shares would not let it. It takes as much room and time again."""
+    leaves: Callable[[], bool] | None = None
+    """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
+    and to go on elsewhere. None where that cannot be."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,11 @@ class Checkpoints:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
         return step % self.where.every == 0 or step == steps
 
+    def leaves(self) -> bool:
+        """Whether the training has to go on elsewhere; all ranks must call it, between two optimizer steps."""
+        asked = self.where.leaves
+        return asked is not None and ranks.decision_of_rank_zero(ranks.rank() == 0 and asked(), self._device)
+
     @property
     def latest(self) -> Path | None:
         """The newest complete one."""
@@ -163,13 +175,16 @@ class Checkpoints:
         if ranks.world_size() > 1:
             everyone = [None] * ranks.world_size()
             distributed.all_gather_object(everyone, own)
+        beside = {"step": step, "ranks": everyone}
         engine.save_checkpoint(
             str(directory),
             tag=self._partial(name),
-            client_state={"step": step, "ranks": everyone},
+            client_state=beside,
             save_latest=False,
             exclude_frozen_parameters=not self._with_frozen,
         )
+        if self.where.any_size and not self._any_world_size:
+            portable.write(engine, directory / self._partial(name), beside)
         ranks.barrier()
         ranks.from_rank_zero(lambda: self._complete(directory, name, step))
         return directory / name
@@ -222,14 +237,10 @@ class Checkpoints:
         if found is None:
             return 0, None
         path, saved_world_size = found
+        resized = saved_world_size != self._identity.world_size and not self._any_world_size
         try:
             with data_alone():
-                _, state = engine.load_checkpoint(
-                    str(path.parent),
-                    tag=path.name,
-                    load_module_strict=self._with_frozen,
-                    load_lr_scheduler_states=False,
-                )
+                state = portable.read(engine, path) if resized else self._load(engine, path)
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, error) from error
         everyone, rank = state["ranks"], ranks.rank()
@@ -241,6 +252,12 @@ class Checkpoints:
         record = dict(everyone[0]["record"])
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
+
+    def _load(self, engine: "DeepSpeedEngine", path: Path) -> dict[str, Any]:
+        _, state = engine.load_checkpoint(
+            str(path.parent), tag=path.name, load_module_strict=self._with_frozen, load_lr_scheduler_states=False
+        )
+        return dict(state)
 
     def _whole(self) -> tuple[Path, int] | None:
         """The checkpoint to go on from and its world size.
@@ -327,9 +344,9 @@ class Checkpoints:
                     f"the checkpoint {path} belongs to {what}: use the {field} it was made with, another checkpoint "
                     "directory, or start over without resuming"
                 )
-        if saved.world_size != own.world_size and not self._any_world_size:
+        if saved.world_size != own.world_size and not self._any_world_size and not portable.is_in(path):
             raise CheckpointError(
                 f"the checkpoint {path} was made by {saved.world_size} workers and cannot be loaded by "
                 f"{own.world_size}: use {saved.world_size} workers (only ZeRO stage 0 in fp32 resumes with another "
-                "number), or start over without resuming"
+                "number, and what was written under resources.min_workers), or start over without resuming"
             )

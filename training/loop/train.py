@@ -44,6 +44,15 @@ class TrialStopped(Exception):
         """Optimizer steps done."""
 
 
+class TrialMoved(Exception):
+    """The training was saved, to be gone on with on another machine; raised on every rank alike."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"saved after step {step}, to go on elsewhere")
+        self.step = step
+        """Optimizer steps done."""
+
+
 Report = Callable[[StepReport], bool]
 """Called on every rank; what rank 0's returns decides for all: true ends it with :class:`TrialStopped`."""
 
@@ -176,6 +185,7 @@ def train(
     Raises:
         CheckpointError: the checkpoint found does not fit.
         TrialStopped: a report asked for it.
+        TrialMoved: the machine will be taken away; see :class:`~training.loop.checkpoint.Checkpointing`.
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
     """
@@ -223,9 +233,13 @@ def train(
                     stop = ranks.decision_of_rank_zero(report(rungs.measure(model, done)), device)
                 if stop:
                     raise TrialStopped(done)
-            if checkpoints is not None and checkpoints.due(done, trial.total_steps):
-                record.check()  # weights that are not finite must not replace a checkpoint that is
-                checkpoints.save(engine, done, record.state())
+            if checkpoints is not None:
+                moves = done < last and checkpoints.leaves()  # after the last one it is measured, notice or not
+                if moves or checkpoints.due(done, trial.total_steps):
+                    record.check()  # weights that are not finite must not replace a checkpoint that is
+                    checkpoints.save(engine, done, record.state())
+                if moves:
+                    raise TrialMoved(done)
         if finish is not None:
             finish(engine)
 
@@ -253,4 +267,4 @@ def _optimizer_step(
             record.end_step(norm)
 
 
-__all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialStopped", "train"]
+__all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialMoved", "TrialStopped", "train"]

@@ -20,7 +20,7 @@ from training.distributed.gathering import gather_for_forward, gathering, stop_g
 from training.distributed.sharding import sharded
 from training.errors import ModelError, TrainingError
 from training.loop.checkpoint import Checkpointing
-from training.loop.train import Report, Rungs, TrainingSet, TrialStopped, train
+from training.loop.train import Report, Rungs, TrainingSet, TrialMoved, TrialStopped, train
 from training.models.adapters import attach, detach
 from training.models.loading import DTYPES
 
@@ -71,7 +71,7 @@ def _without_hooks(model: PreTrainedModel, trial: TrialConfig) -> Iterator[None]
         yield
     except Exception as error:
         # These are raised on every rank alike. After any other the ranks may be waiting for each other elsewhere.
-        if isinstance(error, TrainingError | TrialStopped) or ranks.world_size() == 1:
+        if isinstance(error, TrainingError | TrialMoved | TrialStopped) or ranks.world_size() == 1:
             gather_for_forward(model, sharding_config(trial))
         raise
     gather_for_forward(model, sharding_config(trial))

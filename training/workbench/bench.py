@@ -88,6 +88,10 @@ class Workbench:
         self.name = name or Path(model_path).name
         self.notify: Callable[[str], None] = log.info
         """Told in a few words what takes its time before the first step; on rank 0 only."""
+        self.any_size = False
+        """See :class:`training.loop.checkpoint.Checkpointing`."""
+        self.leaves: Callable[[], bool] | None = None
+        """See :class:`training.loop.checkpoint.Checkpointing`."""
         self._chat = chat or ChatSettings()
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
@@ -231,6 +235,7 @@ class Workbench:
         Raises:
             TrainingError: the trial does not fit the model or diverged.
             TrialStopped: a report asked for it; nothing is measured then.
+            TrialMoved: :attr:`leaves` asked for it; its checkpoint is written.
         """
         if trial is not None:
             refuse_tuning(self.evaluation.generator, trial)
@@ -253,7 +258,13 @@ class Workbench:
         checkpointing = None
         if checkpoint is not None:
             checkpointing = Checkpointing(
-                checkpoint, trial.checkpoint_every, model=self.model_fingerprint, say=self._warn, claim=claim
+                checkpoint,
+                trial.checkpoint_every,
+                model=self.model_fingerprint,
+                say=self._warn,
+                claim=claim,
+                any_size=self.any_size,
+                leaves=self.leaves,
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")

@@ -179,6 +179,9 @@ def test_idle_slots() -> None:
     paused = idle_share([at(0, 10), at(0, 10), at(1000, 1010), at(1000, 1010)])
     assert paused is not None
     assert paused.idle == 0
+    late = idle_share([at(0, 100), at(80, 100)])
+    assert late is not None
+    assert (late.slots, late.idle) == (2, 0), "its node came late"
     assert idle_share([at(0, 10), at(10, 20)]) is None
     assert idle_share([]) is None
     slow = [replace(t, started=0.0, finished=10.0 if i else 50.0) for i, t in enumerate(spread(2))]

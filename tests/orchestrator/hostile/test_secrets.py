@@ -9,7 +9,10 @@ import pty
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,14 @@ import pyarrow as pa
 import pytest
 from command_line import procon
 from pyarrow import parquet
+from raylets import raylets
 from small_sweeps import Run, small_sweep
 
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
+from orchestrator.slots.cluster import PASSED_ON
+from orchestrator.slots.shared_storage import Sight
+from orchestrator.slots.slot import Slots
 from orchestrator.terminal import Terminal, guard_errors
 from orchestrator.tracking.store import check_tracking
 from sweeps.schema.spec import SweepSpec
@@ -120,6 +127,54 @@ def test_a_sweep_leaves_none(
             content = file.read_bytes()
             found = [value for value in (*CANARIES.values(), PASSWORD) if value.encode() in content]
             assert not found, f"{file}: {found}"
+
+
+@pytest.mark.slow
+def test_a_sweep_on_a_joined_cluster_leaves_none(
+    start_sweep: Callable[..., Run], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Nor does Ray, in the logs of its nodes or on its dashboard, though workers there are given the Hub's token."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="r") as of_ray:
+        with raylets({"RAY_TMPDIR": of_ray}, one={"CPU": 1}) as (cluster, _nodes):
+            request.getfixturevalue("canaries")  # from here on: the processes of the cluster have none of them
+            with pytest.MonkeyPatch.context() as patch:
+                patch.delenv("MLFLOW_TRACKING_URI")
+                run = start_sweep(tmp_path, small_sweep(trials=1), "--address", cluster.address)
+                code, output = run.finish()
+            assert code == 0, output
+            assert not leaked(output)
+            for what in ("actors", "jobs", "tasks", "workers", "placement_groups", "runtime_envs"):
+                asked = f"http://{cluster.webui_url}/api/v0/{what}?detail=1&limit=1000"
+                with urllib.request.urlopen(asked, timeout=60) as answer:
+                    told = answer.read().decode()
+                assert '"result": true' in told
+                assert not leaked(told), what
+        files = [file for folder in (str(tmp_path), of_ray) for file in Path(folder).rglob("*") if file.is_file()]
+        assert any(file.name.startswith("raylet") for file in files)
+        for file in files:
+            content = file.read_bytes()
+            found = [value for value in (*CANARIES.values(), PASSWORD) if value.encode() in content]
+            assert not found, f"{file}: {found}"
+
+
+def test_workers_elsewhere_are_given_the_keys_that_they_need(canaries: str, tmp_path: Path) -> None:
+    judge = {
+        "type": "endpoint",
+        "format": "harmbench",
+        "name": "ours",
+        "url": "http://127.0.0.1:9/v1",
+        "model": "m",
+        "api_key_env": "OF_OUR_JUDGE",
+    }
+    asked = small_sweep()
+    spec = SweepSpec.model_validate({**asked, "evaluation": {**asked["evaluation"], "judges": [judge]}})
+    of_this_machine = Slots(None, "broker", "here", spec, tmp_path, 1, date(2024, 2, 9))
+    assert of_this_machine.setup(0).keys == {}, "they inherit them"
+    elsewhere = replace(of_this_machine, sight=Sight(str(tmp_path), str(tmp_path / "token")))
+    given = elsewhere.setup(0)
+    assert given.keys == {name: CANARIES[name] for name in ("HF_TOKEN", "OF_OUR_JUDGE")}
+    assert not leaked(repr(given))
+    assert not {"HF_TOKEN", "OF_OUR_JUDGE"} & set(PASSED_ON)
 
 
 def test_answers_do_nothing_to_a_real_terminal(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ class TestCheckpoints:
         assert found.held == (KEPT + 1) * found.bytes
 
     def test_adapters_write_their_own_weights_alone(self):
-        assert checkpoints(LLAMA, trial()).bytes == 14 * LLAMA.adapter_parameters(trial().tuning)
+        own = LLAMA.adapter_parameters(trial().tuning)
+        assert checkpoints(LLAMA, trial()).bytes == 14 * own
+        assert checkpoints(LLAMA, trial(), any_size=True).bytes == 26 * own, "the states twice"
 
     def test_no_other_interval_costs_less(self):
         found, pace, day = checkpoints(LLAMA, full(3)), 10.0, 24 * 3600.0
