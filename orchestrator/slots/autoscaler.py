@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
+
+from sweeps.schema.yaml_text import YamlFault, read_yaml
 
 LAUNCHED = "~/ray_bootstrap_config.yaml"
 """Where the cluster launcher leaves, on the head, what it made the cluster by."""
@@ -35,8 +36,8 @@ def _config(head: str) -> dict[str, Any] | None:
     for path in (*_of_monitors(head), Path(LAUNCHED).expanduser()):
         try:
             text = path.read_text(encoding="utf-8")
-            found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError):
+            found = json.loads(text) if path.suffix == ".json" else read_yaml(text)
+        except (OSError, ValueError, YamlFault):
             continue
         if isinstance(found, dict):
             return found

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import socket
 import sqlite3
 import threading
@@ -73,7 +74,9 @@ def test_a_login_in_the_address_opens_the_store_and_is_not_kept(
     from mlflow.server import ARTIFACT_ROOT_ENV_VAR, BACKEND_STORE_URI_ENV_VAR, app
     from werkzeug.serving import make_server
 
-    monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{empty_store}")
+    shutil.copy(empty_store, tmp_path / "server.db")
+    monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, f"sqlite:///{tmp_path}/server.db")
+    monkeypatch.setattr("mlflow.server.handlers._tracking_store", None)  # which a test before may have left
     monkeypatch.setenv(ARTIFACT_ROOT_ENV_VAR, str(tmp_path / "artifacts"))
     login = "Basic " + base64.b64encode(b"ada:enchantress").decode()
 
