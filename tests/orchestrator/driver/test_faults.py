@@ -176,7 +176,7 @@ def test_a_killed_trial_actor_is_started_again(start_sweep: Start, tmp_path: Pat
     assert code == 0, output
     assert [record.status for record in found(run)] == [Status.FINISHED] * 4
     assert set(Counter(ends(run.events)).values()) == {1}
-    assert all([step for step, _ in record.history] == list(range(1, 31)) for record in found(run) if record.history)
+    assert all([step for step, _ in record.history] == list(range(1, 61)) for record in found(run) if record.history)
 
 
 def random_kills(prune: bool) -> dict[str, Any]:
