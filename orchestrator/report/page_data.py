@@ -67,6 +67,9 @@ def page_data(
         "titles": {metric: _title(metric) for metric in shown_metrics(front, entries)},
         "objectives": [[objective.metric, objective.goal] for objective in front.objectives],
         "aims": [[aim.metric, aim.goal] for aim in default_rule(front.objectives, front.feasible).aims],
+        "measured": list(
+            dict.fromkeys(metric for body in front.models.values() for trial in body.trials for metric in trial.metrics)
+        ),
         "split": front.split,
         "choose": choose_command(directory),
         "models": [_model(place, panel, front, names, directory, known) for place, panel in enumerate(data.panels)],

@@ -40,7 +40,7 @@ function fromAddress() {
     if (what === "all" || what === "only") model.view[what] = value === "true";
     else if (what === "span") {
       const [low, high, ...key] = value.split("~");
-      if (isFinite(low) && isFinite(high) && key.length) model.view.spans[key.join("~")] = [+low, +high];
+      if (low && high && +low <= +high && key.length) model.view.spans[key.join("~")] = [+low, +high];
     } else if (metrics.includes(value) || what === "color" && (value === "" || value.startsWith("p:"))) model.view[what] = value;
   }
   return parts.find(([, value]) => value === undefined)?.[0] || "";

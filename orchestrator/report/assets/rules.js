@@ -34,7 +34,7 @@ function parseRule(text, metrics, references, otherwise) {
     const found = ends.filter((each) => parts(each) === Math.min(...ends.map(parts))).sort();
     if (found.length === 1) return found[0];
     if (found.length) throw fault(token, `${name} could be ${found.join(" or ")}: write more of it`);
-    throw fault(token, `${name} is not a metric of this page: choose one of ${metrics.join(", ")}`);
+    throw fault(token, `${name} is not a metric that this sweep measured: choose one of ${Object.keys(data.titles).join(", ")}`);
   }
   function reference(token) {
     const name = token.text.replace(/^"+|"+$/g, "");
@@ -110,16 +110,21 @@ function ruleBox(model) {
   const references = model.points.filter((p) => p.reference).map((p) => p.reference);
   const ask = () => {
     answer.replaceChildren();
-    let found;
+    let found, unshown;
     try {
-      const rule = parseRule(input.value, Object.keys(data.titles), references, data.aims);
-      found = chooseBy(rule, model, data.objectives);
+      const rule = parseRule(input.value, data.measured, references, data.aims);  // of all, so that short names mean what they mean there
+      unshown = [...rule.aims.map(([metric]) => metric), ...rule.bounds.map((bound) => bound.metric)].filter((metric) => !data.titles[metric]);
+      found = unshown.length ? null : chooseBy(rule, model, data.objectives);
     } catch (fault) {
       if (!(fault instanceof RuleFault)) throw fault;
       make("pre", { class: "fault" }, answer, fault.message);
       return;
     }
-    if (!found) { make("p", {}, answer, "No trial and reference measured all that the rule asks for."); return; }
+    if (!found) {
+      make("p", {}, answer, unshown.length ? `${unshown.join(", ")}: measured, but not on this page. The command knows it:` : "No trial and reference measured all that the rule asks for.");
+      if (unshown.length) theCommand(answer, input.value);
+      return;
+    }
     const others = found.keepers.filter((p) => p !== found.point).slice(0, 2).map((p) => p.name);
     make("p", { class: "take" }, answer, found.keeps
       ? `Take ${found.point.name}: the best of ${found.keepers.length} that keep the rule, of ${found.finished} finished.`
@@ -131,13 +136,17 @@ function ruleBox(model) {
       make("li", bound.holds ? {} : { class: "broken" }, list, `${data.titles[bound.metric]} ${measured(bound.value)}, ${bound.holds ? "within" : "beyond"} ${bound.sign} ${number(bound.limit)}`);
     if (others.length) make("li", {}, list, `next: ${others.join(", ")}`);
     make("p", { class: "quiet" }, answer, `${data.split ? "Chosen by the select prompts, shown by the report prompts. " : ""}How sure that is, and what it costs against the others:`);
-    const line = make("div", { class: "command" }, answer);
-    make("code", {}, line, `${data.choose}${shellQuoted(input.value)}`);
-    make("button", { type: "button" }, line, "copy");
+    theCommand(answer, input.value);
     pick(found.point.id);
   };
   button.addEventListener("click", ask);
   input.addEventListener("keydown", (event) => { if (event.key === "Enter") ask(); });
+}
+
+function theCommand(host, rule) {
+  const line = make("div", { class: "command" }, host);
+  make("code", {}, line, `${data.choose}${shellQuoted(rule)}`);
+  make("button", { type: "button" }, line, "copy");
 }
 
 function shellQuoted(text) { return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\"'\"'")}'`; }

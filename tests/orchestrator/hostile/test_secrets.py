@@ -109,6 +109,15 @@ def test_a_store_that_cannot_be_reached_is_named_without_its_password(canaries: 
     assert not leaked(str(refused.value))
 
 
+def no_file_holds_one(sweep: Path, of_ray: Path) -> None:
+    files = [file for folder in (sweep, of_ray) for file in folder.rglob("*") if file.is_file()]
+    assert any(file.name.startswith("raylet") for file in files)
+    for file in files:
+        content = file.read_bytes()
+        found = [value for value in (*CANARIES.values(), PASSWORD) if value.encode() in content]
+        assert not found, f"{file}: {found}"
+
+
 @pytest.mark.slow
 def test_a_sweep_leaves_none(
     start_sweep: Callable[..., Run], canaries: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,12 +130,7 @@ def test_a_sweep_leaves_none(
         code, output = run.finish()
         assert code == 0, output
         assert not leaked(output)
-        files = [file for folder in (str(tmp_path), of_ray) for file in Path(folder).rglob("*") if file.is_file()]
-        assert any(file.name.startswith("raylet") for file in files)
-        for file in files:
-            content = file.read_bytes()
-            found = [value for value in (*CANARIES.values(), PASSWORD) if value.encode() in content]
-            assert not found, f"{file}: {found}"
+        no_file_holds_one(tmp_path, Path(of_ray))
 
 
 @pytest.mark.slow
@@ -149,12 +153,7 @@ def test_a_sweep_on_a_joined_cluster_leaves_none(
                     told = answer.read().decode()
                 assert '"result": true' in told
                 assert not leaked(told), what
-        files = [file for folder in (str(tmp_path), of_ray) for file in Path(folder).rglob("*") if file.is_file()]
-        assert any(file.name.startswith("raylet") for file in files)
-        for file in files:
-            content = file.read_bytes()
-            found = [value for value in (*CANARIES.values(), PASSWORD) if value.encode() in content]
-            assert not found, f"{file}: {found}"
+        no_file_holds_one(tmp_path, Path(of_ray))
 
 
 def test_workers_elsewhere_are_given_the_keys_that_they_need(canaries: str, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.files import write_report
-from orchestrator.report.shown import shown_metrics
 from sweeps.errors import RuleError
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
@@ -141,11 +140,20 @@ def test_axes_and_colour_are_kept_in_the_address(opened: Opened) -> None:
     again.context.close()
 
 
-@pytest.mark.parametrize("address", ["#&x0=nothing&y0=&span0=1~2~no&span9=1~2~x&only0=maybe", "#%zz&x0=%", "#x0"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "#&x0=nothing&y0=&span0=1~2~no&span9=1~2~x&only0=maybe",
+        "#%zz&x0=%",
+        "#x0",
+        "#&span0=5~1~p:alpha&span0=~~p:alpha",
+    ],
+)
 def test_an_address_that_somebody_made_up_changes_nothing(browser: Any, page_file: Path, address: str) -> None:
     found = Opened(browser, page_file, 900, address)
     assert found.complaints == []
     assert found.page.locator("#scatter-0 [data-id]").count() > 5
+    assert found.page.locator("#parallel-0 .faded").count() == 0
     found.context.close()
 
 
@@ -154,7 +162,7 @@ def chosen_in_python(rule: str, front: FrontDocument, records: Sequence[TrialRec
     trials = [one for one in everything if one.record.kind == "trial" and one.record.status == "FINISHED"]
     references = {one.record.label: one for one in everything if one.record.kind == "reference"}
     body = front.models["organism"]
-    metrics = shown_metrics(front, [*body.reference.values(), *body.trials])
+    metrics = dict.fromkeys(metric for trial in body.trials for metric in trial.metrics)
     asked = parsed(rule, OBJECTIVES, RULES, metrics, list(references))
     found = choose(asked, OBJECTIVES, trials, references, Resampled({}))
     return found.trial, found.keeps
@@ -182,6 +190,14 @@ def test_a_rule_chooses_what_the_command_chooses(
     assert page.locator("#trials-0 tr.picked").get_attribute("data-id") == trial
     assert said.startswith("Take ") == keeps
     assert "procon choose" in page.locator("#rule-0 code").inner_text()
+
+
+def test_a_metric_that_the_page_does_not_show_is_left_to_the_command(opened: Opened, front: FrontDocument) -> None:
+    unshown = next(metric for metric in front.models["organism"].trials[0].metrics if "layer_" in metric)
+    opened.page.locator("#rule-0 input").fill(f'min "{unshown}"')
+    opened.page.get_by_role("button", name="choose").click()
+    assert "not on this page" in opened.page.locator("#rule-0").inner_text()
+    assert f'"{unshown}"' in opened.page.locator("#rule-0 code").inner_text()
 
 
 @pytest.mark.parametrize(
