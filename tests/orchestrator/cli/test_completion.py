@@ -1,6 +1,7 @@
 """What a shell completes."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,19 @@ def test_verbs_presets_and_files(typed: str, offered: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_it_is_shown_for_every_shell(shell: str) -> None:
-    done = subprocess.run([PROCON, "--show-completion", shell], capture_output=True, text=True)
-    assert (done.returncode, "_PROCON_COMPLETE" in done.stdout) == (0, True), done.stderr
+def test_every_shell_has_its_script(shell: str) -> None:
+    """By the variable, since ``--show-completion`` is of the shell that it is called from."""
+    done = subprocess.run(
+        [PROCON], env={**os.environ, "_PROCON_COMPLETE": f"source_{shell}"}, capture_output=True, text=True
+    )
+    assert (done.returncode, f"complete_{shell}" in done.stdout) == (0, True), done.stderr
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_bash_completes_by_the_script() -> None:
+    script = (
+        f'PATH="{PROCON.parent}:$PATH"; eval "$(_PROCON_COMPLETE=source_bash procon)"; '
+        'COMP_WORDS=(procon compa); COMP_CWORD=1; _procon_completion procon; echo "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["compare"], done.stderr
