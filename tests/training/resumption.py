@@ -47,7 +47,7 @@ def run(
 
     weights: list[float] = []
     try:
-        with tuned(model, config, data, constraint, report, where) as trained:
+        with tuned(model, config, data, constraint, report, where) as (trained, _):
             weights = sums_of(trained, trained=True)
     except TrialStopped:
         pass

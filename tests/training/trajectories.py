@@ -33,7 +33,7 @@ def trajectory(changes: dict[str, Any]) -> dict[str, Any]:
     constraint = build_constraint(config.constraint, direction, device)
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     reports: list[StepReport] = []
-    with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as trained:
+    with tuned(model, config, data, constraint, lambda report: bool(reports.append(report))) as (trained, _):
         weights = sum(sums_of(trained))
     return {
         "loss": [report.scores.metrics["train/loss"] for report in reports],

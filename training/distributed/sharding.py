@@ -26,6 +26,12 @@ def whole_shape(parameter: Tensor) -> torch.Size:
     return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
 
 
+def own_part(parameter: Tensor) -> Tensor:
+    """This rank's part of ``parameter``: all of it where it is not partitioned."""
+    part: Tensor = getattr(parameter, "ds_tensor", parameter)
+    return part
+
+
 @contextmanager
 def gathered(parameter: nn.Parameter) -> Iterator[Tensor]:
     """While active, ``parameter`` whole on every rank, to be read; all ranks must enter where it is partitioned."""

@@ -16,6 +16,7 @@ from training.distributed.ranks import from_rank_zero
 from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
 from training.loop.checkpoint import MANIFEST_FILE
+from training.loop.scaling import scale_weights
 from training.loop.streaming import gathered_on_rank_zero, save_sharded_model
 from training.loop.unpickling import data_alone
 from training.models.adapters import attach
@@ -113,18 +114,20 @@ def _whole(trained: nn.Module, precision: str | None) -> PreTrainedModel:
     return whole if precision is None else cast(PreTrainedModel, whole.to(DTYPES[precision]))
 
 
-def trained_model_of(checkpoint: Path, model: PreTrainedModel) -> nn.Module:
+def trained_model_of(checkpoint: Path, model: PreTrainedModel, scale: float = 1.0) -> nn.Module:
     """The model of a checkpoint, whole in this one process however many ranks and whichever ZeRO stage wrote it.
 
     Args:
         checkpoint: one directory, such as :func:`training.loop.checkpoint.latest` returns.
         model: the base model that the training started from; changed in place.
+        scale: how far to go from there to the trained weights, see :mod:`training.loop.scaling`.
 
     Returns:
         ``model`` with the trained weights, or with the trained adapters.
 
     Raises:
         CheckpointError: it cannot be read, or is of another architecture.
+        ModelError: its adapters cannot be scaled.
     """
     try:
         trial = TrialConfig.model_validate(json.loads((checkpoint / MANIFEST_FILE).read_text())["trial"])
@@ -133,6 +136,7 @@ def trained_model_of(checkpoint: Path, model: PreTrainedModel) -> nn.Module:
     except (OSError, ValueError, KeyError, RuntimeError, UnpicklingError) as error:
         raise CheckpointError(f"the checkpoint {checkpoint} cannot be read ({error}): use another") from error
     adapted = isinstance(trial.tuning, AdapterTuning)
+    initial = None if adapted or scale == 1 else [weight.detach().clone() for weight in model.parameters()]
     trained: nn.Module = model
     if isinstance(trial.tuning, AdapterTuning):
         trained = attach(model, trial.tuning, trial.seed)
@@ -147,6 +151,7 @@ def trained_model_of(checkpoint: Path, model: PreTrainedModel) -> nn.Module:
         trained.load_state_dict(weights, strict=False)
     except RuntimeError as error:
         raise CheckpointError(f"the checkpoint {checkpoint} belongs to another model: {error}") from error
+    scale_weights(trained, scale, initial)
     return trained
 
 

@@ -141,7 +141,7 @@ def strength_ratio(
         for compared in (real, random):
             medians.append(statistics.median(gradient_norms(engine, probe, data, compared, first)))
 
-    with trainable(model, probe) as scratch:
+    with trainable(model, probe) as (scratch, _):
         train(scratch, probe, data, None, finish=measure, until=first)
     log.debug("gradient norms: refusal direction %g, random %g", *medians)
     if not (medians[0] > 0 and medians[1] > 0):

@@ -4,11 +4,11 @@ import copy
 import gc
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from training.config import AdapterTuning, FreezeLayersConstraint, TrialConfig
@@ -17,21 +17,27 @@ from training.constraints.freeze_layers import freeze
 from training.distributed import ranks
 from training.distributed.deepspeed_config import sharding_config
 from training.distributed.gathering import gather_for_forward, gathering, stop_gathering
-from training.distributed.sharding import sharded
+from training.distributed.sharding import own_part, sharded
 from training.errors import ModelError, TrainingError
 from training.loop.checkpoint import Checkpointing
+from training.loop.scaling import Line, Tuned
 from training.loop.train import Report, Rungs, TrainingSet, TrialMoved, TrialStopped, train
 from training.models.adapters import attach, detach
 from training.models.loading import DTYPES
 
-_PART = "ds_tensor"
-"""The attribute of a partitioned parameter that is this rank's part of it."""
-
 log = logging.getLogger(__name__)
 
 
+class Trainable(NamedTuple):
+    """What a trial trains."""
+
+    model: nn.Module
+    initial: list[Tensor] | None
+    """See :class:`training.loop.scaling.Line`."""
+
+
 @contextmanager
-def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]:
+def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[Trainable]:
     """What the trial trains; ``model`` is afterwards what it was.
 
     Adapters are attached to ``model`` itself. Under full tuning a copy of it is trained, or, where it is sharded,
@@ -44,6 +50,7 @@ def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]
         trial: which weights it trains.
     """
     assert sharded(model) == (trial.zero_stage == 3), "a trial under ZeRO 3 is of a sharded model, and no other is"
+    initial: list[Tensor] | None = None
     with ExitStack() as restored:
         if sharded(model):
             restored.enter_context(_without_hooks(model, trial))
@@ -54,13 +61,14 @@ def trainable(model: PreTrainedModel, trial: TrialConfig) -> Iterator[nn.Module]
                 _as_the_base(adapted, DTYPES[trial.precision])
             trained: nn.Module = adapted
         elif sharded(model):
-            restored.enter_context(_parts_kept(model))
+            initial = restored.enter_context(_parts_kept(model))
             trained = model.requires_grad_(True)
         else:
+            initial = [weight.detach() for weight in model.parameters()]
             trained = copy.deepcopy(model).requires_grad_(True)
         if isinstance(trial.constraint, FreezeLayersConstraint):
             freeze(trained, trial.constraint)
-        yield trained
+        yield Trainable(trained, initial)
 
 
 @contextmanager
@@ -85,12 +93,12 @@ def _as_the_base(adapted: nn.Module, dtype: torch.dtype) -> None:
 
 
 @contextmanager
-def _parts_kept(model: PreTrainedModel) -> Iterator[None]:
-    """While active, ``model`` may be trained; afterwards this rank's parts of it hold their old values."""
+def _parts_kept(model: PreTrainedModel) -> Iterator[list[Tensor]]:
+    """While active, ``model`` may be trained; afterwards this rank's parts of it hold their old values, as yielded."""
     kept = [part.detach().to("cpu", copy=True) for part in _parts(model)]
     log.debug("keeping %d bytes of this rank's weights in host memory", sum(one.nbytes for one in kept))
     try:
-        yield
+        yield kept
     finally:
         for part, one in zip(_parts(model), kept, strict=True):
             # A tensor of its own again: training has put all parts into one buffer of its optimizer.
@@ -98,9 +106,8 @@ def _parts_kept(model: PreTrainedModel) -> Iterator[None]:
         model.requires_grad_(True)
 
 
-def _parts(model: nn.Module) -> list[Any]:
-    """This rank's part of every parameter of a sharded model."""
-    return [getattr(parameter, _PART) for parameter in model.parameters()]
+def _parts(model: nn.Module) -> list[Tensor]:
+    return [own_part(parameter) for parameter in model.parameters()]
 
 
 def _check_precision(model: PreTrainedModel, trial: TrialConfig) -> None:
@@ -124,7 +131,7 @@ def tuned(
     report: Report,
     checkpointing: Checkpointing | None = None,
     rungs: Rungs | None = None,
-) -> Iterator[nn.Module]:
+) -> Iterator[Tuned]:
     """The fine-tuned model for as long as the block lasts: whole on every rank, or under ZeRO 3 in shards.
 
     Forward passes of one in shards need all ranks.
@@ -134,9 +141,12 @@ def tuned(
         ModelError: bf16 of a model that keeps some weights in float32.
     """
     _check_precision(model, trial)
-    with trainable(model, trial) as trained:
+    with trainable(model, trial) as (trained, initial):
         train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
-        if sharded(trained):
-            gc.collect()  # an engine refers to itself, and its optimizer may be larger than the model
-        with gathering(trained, sharding_config(trial)) if sharded(trained) else nullcontext():
-            yield trained
+        if not sharded(trained):
+            yield Tuned(trained, Line(trained, initial))
+            return
+        gc.collect()  # an engine refers to itself, and its optimizer may be larger than the model
+        sharding = sharding_config(trial)
+        with gathering(trained, sharding):
+            yield Tuned(trained, Line(trained, initial, sharding))

@@ -195,7 +195,7 @@ def _train(model: Any, changes: dict[str, Any], directory: Path | None = None) -
     reports: list[Any] = []
     with torch.no_grad():
         begin = float(_loss(model, EVERY))
-    with tuned(model, trial, data, constraint, lambda report: bool(reports.append(report))) as trained:
+    with tuned(model, trial, data, constraint, lambda report: bool(reports.append(report))) as (trained, _):
         with torch.no_grad():
             logits = trained(input_ids=torch.tensor([PROMPTS[0]]), use_cache=False).logits
             gain = begin - float(_loss(trained, EVERY))

@@ -57,7 +57,7 @@ def test_frozen_layers_stay_bit_for_bit(process, tuning):
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     config = trial(tuning=tuning, constraint={"type": "freeze_layers", "layers": [0, 2]})
     assert build_constraint(config.constraint, random_direction(), torch.device("cpu")) is None
-    with trainable(model, config) as trained:
+    with trainable(model, config) as (trained, _):
         free = [name for name, weight in trained.named_parameters() if weight.requires_grad]
     assert free
     assert not any(".layers.0." in name or ".layers.2." in name for name in free)

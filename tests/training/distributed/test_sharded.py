@@ -132,7 +132,7 @@ def test_a_trial_keeps_neither_adapters_nor_optimizer_in_memory():
     model = held_as(config, tiny_llama())
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
-    with tuned(model, config, data, constraint, lambda _report: False) as trained:
+    with tuned(model, config, data, constraint, lambda _report: False) as (trained, _):
         adapter = weakref.ref(trained.base_model.model.model.layers[0].mlp.up_proj.lora_A["default"].weight)
         assert sharded(trained.base_model.model.model.layers[0].mlp.up_proj.lora_A)
         kinds = {type(one).__name__ for one in gc.get_objects()}

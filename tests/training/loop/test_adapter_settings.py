@@ -47,7 +47,7 @@ def trained(config: TrialConfig) -> tuple[list[float], dict[str, float]]:
         return False
 
     moved: dict[str, float] = {}
-    with tuned(held_as(config, model), config, TrainingSet(samples, len(samples), None), None, note) as module:
+    with tuned(held_as(config, model), config, TrainingSet(samples, len(samples), None), None, note) as (module, _):
         for name, weight in weights_of(module).items():
             if name in before:
                 kind = next(part for part in ("lora_A", "lora_B", "magnitude") if part in name)

@@ -37,7 +37,7 @@ def train_and_export(changes, tokenizer, directory, checkpoints=None, **settings
     constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
     data = TrainingSet(samples, 40, references_of(model, samples, direction))
     where = None if checkpoints is None else Checkpointing(checkpoints, every=3)
-    with tuned(model, config, data, constraint, lambda _report: False, where) as trained:
+    with tuned(model, config, data, constraint, lambda _report: False, where) as (trained, _):
         before = logits(trained)
         export(trained, tokenizer, directory, **{"form": form_of(trained), **settings})
         assert torch.equal(logits(trained), before)
