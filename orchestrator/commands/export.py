@@ -81,7 +81,7 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
     """
     from training.loop.checkpoint import MANIFEST_FILE, latest
 
-    kept = chosen.directory / CHECKPOINTS / chosen.record.id
+    kept = chosen.directory / CHECKPOINTS / chosen.record.trained
     found = latest(kept)
     again = f"procon reproduce {chosen.directory} --trial {chosen.record.id} trains it again and keeps the weights"
     if found is None or not (found / MANIFEST_FILE).is_file():
@@ -103,7 +103,7 @@ def _write(chosen: RecordedTrial, trial: TrialConfig, checkpoint: Path, to: Path
     path = model_path(chosen.model, chosen.spec.data)
     model = load_model(path, trial.precision)
     with contextlib.redirect_stdout(io.StringIO()):  # DeepSpeed tells how it puts a checkpoint together
-        trained = trained_model_of(checkpoint, model)
+        trained = trained_model_of(checkpoint, model, chosen.record.scale)
     if to.is_dir():
         shutil.rmtree(to)  # empty, as was seen before
     export(trained, load_tokenizer(path), to, form=form, precision=trial.precision if form == "model" else None)
@@ -113,7 +113,7 @@ def _measured(chosen: RecordedTrial) -> Entry | None:
     """The trial's entry in the front, whose values are pooled over replicates; None where it has none of its own."""
     record, body = chosen.record, read_front(chosen.directory).models[chosen.record.model]
     if record.kind == "reference":
-        return body.reference.get(record.label)
+        return {**body.reference, **(body.scaled_references or {})}.get(record.label)
     return next((trial for trial in body.trials if trial.id == record.id), None)
 
 

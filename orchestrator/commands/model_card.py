@@ -63,7 +63,7 @@ def model_card(
             "",
             f"`{base}`{f' (hash {fingerprint})' if fingerprint else ''}, fine-tuned by procon-sweeps "
             f"({chosen.trial.tuning.type} tuning, constraint {chosen.trial.constraint.type}, "
-            f"{chosen.trial.total_steps} steps). The folder holds "
+            f"{chosen.trial.total_steps} steps){_scaled(record)}. The folder holds "
             + (
                 "the adapters only; load them with PEFT on the model above."
                 if form == "adapter"
@@ -93,6 +93,12 @@ def model_card(
             "",
         ]
     )
+
+
+def _scaled(record: TrialRecord) -> str:
+    if record.scaled_of is None:
+        return ""
+    return f", and moved to {record.scale:g} times the way from there to the weights of {record.scaled_of}"
 
 
 def _measurements(chosen: RecordedTrial, entry: Entry | None, references: Mapping[str, TrialRecord]) -> list[str]:

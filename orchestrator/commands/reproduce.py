@@ -163,6 +163,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement
     with importing():
         from training.distributed.process import start_process
         from training.workbench import Workbench
+        from training.workbench.scaled import Scaling
 
         start_process()
     spec = chosen.spec
@@ -185,7 +186,13 @@ def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement
 
     say(f"running {chosen.record.id} again")
     bench.prepare(say)
-    return bench.run(chosen.trial, on_step, save=folder / WEIGHTS if chosen.trial is not None else None)
+    if chosen.trial is None:
+        return bench.run(None, on_step)
+    scale = chosen.record.scale
+    scaling = Scaling((scale,)) if scale != 1 else None
+    found = bench.run(chosen.trial, on_step, save=folder / WEIGHTS, scaling=scaling)
+    measured = [one.found for one in found.scaled if one.found is not None]
+    return measured[0] if measured else found
 
 
 def print_reproduction(result: Reproduction, console: Terminal) -> None:

@@ -120,6 +120,7 @@ def _standing(directory: Path, state: SweepState) -> tuple[State, str | None]:
 def _counts(spec: SweepSpec, records: Sequence[TrialRecord], alive: bool) -> dict[str, int]:
     """Trials by status; where nobody drives the sweep, what has no end counts as stopped."""
     counted = {status.value.lower(): 0 for status in Status}
+    records = [record for record in records if record.scaled_of is None]
     for record in records:
         status = Status.STOPPED if record.status is Status.RUNNING and not alive else record.status
         counted[status.value.lower()] += 1

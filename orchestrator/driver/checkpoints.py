@@ -52,7 +52,9 @@ def superfluous(
         wanted = set[str]()
         for model in dict.fromkeys(record.model for record in ended):
             wanted |= _near_the_front([r for r in listed if r.model == model], objectives, rules, replicates)
-    return [record.id for record in ended if record.id not in wanted]
+    trained = {record.id: record.trained for record in listed}
+    wanted = {trained[one] for one in wanted}  # a scaled model needs the weights that it is made of
+    return [record.id for record in ended if record.trained not in wanted]
 
 
 def _near_the_front(
@@ -125,6 +127,6 @@ class Keeper:
         repeated = {record.replicate_of for record in compared}
         single = {record.id for record in compared if record.kind != "replicate" and record.id not in repeated}
         for trial in superfluous(compared, spec.objectives, spec.feasible, spec.keep, replicates=replicates):
-            shutil.rmtree(self._directory / trial, ignore_errors=True)
+            shutil.rmtree(self._directory / trial, ignore_errors=True)  # of scaled models there is none
             if trial in single:  # without it others are rather kept than not
                 self._left_out.add(trial)

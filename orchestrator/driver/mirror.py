@@ -118,7 +118,8 @@ class Mirror:
         elif kind in ("trial_reported", "trial_rung"):
             self._tracker.trial_reported(event["id"], event["step"], event["metrics"], event["time"])
         elif kind == "trial_ended":
-            self._tracker.trial_finished(self._state.record(event["id"]))
+            for record in self._state.records_of(event["id"]):
+                self._tracker.trial_finished(record)
         elif kind == "model_given_up":
             self._tracker.parent(event["model"], tags={GIVEN_UP: event["error"]})
         elif kind == "sweep_resumed":

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from orchestrator.record.answers import write_answers
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.events import Event
 from orchestrator.record.journal import Journal
-from orchestrator.record.score_fields import SELECT, finite, score_fields
-from orchestrator.record.trials import Status
+from orchestrator.record.score_fields import REPORT, SELECT, finite, score_fields
+from orchestrator.record.trials import Status, scaled_id
 from orchestrator.search.searcher import FrontSearcher
-from orchestrator.slots.messages import Update
+from orchestrator.slots.messages import SCALE, Update
 
 _FINAL = {
     "measured": Status.FINISHED,
@@ -86,6 +87,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if update.final:
             if update.kind == "measured":
                 self._keep_answers(job_id)
+                self._record_scaled(job_id, update)
             self._end(job_id, _FINAL[update.kind], update)
         elif (job_id, update.kind, update.step) not in self._seen:  # a restarted actor or worker reports them again
             self._seen.add((job_id, update.kind, update.step))
@@ -142,10 +144,26 @@ class Recorder(tune.Callback):  # type: ignore[misc]
                 self._record("model_given_up", model=model, error=update.error)
 
     def _keep_answers(self, job_id: str) -> None:
-        answers = self._take_answers(job_id)
-        if answers:
+        by_model: dict[str, list[dict[str, Any]]] = {}
+        for row in self._take_answers(job_id):
+            scale = row.pop(SCALE, None)
+            by_model.setdefault(job_id if scale is None else scaled_id(job_id, scale), []).append(row)
+        for name, answers in by_model.items():
             once_there_is_room(
-                lambda: write_answers(self._answers, job_id, answers), self._answers.parent, self._journal.on_full
+                partial(write_answers, self._answers, name, answers), self._answers.parent, self._journal.on_full
+            )
+
+    def _record_scaled(self, job_id: str, update: Update) -> None:
+        """What the trial's model scored at other scales, before its end, with which they count."""
+        if not self._journal.state.is_under_way(job_id):
+            return
+        for one in update.scaled:
+            halves = {REPORT: one.report, SELECT: one.select} if one.report.metrics else {}
+            fields = {
+                name: value for half, scores in halves.items() for name, value in score_fields(scores, half).items()
+            }
+            self._record(
+                "trial_scaled", id=job_id, step=update.step, scale=one.scale, **score_fields(one.rung), **fields
             )
 
     def _record(self, event: str, **fields: Any) -> None:

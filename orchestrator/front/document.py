@@ -105,8 +105,10 @@ def _model(
     answers: Answers,
     spec: "SweepSpec | None",
 ) -> ModelFront:
-    references = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
+    measured = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
+    references = [p for p in measured if p.record.scaled_of is None]
     references.sort(key=lambda p: _place(p.record.label))
+    scaled_references = [p for p in measured if p.record.scaled_of is not None]
     standing = {one.record.id: one for one in standings(objectives, rules, records)}
     trials = [p for p in everything if p.record.id in standing]
     probability = probabilities(objectives, rules, list(standing.values()))
@@ -117,7 +119,7 @@ def _model(
     kept = [p for p in front if on_report[p.record.id].feasible]
     metrics = [o.metric for o in objectives]
     compared = versus(front, references, metrics, answers) if answers else {}
-    searched = [p.record for p in trials]
+    searched = [p.record for p in trials if p.record.kind == "trial"]
     constrained = [record for record in searched if record.arm == CONSTRAINT]
     resampled = Resampled(answers)
     arms = Arms(objectives, rules, everything, standing, resampled) if len(constrained) < len(searched) else None
@@ -126,6 +128,7 @@ def _model(
         front=tuple(p.record.id for p in front),
         front_on_report=tuple(trial for trial, one in on_report.items() if one.on_front),
         reference={p.record.label: entry(p) for p in references},
+        scaled_references={p.record.label: entry(p) for p in scaled_references} or None,
         trials=tuple(
             trial_entry(
                 p,

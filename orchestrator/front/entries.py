@@ -21,6 +21,8 @@ from sweeps.schema.arms import PLAIN
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
 
 COSINE, DISPLACEMENT = (f"direction/{name}{MEAN_OVER_LAYERS}" for name in ("cosine", "displacement"))
+SCALE = "scale"
+"""What the scale of a scaled model is called among its settings."""
 COURSE_METRICS = (COSINE, DISPLACEMENT, "safety/refusal_log_odds", "safety/refusal_unlikely")
 """What is shown over the course of a training: what every rung and the final measurement hold."""
 
@@ -43,6 +45,7 @@ def trial_entry(
     return TrialEntry(
         id=pooled.record.id,
         arm=PLAIN if pooled.record.arm == PLAIN else None,
+        scaled_of=pooled.record.scaled_of,
         on_front=on_front,
         p_on_front=p_on_front,
         feasible=feasible,
@@ -57,7 +60,7 @@ def _entry(pooled: Pooled) -> dict[str, Any]:
     record = pooled.record
     return {
         "status": record.status,
-        "params": record.params,
+        "params": record.params if record.scaled_of is None else {**record.params, SCALE: record.scale},
         "metrics": finite(pooled.report.metrics),
         "intervals": pooled.intervals,
         "counts": pooled.report.counts,

@@ -42,21 +42,21 @@ class Standing:
 
     @property
     def record(self) -> TrialRecord:
-        """The trial that was searched."""
+        """The trial that was searched, or its model scaled."""
         return self.seeds.record
 
 
 def standings(
     objectives: Sequence[Objective], rules: Sequence[FeasibilityRule], records: Iterable[TrialRecord]
 ) -> list[Standing]:
-    """Every searched trial of one model, in the order given, and whether it is on the front.
+    """Every searched trial of one model and its scaled models, in the order given, and whether it is on the front.
 
     Args:
         objectives: what the front trades off.
         rules: bounds that a trial must keep.
         records: searched trials and their replicates; references are passed over.
     """
-    trials = [trial for trial in by_trial(records) if trial.record.kind == "trial"]
+    trials = [trial for trial in by_trial(records) if trial.record.kind in ("trial", "scaled")]
     names = list(dict.fromkeys([*(o.metric for o in objectives), *(rule.metric for rule in rules)]))
     seen = [mean_metrics([seed.select.metrics for seed in trial.finished], names) for trial in trials]
     reported = [mean_metrics([seed.report.metrics for seed in trial.finished], names) for trial in trials]

@@ -1,5 +1,6 @@
 """The doctor for sweeps: what went wrong or deserves a second look, in short sentences (pure)."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.explanations import Note
 from orchestrator.front.search_notes import boundary, importance, pruning
 from orchestrator.record.trials import Status, TrialRecord
+from sweeps.statistics.pareto import non_dominated
 
 if TYPE_CHECKING:
     from sweeps.schema.spec import SweepSpec
@@ -189,6 +191,24 @@ def _coherence(sweep: Examined) -> Iterator[str]:
         )
 
 
+def _scaled_references(sweep: Examined) -> Iterator[str]:
+    """Whether what costs no training beats the front, by the report prompts, as everything that is shown."""
+    members = sweep.body.members
+    objectives = sweep.front.objectives
+    for label, one in (sweep.body.scaled_references or {}).items():
+        rows = [[entry.metrics.get(o.metric) for o in objectives] for entry in (one, *members)]
+        values = [[math.nan if value is None else value for value in row] for row in rows]
+        goals = [objective.goal for objective in objectives]
+        beaten = [
+            m for m, row in zip(members, values[1:], strict=True) if not non_dominated([values[0], row], goals)[1]
+        ]
+        if beaten:
+            yield (
+                f"{label}, which is plain fine-tuning scaled and costs no search, beats {len(beaten)} of the "
+                f"{len(members)} members of the front on the report prompts (such as {beaten[0].id})"
+            )
+
+
 def _idle(records: Sequence[TrialRecord]) -> Iterator[str]:
     share = idle_share(records)
     if share is not None and share.idle > IDLE:
@@ -207,7 +227,8 @@ def idle_share(records: Sequence[TrialRecord]) -> Idle | None:
     Returns:
         None where fewer than two trials ran at once at any time, since one slot is never idle by this measure.
     """
-    spans = sorted((r.started, r.finished) for r in records if r.finished is not None and r.finished > r.started)
+    trained = [record for record in records if record.scaled_of is None]
+    spans = sorted((r.started, r.finished) for r in trained if r.finished is not None and r.finished > r.started)
     if not spans:
         return None
     changes = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
@@ -234,6 +255,7 @@ CHECKS: Mapping[str, Check] = {
     "select and report": _select_and_report,
     "judges": _judges,
     "coherence": _coherence,
+    "scaled references": _scaled_references,
     "answers": unanswered,
     "first sentences": first_sentences,
     "search boundary": boundary,

@@ -26,14 +26,14 @@ class MeasuredModel:
     references: dict[str, Pooled]
     """Those that were measured, by label."""
     trials: tuple[Pooled, ...]
-    """The searched trials that have finished."""
+    """The searched trials that have finished, and their scaled models."""
 
     @classmethod
     def of(cls, name: str, records: Sequence[TrialRecord], pooled: Sequence[Pooled]) -> "MeasuredModel":
         """The model called ``name`` with all its ``records``, and these pooled over their seeds."""
         measured = {p.record.label: p for p in pooled if p.record.kind == "reference" and p.report.metrics}
         references = {label: measured[label] for label in REFERENCES if label in measured}
-        trials = tuple(p for p in pooled if p.record.kind == "trial" and p.seeds)
+        trials = tuple(p for p in pooled if p.record.kind in ("trial", "scaled") and p.seeds)
         return cls(name, tuple(records), references, trials)
 
     @property

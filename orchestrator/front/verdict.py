@@ -9,7 +9,7 @@ from orchestrator.front.pooling import Pooled, mean_metrics
 from orchestrator.front.resampled import Array, Resampled
 from orchestrator.front.schema.arms import ArmFront, ArmVerdict, Level
 from sweeps.goals.objectives import FeasibilityRule, Objective
-from sweeps.schema.arms import CONSTRAINT, PLAIN
+from sweeps.schema.arms import CONSTRAINT, PLAIN, Arm
 from sweeps.statistics.bootstrap import Estimate
 from sweeps.statistics.pareto import hypervolume
 from sweeps.statistics.volumes import volume_difference
@@ -19,7 +19,7 @@ class Arms:
     """The fronts of the two arms of one model, each chosen on the select prompts as if there were no other.
 
     Plain fine-tuning and fine-tuning with safety data, which every sweep measures, count as trials of the plain arm:
-    they cost nothing more, so that whoever goes without a constraint has them.
+    they cost nothing more, so that whoever goes without a constraint has them. So do the scaled models of both arms.
 
     Args:
         objectives: what the front trades off.
@@ -51,12 +51,15 @@ class Arms:
         """By arm."""
         return {
             arm: ArmFront(
-                trials=len(self._trials[arm]),
+                trials=self._searched(arm),
                 front=tuple(_name(one) for one in chosen),
                 hypervolume=self._volume(self._kept(chosen)),
             )
             for arm, chosen in self._chosen.items()
         }
+
+    def _searched(self, arm: Arm) -> int:
+        return sum(one.record.scaled_of is None for one in self._trials[arm])
 
     def verdict(self) -> ArmVerdict | None:
         """How the arms compare on the report prompts; None where neither has a front."""
@@ -133,8 +136,10 @@ class Arms:
         return Level(metric=second.metric, value=value, best=best)
 
     def _sentence(self, found: Estimate, level: Level | None) -> str:
-        ours, theirs = (len(self._trials[arm]) for arm in (CONSTRAINT, PLAIN))
+        ours, theirs = self._searched(CONSTRAINT), self._searched(PLAIN)
         budget = f"{_trials(ours)} each" if ours == theirs else f"{_trials(ours)} against {theirs}"
+        if any(one.record.scaled_of for arm in self._trials.values() for one in arm):
+            budget += ", scaled models included,"
         amount = f"{found.mean:+.3f} [{found.low:.3f}, {found.high:.3f}] hypervolume"
         if found.low > 0:
             said = f"With {budget} the constraint gains {amount} over tuned plain fine-tuning"

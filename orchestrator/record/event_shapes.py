@@ -88,6 +88,7 @@ _NEEDED: dict[str, dict[str, Test]] = {
     },
     "trial_reported": {"id": _text, "step": _count, "metrics": _numbers},
     "trial_rung": {"id": _text, "step": _count, "metrics": _numbers},
+    "trial_scaled": {"id": _text, "step": _count, "scale": _number, "metrics": _numbers},
     "trial_ended": {"id": _text, "status": lambda value: type(value) is str and value in _STATUSES},
     "mlflow_run": {"key": _text, "run_id": _text},
     "note": {"text": _text},
@@ -100,6 +101,10 @@ _POSSIBLE: dict[str, dict[str, Test]] = {
     "sweep_ended": {"reason": _none_or(_text)},
     "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text), "arm": _text},
     "trial_rung": {"counts": _counts, "errors": _numbers},
+    "trial_scaled": {
+        **_SCORES,
+        **{f"{half}_{name}": test for half in ("report", "select") for name, test in _SCORES.items()},
+    },
     "trial_ended": {
         **_SCORES,
         **{f"select_{name}": test for name, test in _SCORES.items()},
@@ -132,7 +137,9 @@ class Shapes:
                 return f"{kind} has no usable {name}"
         if kind == "trial_started":
             self._started.add(event["id"])
-        elif kind in ("trial_reported", "trial_rung", "trial_ended") and event["id"] not in self._started:
+        elif (
+            kind in ("trial_reported", "trial_rung", "trial_scaled", "trial_ended") and event["id"] not in self._started
+        ):
             return f"{kind} is of {event['id']}, which has not started"
         return None
 

@@ -16,6 +16,8 @@ KINDS = {
     "trial_started": "a trial was handed out: id, model, kind, label, params, trial, replicate_of, arm",
     "trial_reported": "training metrics: id, step, metrics",
     "trial_rung": "a measurement on the way: id, step, metrics, counts, errors",
+    "trial_scaled": "its model scaled: id, step, scale, metrics, counts, errors without generation; and where it was "
+    "measured in full report_metrics, select_metrics and so on",
     "trial_ended": "how a trial ended: id, status, metrics, counts, errors, select_metrics and so on, error, reason",
     "mlflow_run": "which MLflow run stands for a trial, or for a model's front: key, run_id",
     "slots_lost": "how many slots are lost at the moment, dead or cut off: lost",

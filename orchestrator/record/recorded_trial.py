@@ -60,7 +60,7 @@ def recorded_trial(directory: Path, trial: str) -> RecordedTrial:
             f"({error.errors()[0]['msg']}): use the version that {SPEC} names"
         ) from error
     # A sweep that was resumed may have gone on with a changed specification, or on another machine.
-    end = max(number for number, event in enumerate(events) if _ends(event, trial))
+    end = max(number for number, event in enumerate(events) if _ends(event, record.trained))
     then = SweepState.of(events[:end])
     spec = recorded_spec(then, directory)
     return RecordedTrial(directory, spec, recorded_manifest(then, directory), record, config, state.day)

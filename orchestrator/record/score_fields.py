@@ -10,6 +10,10 @@ SELECT = "select_"
 """Begins the fields of what the search may see, in the event that ends a trial."""
 
 
+REPORT = "report_"
+"""Begins the fields of the report, in an event whose own fields are of a rung."""
+
+
 def score_fields(scores: Scores, prefix: str = "") -> dict[str, Any]:
     """The fields of ``scores``, whose names begin with ``prefix``; what :func:`scores_in` reads."""
     return {

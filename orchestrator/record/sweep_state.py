@@ -101,14 +101,19 @@ class SweepState:
             self._take(event)
 
     def records(self) -> list[TrialRecord]:
-        """Every trial, in the order in which they first started."""
+        """Every trial, in the order in which they first started, each followed by its scaled models."""
         with self._lock:
-            return [trial.record() for trial in self.trials.values()]
+            return [record for trial in self.trials.values() for record in trial.records()]
 
     def record(self, trial: str) -> TrialRecord:
         """The trial with the id ``trial``."""
         with self._lock:
             return self.trials[trial].record()
+
+    def records_of(self, trial: str) -> list[TrialRecord]:
+        """The trial with the id ``trial``, and what was measured of its model at other scales."""
+        with self._lock:
+            return self.trials[trial].records()
 
     def listed(self) -> list[TrialState]:
         """Every trial of now, in the order in which they first started."""
@@ -199,6 +204,8 @@ class SweepState:
                 self.trials[event["id"]].take_report(event)
             case "trial_rung":
                 self.trials[event["id"]].take_rung(event)
+            case "trial_scaled":
+                self.trials[event["id"]].take_scaled(event)
             case "trial_ended":
                 self._end(event)
             case "mlflow_run":

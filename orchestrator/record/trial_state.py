@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.record.events import Event
-from orchestrator.record.score_fields import SELECT, scores_in
-from orchestrator.record.trials import RungRecord, Status, TrialRecord, is_kept
+from orchestrator.record.score_fields import REPORT, SELECT, scores_in
+from orchestrator.record.trials import RungRecord, Status, TrialRecord, at_scale, is_kept
 from sweeps.schema.arms import CONSTRAINT
 
 
@@ -34,6 +34,8 @@ class TrialState:
     ended: Event | None = None
     history: dict[int, dict[str, float]] = field(default_factory=dict)
     rungs: dict[int, RungRecord] = field(default_factory=dict)
+    scaled: dict[float, Event] = field(default_factory=dict)
+    """``trial_scaled`` by scale, of its latest end."""
     paced_steps: int = 0
     """Optimizer steps since its latest start whose seconds are known: all but those before the first report, which
     also wait for references and the engine."""
@@ -80,6 +82,7 @@ class TrialState:
         self.started, self.session, self.warm = event, session, warm
         self.starts += 1
         self.report = self.ended = self._reported = None
+        self.scaled = {}
         self.paced_steps, self.paced_seconds = 0, 0.0
 
     def take_report(self, event: Event) -> None:
@@ -97,6 +100,25 @@ class TrialState:
         self.step = event["step"]
         self.report = event
         self.rungs[self.step] = RungRecord(self.step, scores_in(event))
+
+    def take_scaled(self, event: Event) -> None:
+        """Take in a ``trial_scaled``, which goes before the end."""
+        self.scaled[float(event["scale"])] = event
+
+    def records(self) -> list[TrialRecord]:
+        """:meth:`record`, and those of its scaled models that were measured in full, by ascending scale."""
+        own = self.record()
+        if own.status is not Status.FINISHED:
+            return [own]
+        return [own, *(one for scale in sorted(self.scaled) if (one := self.scaled_record(own, scale)) is not None)]
+
+    def scaled_record(self, trained: TrialRecord, scale: float) -> TrialRecord | None:
+        """The record of its model at ``scale``; None where it was not measured in full."""
+        event = self.scaled[scale]
+        report, select = scores_in(event, REPORT), scores_in(event, SELECT)
+        if not report.metrics:
+            return None
+        return at_scale(trained, scale, scores_in(event), report, select if select.metrics else report, event["step"])
 
     def record(self) -> TrialRecord:
         """What front, report and MLflow want to know of it."""

@@ -1,6 +1,6 @@
 """What is known of one trial: the record that journal, front, report and MLflow share."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -41,10 +41,12 @@ class TrialRecord:
 
     id: str
     model: str
-    kind: Literal["trial", "reference", "replicate"]
-    """Searched, measured for comparison, or a searched trial's settings under another training seed."""
+    kind: Literal["trial", "reference", "replicate", "scaled"]
+    """Searched, measured for comparison, a searched trial's settings under another training seed, or a searched trial's
+    model scaled."""
     label: str
-    """``base`` | ``ift`` | ``ift_safety`` for references, else the id."""
+    """``base`` | ``ift`` | ``ift_safety`` for references, with ``@`` and the scale where they are scaled; else the
+    id."""
     status: Status
     params: dict[str, Json] = field(default_factory=dict)
     """Searched values by dotted path of the trial's configuration."""
@@ -63,6 +65,10 @@ class TrialRecord:
     """Why a PRUNED trial was, or a STOPPED one that nobody stopped."""
     replicate_of: str | None = None
     """The trial whose settings a replicate repeats."""
+    scaled_of: str | None = None
+    """The trial, reference or replicate whose model this is, scaled: no training of its own, and no search."""
+    scale: float = 1.0
+    """Its place on the line from the untouched (0) to the trained model (1), see :mod:`training.loop.scaling`."""
     arm: Arm = CONSTRAINT
     """The arm of the search that it belongs to; of references it says nothing."""
     seed: int | None = None
@@ -78,3 +84,42 @@ class TrialRecord:
     def kept(self) -> bool:
         """Whether a resume leaves it as it is."""
         return is_kept(self.status, self.unprepared)
+
+    @property
+    def trained(self) -> str:
+        """Id of the training that its weights are of: its own, but where they are scaled."""
+        return self.scaled_of or self.id
+
+
+def at_scale(
+    trained: TrialRecord, scale: float, rung: Scores, report: Scores, select: Scores, step: int
+) -> TrialRecord:
+    """The model of ``trained`` scaled by ``scale``, as a record of its own.
+
+    Args:
+        trained: what was trained; it has finished.
+        scale: not 1.
+        rung: what forward passes said of it.
+        report: the measurement on the report prompts.
+        select: the same on the select prompts.
+        step: optimizer steps of the training.
+    """
+    repeated = trained.replicate_of
+    return replace(
+        trained,
+        id=scaled_id(trained.id, scale),
+        kind="scaled" if trained.kind == "trial" else trained.kind,
+        label=scaled_id(trained.label, scale),
+        report=report,
+        select=select,
+        rungs=(RungRecord(step, rung),),
+        history=(),
+        replicate_of=scaled_id(repeated, scale) if repeated is not None else None,
+        scaled_of=trained.id,
+        scale=scale,
+    )
+
+
+def scaled_id(trial: str, scale: float) -> str:
+    """What the model of ``trial`` is called at ``scale``."""
+    return f"{trial}@{scale:g}"

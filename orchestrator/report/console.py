@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from orchestrator.front.schema.document import Comparison, FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.record.trials import Status
-from orchestrator.report.shown import REFERENCE_NAMES, format_value, named_entries, short_id, short_params
+from orchestrator.report.shown import (
+    REFERENCE_NAMES,
+    format_value,
+    named_entries,
+    reference_name,
+    short_id,
+    short_params,
+)
 from sweeps.statistics.normalised import knee
 
 if TYPE_CHECKING:
@@ -58,8 +65,8 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         cells += [_cell(entry, m).split(" ")[0] for m in bounded]
         table.add_row(name, *cells, settings, style=style)
 
-    for label, entry in body.reference.items():
-        row(CONSOLE_NAMES.get(label, label), entry, "", "dim")
+    for label, entry in (*body.reference.items(), *(body.scaled_references or {}).items()):
+        row(reference_name(label, CONSOLE_NAMES), entry, "", "dim")
     table.add_section()
     for trial in members:
         settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]

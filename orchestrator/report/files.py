@@ -71,7 +71,7 @@ def write_report(
 
 
 def write_trials(path: Path, front: FrontDocument, records: Iterable[TrialRecord]) -> None:
-    """One row per searched trial, as ``front.json`` has it, in the order of ``records``.
+    """One row per searched trial and scaled model, as ``front.json`` has it, in the order of ``records``.
 
     Columns: id, model, status, error, ``params.*``, every metric on the report prompts with ``_low``/``_high`` of
     rates, every metric on the select prompts as ``select.*``, replicates, on_front, p_on_front and feasible by the
@@ -82,7 +82,7 @@ def write_trials(path: Path, front: FrontDocument, records: Iterable[TrialRecord
     import pyarrow.parquet as pq
 
     listed = {trial.id: (model, trial) for model, body in front.models.items() for trial in body.trials}
-    rows = [_row(*listed[record.id]) for record in records if record.kind == "trial"]
+    rows = [_row(*listed[record.id]) for record in records if record.id in listed]
     names = list(dict.fromkeys(name for row in rows for name in row))
     fixed = {"id": pa.string(), "model": pa.string(), "status": pa.string(), "error": pa.string()}
     columns = {name: [row.get(name) for row in rows] for name in [*fixed, *(n for n in names if n not in fixed)]}

@@ -122,6 +122,14 @@ def _model(
         "points": points,
         "rule": body.choice.rule if body.choice else "",
         "surfaces": surfaces(body, front.metrics[:2], names),
+        "scaled": [
+            {
+                "name": f"{line.name}, scaled: no training",
+                "reference": _LABELS[line.name],
+                "points": [[_rounded(x), _rounded(y)] for x, y in line.points],
+            }
+            for line in panel.scaled
+        ],
         "stairs": [[_rounded(x), _rounded(y)] for x, y in panel.staircase],
         "figures": [figure for figure in (_drift(place, panel.drift), *_courses(place, panel.course)) if figure],
     }

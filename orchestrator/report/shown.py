@@ -1,6 +1,6 @@
 """What of a front is shown to people, and what it is called: metrics, references, settings, ids (pure)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.front.schema.document import FrontDocument
@@ -12,6 +12,15 @@ REFERENCE_NAMES = {
     "ift_safety": "fine-tuning + safety data",
 }
 """What the references are called by their labels."""
+
+
+def reference_name(label: str, names: Mapping[str, str] = REFERENCE_NAMES) -> str:
+    """What people call a reference, scaled ones included: ``ift@0.5`` -> ``plain fine-tuning x 0.5``."""
+    trained, _, scale = label.partition("@")
+    name = names.get(trained, trained)
+    return f"{name} x {scale}" if scale else name
+
+
 SHOWN_BESIDES = (
     "safety/compliance_rate",
     "safety/over_refusal",

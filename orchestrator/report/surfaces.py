@@ -39,7 +39,7 @@ def surfaces(body: ModelFront, metrics: Sequence[str], names: Mapping[str, str])
         ``deviation``, the lowest y first; ``spread``, the deviation far from every trial; ``trials``, how many there
         were.
     """
-    finished = [trial for trial in body.trials if trial.feasible is not None]
+    finished = [trial for trial in body.searched if trial.feasible is not None]
     found = []
     for first, second in itertools.islice(itertools.combinations(_settings(finished), 2), 2):
         sides = _Side.of(first, finished, names), _Side.of(second, finished, names)

@@ -5,7 +5,7 @@ from html import escape
 
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.entry import Entry, TrialEntry
-from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_params, shown_metrics
+from orchestrator.report.shown import REFERENCE_NAMES, format_value, reference_name, short_params, shown_metrics
 
 Cells = Sequence[tuple[str, bool]]
 """(HTML, whether it is a number) of one row."""
@@ -18,7 +18,8 @@ def trials_table(front: FrontDocument, model: str) -> str:
     body = front.models[model]
     members = front.members(model)
     others = [trial for trial in body.trials if not trial.on_front]
-    entries = [*body.reference.values(), *body.trials]
+    references = {**body.reference, **(body.scaled_references or {})}
+    entries = [*references.values(), *body.trials]
     if not entries:
         return "<p>None yet.</p>"
     names = short_params(path for trial in body.trials for path in trial.params)
@@ -30,12 +31,12 @@ def trials_table(front: FrontDocument, model: str) -> str:
     head += [("probability<br>on the front", True)] if sure else []
     head += [("on the report<br>prompts", False)] if front.split else []
     lines = []
-    for label, entry in body.reference.items():
-        row = [(escape(REFERENCE_NAMES.get(label, label)), False), ("reference", False)]
+    for label, entry in references.items():
+        row = [(escape(reference_name(label)), False), ("reference", False)]
         row += [(number(entry, metric), True) for metric in metrics]
         row += [("", True)] * (len(head) - len(row))
         values = ["", "", *(_sorted_by(entry, metric) for metric in metrics)]
-        lines.append(_row(row, values, f"{model}: {REFERENCE_NAMES.get(label, label)}"))
+        lines.append(_row(row, values, f"{model}: {reference_name(label)}"))
     for trial in (*members, *others):
         arm = f" <small>{escape(trial.arm)}</small>" if trial.arm else ""
         row = [(escape(trial.id) + arm + _seeds(trial), False), (escape(_became(trial)), False)]

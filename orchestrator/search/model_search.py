@@ -8,6 +8,7 @@ from orchestrator.record.trials import TrialRecord
 from orchestrator.search.arm_search import ArmSearch
 from orchestrator.search.proposal import Kind, Proposal
 from orchestrator.search.repetitions import Repetition, next_repetition
+from orchestrator.search.scalings import Scalings
 from orchestrator.search.warm_start import NOTHING, WarmStart
 from orchestrator.slots.messages import Job
 from sweeps.goals.course import course_steps
@@ -47,6 +48,7 @@ class ModelSearch:
         self._spec = spec
         self._say = say
         self._unfinished = deque(record for record in known if not record.kept)
+        self._scaling = Scalings(spec)
         there = {record.label for record in known if record.kind == "reference"}
         self._references = deque(label for label in REFERENCES if label not in there)
         searched = [record for record in known if record.kind == "trial"]
@@ -108,10 +110,10 @@ class ModelSearch:
         self.running[proposal.job.id] = proposal
         return proposal
 
-    def end(self, record: TrialRecord) -> None:
-        """Learn how a proposed trial ended."""
+    def end(self, record: TrialRecord, *scaled: TrialRecord) -> None:
+        """Learn how a proposed trial ended, and what its model scored when it was ``scaled``."""
         del self.running[record.id]
-        self.ended[record.id] = record
+        self.ended |= {one.id: one for one in (record, *scaled)}
         if record.arm in self.arms:  # a changed specification may search one arm less
             self.arms[record.arm].study.tell(record)
 
@@ -139,6 +141,7 @@ class ModelSearch:
         """What was cut off, under its id, with the very settings it had."""
         if record.kind == "trial" and record.arm in self.arms:
             self.arms[record.arm].again(record)
+        assert record.kind != "scaled", "a scaled model ends with its trial"
         config = TrialConfig.model_validate(record.trial) if record.trial is not None else None
         return self._proposal(
             record.id, record.kind, record.label, record.params, config, record.replicate_of, record.arm
@@ -168,7 +171,8 @@ class ModelSearch:
         replicate_of: str | None = None,
         arm: Arm = CONSTRAINT,
     ) -> Proposal:
-        job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial")
+        scaling = self._scaling.of(kind, replicate_of, arm, self.ended.values()) if trial is not None else None
+        job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial", scaling=scaling)
         return Proposal(self.model.name, kind, label, dict(params), job, replicate_of, arm)
 
     def _rungs(self, kind: Kind, trial: TrialConfig | None) -> tuple[int, ...]:

@@ -56,24 +56,29 @@ def next_repetition(
     seeds = _seeds(ended.values(), under_way)
     for record in ended.values():
         trained = record.kind == "reference" and record.trial is not None and record.status is Status.FINISHED
-        if trained and len(seeds[record.id]) < spec.seeds.replicates_on_front:
+        if trained and record.scaled_of is None and len(seeds[record.id]) < spec.seeds.replicates_on_front:
             return Repetition(record, _unused(seeds[record.id]))
     if any(proposal.kind == "trial" for proposal in under_way):
         return None
     rows = [
-        replace(candidate(spec.objectives, spec.feasible, one), seeds=len(seeds[one.record.id]))  # those under way too
+        replace(
+            candidate(spec.objectives, spec.feasible, one), seeds=len(seeds[one.record.trained])
+        )  # those under way too
         for one in able
     ]
     goals = [objective.goal for objective in spec.objectives]
     wanted = next_replicate(rows, goals, spec.seeds.replicates_on_front)
-    return None if wanted is None else Repetition(ended[wanted], _unused(seeds[wanted]))
+    if wanted is None:
+        return None
+    repeated = ended[ended[wanted].trained]  # a scaled model is repeated with the training that it is of
+    return Repetition(repeated, _unused(seeds[repeated.id]))
 
 
 def _seeds(ended: Iterable[TrialRecord], running: Iterable[Proposal]) -> dict[str, set[int]]:
     """Training seeds that each trial and reference was started with, whatever came of it, by its id."""
     found: dict[str, set[int]] = {}
     for record in ended:
-        if record.trial is not None:
+        if record.trial is not None and record.scaled_of is None:
             found.setdefault(record.replicate_of or record.id, set()).add(record.trial["seed"])
     for proposal in running:
         if proposal.replicate_of is not None and proposal.seed is not None:

@@ -9,7 +9,7 @@ import optuna
 from ray.tune.search import Searcher
 
 from orchestrator.front.membership import front
-from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.record.trials import Status, TrialRecord, at_scale
 from orchestrator.search.model_search import ModelSearch
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
@@ -137,7 +137,7 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
                 return
             update = (result or {}).get("updates", [None])[-1]
             search = self._searches[proposal.model]
-            search.end(_record(proposal, update, error))
+            search.end(*_records(proposal, update, error))
             if update is not None and update.unprepared:
                 search.give_up()
 
@@ -167,8 +167,16 @@ def _depth(search: ModelSearch) -> int:
     return search.constraint.space.depth
 
 
+def _records(proposal: Proposal, update: Update | None, error: bool) -> list[TrialRecord]:
+    """How the trial of ``proposal`` ended, from its last report, and what its model scored at other scales."""
+    own = _record(proposal, update, error)
+    if update is None or own.status is not Status.FINISHED:
+        return [own]
+    measured = [one for one in update.scaled if one.report.metrics]
+    return [own, *(at_scale(own, one.scale, one.rung, one.report, one.select, update.step) for one in measured)]
+
+
 def _record(proposal: Proposal, update: Update | None, error: bool) -> TrialRecord:
-    """How the trial of ``proposal`` ended, from its last report."""
     status = Status.FAILED if error else _ENDS.get(update.kind if update else "", Status.STOPPED)
     found = update if update and status is Status.FINISHED else Update("stopped")
     return TrialRecord(

@@ -20,6 +20,7 @@ WITHOUT_EFFECT = (
     "direction.on_failure",  # whether to go on, not with what
     "evaluation.batch_size",
     "evaluation.keep_answers",
+    "evaluation.scales",  # other models, none of which is searched
     "evaluation.strict",
     # How a generator is reached. Which it is counts: a probe bounds how far a server is off, but what rounding it has
     # it has in every answer, and a front orders trials by less than that changes.

@@ -3,14 +3,33 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sweeps.statistics.pareto import Goal
 from training.config import ModelConfig, TrialConfig
 from training.evaluation.scores import Scores
 
 CLOSE = "close"
 """Handed to a slot in place of a job when there is nothing more to do."""
 
+SCALE = "scale"
+"""Column of the answers of scaled models while they travel with those of their trial."""
+
 LEAVE = "leave"
 """Handed to a slot whose workers have to start anew: a node of theirs will be taken away, or more have room."""
+
+
+@dataclass(frozen=True)
+class ScalingJob:
+    """Which models between the untouched and the trained one a job is to measure too."""
+
+    scales: tuple[float, ...]
+    """See :class:`training.workbench.scaled.Scaling`."""
+    goals: tuple[tuple[str, Goal], ...] = ()
+    """Metrics that need no generation, and where they should go, by which a scaled model must not be beaten to be worth
+    generating answers of; none measures all in full."""
+    rivals: tuple[tuple[float, ...], ...] = ()
+    """Their values for models that were measured before."""
+    confidence: float = 0.95
+    """Of the interval within which it must be beaten even so."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +45,8 @@ class Job:
     """Optimizer steps after which it is measured without generation."""
     judged: bool = True
     """Whether it then waits for a verdict."""
+    scaling: ScalingJob | None = None
+    """What is measured besides; None where nothing is."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +74,19 @@ class News:
 
 
 @dataclass(frozen=True)
+class ScaledScores:
+    """What a scaled model scored."""
+
+    scale: float
+    rung: Scores
+    """Without generation."""
+    report: Scores = field(default_factory=Scores)
+    """On the report prompts; empty where it was not worth the answers."""
+    select: Scores = field(default_factory=Scores)
+    """On the select prompts."""
+
+
+@dataclass(frozen=True)
 class Update:
     """What a slot says about a job."""
 
@@ -64,6 +98,9 @@ class Update:
     """What a measured trial scored on the report prompts."""
     select: Scores = field(default_factory=Scores)
     """What it scored on the select prompts, the only ones that the search may see."""
+    scaled: tuple[ScaledScores, ...] = ()
+    """What a measured trial's model scored at other scales; their answers are among the trial's, with a column
+    :data:`SCALE`."""
     error: str | None = None
     """Why it failed."""
     reason: str | None = None

@@ -4,7 +4,7 @@ import os
 import socket
 import traceback
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import CHECKPOINTS
 from orchestrator.slots.announced import notice
-from orchestrator.slots.messages import CLOSE, LEAVE, Assignment, Update
+from orchestrator.slots.messages import CLOSE, LEAVE, SCALE, Assignment, ScaledScores, ScalingJob, Update
 from orchestrator.slots.pulse import Pulse
+from orchestrator.slots.scaling import worthwhile
 from orchestrator.slots.shared_storage import Sight, node_name
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
+from training.evaluation.scores import Scores
 from training.loop.claim import Claim
 
 if TYPE_CHECKING:
+    from training.evaluation.measure import ScaledMeasurement
     from training.workbench import Measurement, Workbench
+    from training.workbench.scaled import Scaling
 
 Anything = TypeVar("Anything")
 WORKERS = "train/workers"
@@ -245,7 +249,6 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
     from training.distributed.ranks import FailedAlone, is_of_another_rank, rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
-    from training.evaluation.scores import Scores
     from training.loop.train import StepReport, TrialMoved, TrialStopped
     from training.models.batching import is_out_of_memory
 
@@ -275,7 +278,15 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
         bench.notify = line.does
         bench.any_size = full is not None
         bench.leaves = line.leaves if line.watched else None
-        run = partial(bench.run, trial, on_step, checkpoint=checkpoints / job.id, rungs=job.rungs, claim=line.claim)
+        run = partial(
+            bench.run,
+            trial,
+            on_step,
+            checkpoint=checkpoints / job.id,
+            rungs=job.rungs,
+            claim=line.claim,
+            scaling=_scaling(job.scaling),
+        )
         found = _with_room(run, checkpoints.parent, line.note)
         for warning in bench.warnings:
             line.note(warning)
@@ -285,10 +296,11 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
             trial.total_steps if trial is not None else 0,
             report=found.report.joined(Scores(beside)),
             select=found.select,
+            scaled=tuple(_scores(one) for one in found.scaled),
         )
+        answers = [*found.answers, *_scaled_answers(found)]
         keeps_text = bench.evaluation.keeps_text(embedded=job.model.embedded)
-        kept = found.answers if keeps_text else without_text(found.answers)
-        line.say(measured, kept)
+        line.say(measured, answers if keeps_text else without_text(answers))
     except TrialStopped as stopped:
         line.say(Update("stopped", step=stopped.step))
     except TrialMoved as moved:
@@ -314,6 +326,25 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
         line.say(Update("failed", error=text))
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
+
+
+def _scaling(asked: ScalingJob | None) -> "Scaling | None":
+    from training.workbench.scaled import Scaling
+
+    return Scaling(asked.scales, partial(worthwhile, asked)) if asked is not None else None
+
+
+def _scores(one: "ScaledMeasurement") -> ScaledScores:
+    if one.found is None:
+        return ScaledScores(one.scale, one.rung)
+    seconds = Scores({"evaluation/seconds": one.found.seconds})
+    return ScaledScores(one.scale, one.rung, one.found.report.joined(seconds), one.found.select)
+
+
+def _scaled_answers(found: "Measurement") -> Iterator[dict[str, Any]]:
+    for one in found.scaled:
+        for row in one.found.answers if one.found is not None else ():
+            yield {**row, SCALE: one.scale}
 
 
 class _FailedError(Exception):

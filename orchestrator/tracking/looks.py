@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.style import model_color, reference_look
-from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_params
+from orchestrator.report.shown import format_value, reference_name, short_id, short_params
 from sweeps.schema.arms import PLAIN
 
 COLOR = "mlflow.runColor"
@@ -21,7 +21,7 @@ def run_name(record: TrialRecord, *, alone: bool) -> str:
         record: a trial or reference.
         alone: whether the sweep has but one model, which then need not be named.
     """
-    called = REFERENCE_NAMES.get(record.label, record.label) if record.kind == "reference" else ""
+    called = reference_name(record.label) if record.kind == "reference" else ""
     called = called or short_id(record.id, record.model)
     called = f"{called} plain" if record.kind != "reference" and record.arm == PLAIN else called
     names = short_params(record.params)
@@ -39,7 +39,7 @@ def run_color(kind: str, label: str, place: int, *, pale: bool = False) -> str:
         pale: whether it stands back.
     """
     if kind == "reference":
-        return reference_look(REFERENCE_NAMES.get(label, label)).color
+        return reference_look(reference_name(label.partition("@")[0])).color
     color = model_color(place)
     if not pale:
         return color

@@ -138,7 +138,7 @@ class RunStore:
         tags = self._status(run, record.status)
         if record.error:
             tags["procon.error"] = record.error[:MAX_TEXT]
-        if record.kind == "trial" and record.id not in self._places:
+        if record.kind in ("trial", "scaled") and record.id not in self._places:
             tags[PARETO] = "false"
             tags[COLOR] = run_color(record.kind, record.label, self._place(record.model), pale=True)
             points.append((ON_FRONT, 0.0, 0, ended))

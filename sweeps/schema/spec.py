@@ -116,6 +116,7 @@ class SweepSpec(Config):
         check_names(self.data, self.evaluation)
         self._check_length()
         self._check_malicious()
+        self._check_scales()
         if self.pruning is not None:
             try:
                 rung_goals(self.objectives, self.pruning.metrics)
@@ -177,6 +178,15 @@ class SweepSpec(Config):
             raise ValueError(
                 f"trial.malicious_count ({largest}) takes samples of data.malicious, which is not given: name a source "
                 "of harmful prompts with answers that comply"
+            )
+
+    def _check_scales(self) -> None:
+        searched = self.ranges.get("tuning.use_dora")
+        dora = getattr(self.trial.tuning, "use_dora", False) or (searched is not None and True in searched.extremes())
+        if self.evaluation.derived_scales and dora:
+            raise ValueError(
+                f"evaluation.scales ({', '.join(f'{scale:g}' for scale in self.evaluation.scales)}) cannot scale "
+                "adapters with magnitudes of their own: turn trial.tuning.use_dora off, or leave scales out"
             )
 
     @property

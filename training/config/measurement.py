@@ -46,6 +46,10 @@ class EvaluationConfig(Config):
     metrics: list[str] = Field(default_factory=list)
     """Metrics of other installed packages to measure besides, by their names in the entry point group
     ``procon.metrics``."""
+    scales: list[float] = Field(default_factory=list)
+    """Models between the untouched one (0) and each trained one (1) that are measured too, as W0 + scale (W - W0): they
+    cost no training. Those of which forward passes say that they are beaten for sure are not asked for answers. Beyond
+    1, up to 2, goes on in the same direction."""
     max_new_tokens: PositiveInt = 48
     """Longest answer generated, in tokens."""
     max_length: PositiveInt = 512
@@ -72,6 +76,24 @@ class EvaluationConfig(Config):
             if metrics.count(name) > 1:
                 raise ValueError(f"metrics ({name}) is named twice: remove one")
         return metrics
+
+    @field_validator("scales")
+    @classmethod
+    def _between(cls, scales: list[float]) -> list[float]:
+        for scale in scales:
+            if not 0 < scale <= 2:
+                why = "is the untouched model, which is a reference" if scale == 0 else "lies too far out"
+                raise ValueError(f"scales ({scale:g}) {why}: write numbers above 0 and up to 2, as [0.25, 0.5, 0.75]")
+            if scale != round(scale, 4):
+                raise ValueError(f"scales ({scale!r}) has more than four decimals, by which models are named: round it")
+            if scales.count(scale) > 1:
+                raise ValueError(f"scales ({scale:g}) is listed twice: remove one")
+        return scales
+
+    @property
+    def derived_scales(self) -> tuple[float, ...]:
+        """Scales but 1, which is the trained model itself, ascending."""
+        return tuple(sorted(scale for scale in self.scales if scale != 1))
 
     @model_validator(mode="after")
     def _distinct_attacks(self) -> Self:

@@ -46,10 +46,24 @@ class Measurement:
     """One row per prompt and attack, see :attr:`training.evaluation.answers.Answer.row`; with their text."""
     seconds: float = field(default=0.0, compare=False)
     """How long it took, where somebody looked at the clock."""
+    scaled: tuple["ScaledMeasurement", ...] = ()
+    """Of the models between the untouched and the measured one, where they were asked for, by ascending scale."""
 
     def with_unsplit(self, scores: Scores) -> Self:
         """This with ``scores`` that have no two halves: the search sees the same values and errors as the report."""
         return replace(self, report=self.report.joined(scores), select=self.select.joined(scores))
+
+
+@dataclass(frozen=True)
+class ScaledMeasurement:
+    """What a model on the line from the untouched to the trained one scored; see :mod:`training.loop.scaling`."""
+
+    scale: float
+    """Its place: 0 is the untouched model, 1 the trained one."""
+    rung: Scores
+    """Of :func:`measure_without_generation`."""
+    found: Measurement | None
+    """Everything; None where the former did not promise enough."""
 
 
 def measure(

@@ -3,6 +3,7 @@
 import logging
 import platform
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Self
@@ -36,6 +37,7 @@ from training.organism.once import Report as BuildReport
 from training.workbench.measuring import Measuring
 from training.workbench.packing import PackingDecision
 from training.workbench.penalties import Penalties
+from training.workbench.scaled import Scaling, measure_line
 from training.workbench.training_data import TrainingData
 from training.workbench.warm_model import WarmModel
 
@@ -217,6 +219,7 @@ class Workbench:
         checkpoint: Path | None = None,
         rungs: Collection[int] = (),
         claim: Claim | None = None,
+        scaling: Scaling | None = None,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -228,6 +231,7 @@ class Workbench:
                 last step they hold the trained model, so that a measurement that was cut short repeats no training.
             rungs: optimizer steps after which the trial is measured without generation and reported.
             claim: by which the checkpoints are this worker's; None where no other can want them.
+            scaling: which models between the untouched and the trained one are measured too; None measures none.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -268,13 +272,16 @@ class Workbench:
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")
-        with tuned(self.model, trial, training_set, constraint, report, checkpointing, measured) as trained:
+        with tuned(self.model, trial, training_set, constraint, report, checkpointing, measured) as (trained, line):
             unreached = left_out(trained) if form_of(trained) == "adapter" else None
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
                 self._export(trained, save)
-            return self._measure(trained)
+            found = self._measure(trained)
+            if scaling is None:
+                return found
+            return replace(found, scaled=measure_line(line, scaling, found.select, self._measuring, self._tell))
 
     def _export(self, trained: nn.Module, directory: Path) -> None:
         """Write what was trained; all ranks must call it."""

@@ -70,11 +70,14 @@ class Measuring:
             found = found.with_unsplit(Scores(scores, errors=lm_eval_errors(scores)))
         return replace(found, seconds=time.perf_counter() - begin)
 
+    def without_generation(self, model: nn.Module) -> Scores:
+        """What forward passes alone tell of ``model``, on the select prompts; the same on each rank."""
+        return measure_without_generation(model, self._tokenizer, self._sets, self._drift.of)
+
     def rungs(self, steps: Collection[int]) -> Rungs:
         """Measurement without generation after ``steps`` optimizer steps."""
 
         def measure_rung(model: nn.Module, step: int) -> StepReport:
-            found = measure_without_generation(model, self._tokenizer, self._sets, self._drift.of)
-            return StepReport(step, found, rung=True)
+            return StepReport(step, self.without_generation(model), rung=True)
 
         return Rungs(frozenset(steps), measure_rung)

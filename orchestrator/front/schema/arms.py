@@ -10,7 +10,7 @@ class ArmFront(Part):
     """Searched trials, whatever became of them."""
     front: tuple[str, ...]
     """Ids of its non-dominated feasible trials, chosen on the select prompts; of the plain arm also the references
-    that were trained, by their labels."""
+    that were trained, by their labels, and scaled models of either."""
     hypervolume: Number
     """Of those that keep the rules on the report prompts, by their values there."""
 

@@ -31,8 +31,11 @@ class ModelFront(Part):
     """Ids of those that the report prompts would have chosen: no result, since luck is not repeated."""
     reference: Mapping[str, Entry]
     """By label: ``base``, ``ift``, ``ift_safety``, as far as they were measured."""
+    scaled_references: Omitted[Mapping[str, Entry]] = None
+    """Models between the untouched and a trained reference, by label and scale (``ift@0.5``): they cost no training, so
+    that every constraint has to beat them. Only where they were measured."""
     trials: tuple[TrialEntry, ...]
-    """Every searched trial."""
+    """Every searched trial, and those of its scaled models that were measured in full."""
     prediction: tuple[RungPrediction, ...]
     """What the cheap metrics of the rungs foretold."""
     importance: Importance
@@ -55,6 +58,11 @@ class ModelFront(Part):
     def finished(self) -> list[TrialEntry]:
         """The trials that have finished with every objective."""
         return [trial for trial in self.trials if trial.feasible is not None]
+
+    @property
+    def searched(self) -> list[TrialEntry]:
+        """The trials without their scaled models."""
+        return [trial for trial in self.trials if trial.scaled_of is None]
 
     @property
     def infeasible(self) -> list[TrialEntry]:

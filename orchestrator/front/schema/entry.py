@@ -63,7 +63,7 @@ class Entry(Part):
     status: Status
     """What became of it."""
     params: Mapping[str, Any]
-    """Settings by dotted path; of a trial, what was searched."""
+    """Settings by dotted path; of a trial, what was searched; of a scaled model, ``scale`` besides."""
     metrics: Values
     """Means over the seeds; empty unless it has finished."""
     intervals: Intervals
@@ -135,6 +135,8 @@ class TrialEntry(Entry, Identified):
 
     arm: Omitted[str] = None
     """``plain`` where it is of plain fine-tuning, without a constraint."""
+    scaled_of: Omitted[str] = None
+    """The trial whose model this is, scaled; only of scaled models."""
     on_front: bool
     """Whether it is a member, by the select prompts."""
     p_on_front: Number | None

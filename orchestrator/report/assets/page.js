@@ -138,7 +138,9 @@ function scatter(model) {
       .sort((a, b) => a.order - b.order);
     draw(host, { label: `Trials of ${model.model}`, points, outside,
       x: { range: span(x, true), name: data.titles[view.x] }, y: { range: span(y, true), name: data.titles[view.y], hidden: !view.y },
-      lines: usual && model.stairs.length ? [{ class: "stairs", points: model.stairs }] : [] });
+      lines: !usual ? [] : [
+        ...model.scaled.map((line) => ({ ...line, class: `scaled ref-${line.reference}`, dash: "4 3" })),
+        ...(model.stairs.length ? [{ class: "stairs", points: model.stairs }] : [])] });
     axes.replaceChildren();
     const arrow = (metric) => metric === data.x.metric ? ` (${data.x.better})` : data.y && metric === data.y.metric ? ` (${data.y.better})` : "";
     document.getElementById(`up-${model.place}`).textContent = view.y ? `\u2191 ${data.titles[view.y]}${arrow(view.y)}` : "best at the top";

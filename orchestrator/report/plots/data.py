@@ -8,8 +8,18 @@ from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.values import Measured
 from orchestrator.record.trials import Status
-from orchestrator.report.plots.shapes import Axis, CourseLine, DriftLine, Panel, PlotData, Point, Role, Shade
-from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_params
+from orchestrator.report.plots.shapes import (
+    Axis,
+    CourseLine,
+    DriftLine,
+    Panel,
+    PlotData,
+    Point,
+    Role,
+    ScaleLine,
+    Shade,
+)
+from orchestrator.report.shown import REFERENCE_NAMES, format_value, reference_name, short_id, short_params
 from sweeps.goals.metrics import is_rate
 from sweeps.goals.objectives import Objective
 
@@ -109,7 +119,9 @@ def _panel(
     stairs = _staircase(edge, objectives) if len(metrics) == 2 else ()
     caption = _caption(body) + (f" · {CHOSEN}" if split else "")
     course = _courses(model, body, shaded_by)
-    return Panel(model, caption, body.note, points, stairs, tuple(line for line in drift if line), course)
+    return Panel(
+        model, caption, body.note, points, stairs, tuple(line for line in drift if line), course, _scaled(body, metrics)
+    )
 
 
 def _roles(model: str, body: ModelFront) -> list[tuple[Entry, Role, str]]:
@@ -122,6 +134,26 @@ def _roles(model: str, body: ModelFront) -> list[tuple[Entry, Role, str]]:
             role: Role = "front" if trial.on_front else "dominated" if trial.feasible else "infeasible"
             found.append((trial, role, short_id(trial.id, model)))
     return found
+
+
+def _scaled(body: ModelFront, metrics: Sequence[str]) -> tuple[ScaleLine, ...]:
+    """Of every reference with scaled models, where there are two objectives."""
+    if len(metrics) < 2:
+        return ()
+    found = []
+    for label, trained in body.reference.items():
+        between = {
+            float(name.partition("@")[2]): entry
+            for name, entry in (body.scaled_references or {}).items()
+            if name.partition("@")[0] == label
+        }
+        if not between:
+            continue
+        line = {**({0.0: body.reference["base"]} if "base" in body.reference else {}), 1.0: trained, **between}
+        values = [[entry.metrics.get(metric) for metric in metrics[:2]] for _, entry in sorted(line.items())]
+        points = tuple((x, y) for x, y in values if x is not None and y is not None)
+        found.append(ScaleLine(reference_name(label), points))
+    return tuple(found)
 
 
 def _known(entry: Entry, metric: str) -> Measured:
@@ -191,11 +223,13 @@ def _staircase(front: Sequence[Point], objectives: Sequence[Objective]) -> tuple
 
 
 def _caption(body: ModelFront) -> str:
-    trials, infeasible = body.trials, len(body.infeasible)
+    trials, infeasible = body.searched, len(body.infeasible)
     statuses = [trial.status.lower() for trial in trials]
     tally = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(sorted(statuses)))
+    scaled = len(body.trials) - len(trials)
     parts = [
         f"{len(trials)} searched trials ({tally})" if trials else "no searched trial",
+        *([f"{scaled} scaled models"] if scaled else []),
         *([f"{infeasible} of them infeasible"] if infeasible else []),
         f"front of {len(body.members)}",
         f"hypervolume {body.hypervolume:.3f}",

@@ -71,6 +71,16 @@ class CourseLine:
 
 
 @dataclass(frozen=True)
+class ScaleLine:
+    """A reference and its scaled models, from the untouched model to the furthest scale: they cost no training."""
+
+    name: str
+    """Of the reference."""
+    points: tuple[tuple[float, float], ...]
+    """Both objectives."""
+
+
+@dataclass(frozen=True)
 class Panel:
     """One model."""
 
@@ -84,6 +94,7 @@ class Panel:
     """Corners of the edge of what the front attains by the values shown; empty unless there are two objectives."""
     drift: tuple[DriftLine, ...]
     course: tuple[CourseLine, ...] = ()
+    scaled: tuple[ScaleLine, ...] = ()
 
     def of(self, *roles: Role) -> tuple[Point, ...]:
         """The points with one of ``roles``."""
