@@ -132,13 +132,18 @@ def export(
     trial: Trial,
     to: Annotated[Path, typer.Option(help="A new or empty folder.")],
     merged: Annotated[bool, typer.Option("--merged", help="Merge adapters into the model.")] = False,
+    scale: Annotated[
+        float | None, typer.Option(help="Of a scaled model of the trial, as --trial 11@0.5 names it too.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the weights of a trial with a card of its measurements, for transformers and PEFT."""
     from orchestrator.commands.export import export_trial
+    from orchestrator.record.trials import scaled_id
     from orchestrator.terminal import Terminal
 
-    written = export_trial(directory, trial, to, merged=merged)
+    named = trial if scale in (None, 1) else scaled_id(trial, scale)
+    written = export_trial(directory, named, to, merged=merged)
     if as_json:
         print(json.dumps(written.as_json(), indent=2))
     else:

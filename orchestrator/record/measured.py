@@ -2,9 +2,14 @@
 
 import statistics
 
+from orchestrator.record.score_fields import REPORT
 from orchestrator.record.sweep_state import SweepState
+from orchestrator.record.trial_state import TrialState
 from orchestrator.record.trials import Status
 from sweeps.cost.cost import Figures, Frame
+
+MEASURING = "evaluation/seconds"
+"""Metric of how long a measurement took."""
 
 
 def measured_figures(state: SweepState, model: str) -> Figures | None:
@@ -20,7 +25,7 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
         return None
     per_step = sum(trial.paced_seconds for trial in finished) / steps
     slots = state.slots_of(model)  # that prepared this model
-    beside = [trial.seconds - trial.steps * per_step for trial in finished]
+    beside = [trial.seconds - trial.steps * per_step - _seconds_of_scaled(trial) for trial in finished]
     searched = next((number for number, trial in enumerate(finished) if trial.started["kind"] == "trial"), 0)
     first = {*range(min(slots, len(finished))), searched}
     later = [seconds for number, seconds in enumerate(beside) if number not in first]
@@ -28,7 +33,13 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
     usual = max(0.0, statistics.mean(later) if later else min(beside))
     once = sum(max(0.0, beside[number] - usual) for number in first) / slots
     pause = statistics.median(state.pauses) if state.pauses else 0.0
-    return Figures(per_step, usual + pause, once)
+    measuring = [seconds for trial in finished if (seconds := trial.record().report.metrics.get(MEASURING)) is not None]
+    return Figures(per_step, usual + pause, once, statistics.mean(measuring) if measuring else 0.0)
+
+
+def _seconds_of_scaled(trial: TrialState) -> float:
+    """What measuring scaled models in full took; what forward passes took is little and stays with the trial."""
+    return sum(event.get(f"{REPORT}metrics", {}).get(MEASURING, 0.0) for event in trial.scaled.values())
 
 
 def measured_frame(state: SweepState) -> Frame | None:

@@ -53,6 +53,10 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
         machine: :func:`orchestrator.record.manifest.hardware` of where it was measured.
     """
     trial, resources = spec.trial, spec.resources
+    elsewhere = {
+        "scales",
+        *(() if spec.evaluation.metrics else ("metrics",)),
+    }  # scaled models are counted by themselves
     return {
         "model": model.path,
         "tuning": trial.tuning.model_dump(mode="json"),
@@ -64,7 +68,7 @@ def figure_key(spec: SweepSpec, model: ModelConfig, machine: dict[str, Any]) -> 
         "packing": trial.packing,
         "constraint": trial.constraint.type,
         "zero_stage": trial.deepspeed.zero_stage,
-        "evaluation": spec.evaluation.model_dump(mode="json", exclude=None if spec.evaluation.metrics else {"metrics"}),
+        "evaluation": spec.evaluation.model_dump(mode="json", exclude=elsewhere),
         "direction": spec.direction.model_dump(mode="json"),
         "task": spec.data.task.model_dump(mode="json"),
         "workers": resources.workers,

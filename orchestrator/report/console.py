@@ -12,7 +12,6 @@ from orchestrator.report.shown import (
     REFERENCE_NAMES,
     format_value,
     named_entries,
-    reference_name,
     short_id,
     short_params,
 )
@@ -65,8 +64,12 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         cells += [_cell(entry, m).split(" ")[0] for m in bounded]
         table.add_row(name, *cells, settings, style=style)
 
-    for label, entry in (*body.reference.items(), *(body.scaled_references or {}).items()):
-        row(reference_name(label, CONSOLE_NAMES), entry, "", "dim")
+    for label, entry in body.reference.items():
+        row(CONSOLE_NAMES.get(label, label), entry, "", "dim")
+        for name, one in (body.scaled_references or {}).items():
+            trained, _, scale = name.partition("@")
+            if trained == label:
+                row(f"  scaled {scale}", one, "no training", "dim")
     table.add_section()
     for trial in members:
         settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]

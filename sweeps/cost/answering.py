@@ -5,7 +5,7 @@ from dataclasses import replace
 from sweeps.cost.activations import BYTES
 from sweeps.cost.memory import Memory, held_weights
 from sweeps.cost.shape import Shape
-from training.config import EvaluationConfig, TrialConfig
+from training.config import EvaluationConfig, FullTuning, TrialConfig
 
 
 def cache_bytes(shape: Shape, precision: str, tokens: int) -> float:
@@ -30,7 +30,9 @@ def answering_memory(
         judges: bytes of local judges on the same device.
     """
     one = answer_bytes(shape, trial, evaluation)
-    memory = Memory(weights=held_weights(shape, trial, workers), judges=judges, moment="while answers are generated")
+    memory = Memory(
+        weights=_weights(shape, trial, evaluation, workers), judges=judges, moment="while answers are generated"
+    )
     return replace(memory, cache=evaluation.batch_size * one)
 
 
@@ -47,6 +49,14 @@ def answers_at_once(
     shape: Shape, trial: TrialConfig, evaluation: EvaluationConfig, workers: int, room: float, *, judges: float = 0.0
 ) -> int:
     """How many of the longest prompts are answered at once in ``room`` bytes of a worker; 0 where not even one is."""
-    left = room - held_weights(shape, trial, workers) - judges
+    left = room - _weights(shape, trial, evaluation, workers) - judges
     fitting = int(left // answer_bytes(shape, trial, evaluation)) if left > 0 else 0
     return max(0, min(fitting, evaluation.batch_size))
+
+
+def _weights(shape: Shape, trial: TrialConfig, evaluation: EvaluationConfig, workers: int) -> float:
+    """Bytes of the weights, and of the trained ones a second time while their model is scaled; adapters are small."""
+    held = held_weights(shape, trial, workers)
+    if not evaluation.derived_scales or not isinstance(trial.tuning, FullTuning):
+        return held
+    return held + shape.parameters * BYTES[trial.precision] / (workers if trial.zero_stage == 3 else 1)

@@ -49,6 +49,8 @@ class Work:
     """Samples of one step, the most that the search can draw."""
     max_length: int
     """Tokens of the longest sample."""
+    scales: int = 0
+    """Scaled models of every training that are measured, at most."""
 
     @property
     def trained(self) -> int:
@@ -85,6 +87,7 @@ def model_work(spec: SweepSpec) -> Work:
         steps=max(trial.total_steps for trial in largest),
         batch_size=max(trial.batch_size for trial in largest),
         max_length=max(trial.max_length for trial in largest),
+        scales=len(spec.evaluation.derived_scales),
     )
 
 
@@ -116,6 +119,9 @@ class Figures:
     """One trial outside its steps: engine, rungs, checkpoints, measurement, and the pause before the next."""
     seconds_once: float = 0.0
     """What a slot's first trials of the model wait for: weights, direction and its check, data, references."""
+    seconds_measuring: float = 0.0
+    """One measurement in full, which every scaled model takes besides; that of the trained model is in
+    ``seconds_beside``."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,8 @@ def sweep_seconds(
         steps = waiting[model].popleft()
         once = 0.0 if loaded.get(slot) == model else measured.seconds_once
         loaded[slot], running[slot] = model, model
-        done = now + once + steps * measured.seconds_per_step + measured.seconds_beside
+        scaled = works[model].scales * measured.seconds_measuring if steps else 0.0
+        done = now + once + steps * measured.seconds_per_step + measured.seconds_beside + scaled
         end = max(end, done)
         heappush(free, (done, slot))
     whole = frame.seconds_start + end + frame.seconds_end

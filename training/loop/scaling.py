@@ -44,7 +44,8 @@ class Line:
     def at(self, scale: float) -> Iterator[nn.Module]:
         """The model at ``scale`` for as long as the block lasts; afterwards it is bit for bit the trained one again.
 
-        The trained weights, of adapters their B matrices alone, are kept in host memory meanwhile.
+        A copy of the trained weights, of adapters of their B matrices alone, stays on the device meanwhile: the
+        optimizer, which was several times larger, is gone by then.
 
         Raises:
             ModelError: its adapters have magnitudes of their own (DoRA), so that no factor scales what they changed.
@@ -53,7 +54,7 @@ class Line:
             yield self._trained
             return
         parts = _moving(self._trained, self._initial)
-        kept = [part.detach().to("cpu", copy=True) for part in parts]
+        kept = [part.clone() for part in parts]
         try:
             with self._apart():
                 _move(parts, self._initial, scale)

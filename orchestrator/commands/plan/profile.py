@@ -85,6 +85,7 @@ def profile(spec: SweepSpec, model: ModelConfig, console: Terminal) -> Figures:
         seconds_per_step=per_step,
         seconds_beside=measured - prepared,
         seconds_once=prepared - begin + max(0.0, times[0] - measured - per_step),
+        seconds_measuring=measured - prepared,
     )
     store_figures(spec, model, figures)
     return figures

@@ -46,6 +46,7 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
             "references": work.references,
             "searched": work.searched,
             "replicates_at_most": work.replicates,
+            "scaled_at_most": work.trained * work.scales,
         },
         "steps": work.total_steps,
         "steps_per_trial": work.steps,
@@ -97,6 +98,8 @@ def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
     table = Table(title=f"{model.name} ({model.path})", show_header=False, title_justify="left")
     table.add_row("model", f"{model.depth} layers, {_counted(model.parameters)} weights")
     table.add_row("trials", f"{work.trials} = 3 references + {work.searched} searched{replicates}")
+    if work.scales:
+        table.add_row("scaled models", f"at most {work.scales} of every training, measured without training")
     table.add_row("steps", f"{work.total_steps:,} = {work.trained} trainings x at most {work.steps:,}")
     table.add_row("tokens", f"at most {model.tokens:,} = steps x {work.batch_size} samples x {length}")
     if stored is None:

@@ -81,9 +81,9 @@ def _scatter(axes: "Axes", data: PlotData, panel: Panel) -> list[Point]:
         label="trial on the front, with its number",
     )
     _markers(axes, data.shade, panel.front(confirmed=False), 74, alpha=1.0, edge=None, label=UNCONFIRMED)
-    for line in panel.scaled:
+    for number, line in enumerate(panel.scaled):
         look = reference_look(line.name)
-        label = f"{line.name}, scaled (no training)"
+        label = None if number else "a reference scaled: no training"
         axes.plot(
             *zip(*line.points, strict=True), color=look.color, ls=look.dash, lw=1.1, marker=".", zorder=2.5, label=label
         )

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from orchestrator.driver.recorder import Recorder
+from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.events import Event
 from orchestrator.record.journal import Journal, read_journal
-from orchestrator.slots.messages import Update
+from orchestrator.slots.messages import SCALE, ScaledScores, Update
 from training.evaluation.scores import Scores
 
+ACCURACY = "utility/accuracy"
 MODELS = {"a": "m", "b": "m", "c": "other"}
 """By trial; each goes by the same id in Ray Tune."""
 
@@ -151,3 +153,33 @@ def test_it_is_closed_by_one_thread_while_others_record(recorded: Recorded) -> N
         thread.join()
     assert recorded.written[ended - 2 :] == [("trial_ended", "a", "STOPPED"), ("trial_ended", "b", "STOPPED")]
     assert recorded.heard == read_journal(recorded.journal.path)
+
+
+def test_scaled_models_are_written_before_the_end_of_their_trial_and_their_answers_apart(recorded: Recorded) -> None:
+    looked, full = Scores({"utility/loss": 1.0}), Scores({ACCURACY: 0.5}, {ACCURACY: (1, 2)})
+    scaled = (ScaledScores(0.25, looked), ScaledScores(0.5, looked, full, full))
+    row = {"set": "task", "prompt_id": "p", "family": None, "refused": None, "complied": None, "correct": True}
+    recorded.answers["a"] = [row, {**row, "prompt_id": "q", SCALE: 0.5}]
+    recorded.start("a")
+    recorded.tell("a", Update("measured", 40, report=full, select=full, scaled=scaled))
+    events = [event for event in recorded.heard if event["event"] != "trial_started"]
+    assert [(event["event"], event.get("scale")) for event in events] == [
+        ("trial_scaled", 0.25),
+        ("trial_scaled", 0.5),
+        ("trial_ended", None),
+    ]
+    assert "report_metrics" not in events[0]
+    assert events[1]["report_counts"] == {ACCURACY: [1, 2]}
+    assert [one.id for one in recorded.journal.state.records()] == ["a", "a@0.5"]
+    kept = AnswerFolder(recorded.journal.path.parent / "answers")
+    assert {name: [one["prompt_id"] for one in rows] for name, rows in kept.items()} == {"a": ["p"], "a@0.5": ["q"]}
+
+
+def test_of_a_trial_that_was_over_already_nothing_is_written_again(recorded: Recorded) -> None:
+    full = Scores({ACCURACY: 0.5})
+    measured = Update("measured", 40, report=full, select=full, scaled=(ScaledScores(0.5, full, full, full),))
+    recorded.start("a")
+    recorded.tell("a", measured)
+    before = list(recorded.written)
+    recorded.tell("a", measured)
+    assert recorded.written == before

@@ -18,11 +18,16 @@ from orchestrator.front.document import build_front
 from orchestrator.front.front_file import read_front, write_front
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.published import json_schema
-from orchestrator.record.trials import Status
+from orchestrator.record.trials import Status, TrialRecord, at_scale
 from sweeps.schema.arms import PLAIN
 from training.evaluation.scores import Scores
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "front.schema.json"
+
+
+def scaled(one: TrialRecord) -> TrialRecord:
+    """Its model scaled, which scored the same."""
+    return at_scale(one, 0.5, Scores(), one.report, one.select, 10)
 
 
 @functools.cache
@@ -30,6 +35,7 @@ def whole() -> FrontDocument:
     """With everything that a document can hold: models, seeds, arms, rungs, comparisons, an empty front, a failure."""
     searched, answers = detailed_sweep(16, replicated=2)
     records = [replace(one, arm=PLAIN) if one.kind == "trial" and int(one.id[-2:]) % 2 else one for one in searched]
+    records += [scaled(one) for one in records if one.id.endswith(("-01", "-ift"))]
     more, others = detailed_sweep(12, model="second", replicated=0, seed=1)
     bare = [*references("bare"), record("bare-0", model="bare", status=Status.FAILED)]
     spec = demo_spec(["organism", "second", "bare"])

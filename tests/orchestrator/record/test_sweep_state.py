@@ -38,6 +38,12 @@ def rung(time: float, trial: str, step: int) -> Event:
     return at(time, "trial_rung", id=trial, step=step, metrics={"utility/accuracy": 0.5}, counts={}, errors={})
 
 
+def scaled(time: float, trial: str, scale: float, **measured: Any) -> Event:
+    rung = {"metrics": {"utility/loss": scale}, "counts": {}, "errors": {}}
+    full = {f"{half}_{name}": value for half in ("report", "select") for name, value in measured.items()}
+    return at(time, "trial_scaled", id=trial, step=40, scale=scale, **rung, **full)
+
+
 def ended(time: float, trial: str, status: str = "FINISHED", **fields: Any) -> Event:
     measured = {"metrics": {"utility/accuracy": 0.5}, "counts": {"utility/accuracy": [1, 2]}, "error": None}
     return at(time, "trial_ended", id=trial, status=status, **measured, **fields)
@@ -54,6 +60,7 @@ SWEEP = [
     reported(21, "a", 20, 1.0),
     reported(23, "a", 40, 2.0),
     rung(24, "a", 40),
+    scaled(29, "a", 0.5, metrics={"utility/accuracy": 0.4}),
     ended(30, "a"),
     started(32, "c", model="other"),
     ended(33, "c", "FAILED", unprepared=True),
@@ -135,11 +142,11 @@ class TestSweep:
         assert SweepState.of([*resumed, at(1003, "spec_changed", spec={})]).report_is_behind
 
     def test_a_model_is_given_up_by_one_driver_only(self) -> None:
-        assert SweepState.of(SWEEP[:14]).given_up == {"other": "no layers"}
+        assert SweepState.of(SWEEP[:15]).given_up == {"other": "no layers"}
         assert self.state.given_up == {}
 
     def test_how_many_trials_ran_at_once(self) -> None:
-        assert SweepState.of(SWEEP[:14]).slots == 2
+        assert SweepState.of(SWEEP[:15]).slots == 2
         assert self.state.slots == 1, "since the last driver began"
         assert (self.state.slots_of("m"), self.state.slots_of("other"), self.state.slots_of("none")) == (2, 1, 1)
 
@@ -166,6 +173,39 @@ class TestSweep:
         assert self.state.runs == {"a": "run of a", "b": "run of b"}
         assert self.state.notes == ["a slot has something to say"]
         assert self.state.seconds_built == 4
+
+
+IN_FULL = {"metrics": {"utility/accuracy": 0.4}, "counts": {"utility/accuracy": [2, 5]}, "errors": {}}
+
+
+class TestScaled:
+    def test_a_model_that_was_measured_in_full_is_a_record_after_its_trial(self) -> None:
+        events = [started(0, "a"), scaled(1, "a", 0.75, **IN_FULL), scaled(1, "a", 0.25, **IN_FULL)]
+        events += [scaled(1, "a", 0.5), ended(2, "a", select_metrics={"utility/accuracy": 0.6}), started(3, "b")]
+        found = SweepState.of(events).records()
+        assert [one.id for one in found] == ["a", "a@0.25", "a@0.75", "b"], "of 0.5 forward passes alone were made"
+        quarter = found[1]
+        assert (quarter.kind, quarter.label, quarter.scaled_of, quarter.scale) == ("scaled", "a@0.25", "a", 0.25)
+        assert (quarter.trained, found[0].trained) == ("a", "a")
+        assert quarter.report.counts == {"utility/accuracy": (2, 5)}
+        assert (quarter.params, quarter.status, quarter.finished) == ({"x": 0}, Status.FINISHED, 2)
+        assert [(one.step, one.scores.metrics) for one in quarter.rungs] == [(40, {"utility/loss": 0.25})]
+
+    def test_of_references_and_replicates_they_are_such(self) -> None:
+        reference = {**started(0, "m-ift", kind="reference"), "label": "ift"}
+        replicate = {**started(0, "a-r1", kind="replicate"), "replicate_of": "a"}
+        events = [reference, scaled(1, "m-ift", 0.5, **IN_FULL), ended(2, "m-ift")]
+        events += [replicate, scaled(3, "a-r1", 0.5, **IN_FULL), ended(4, "a-r1")]
+        _, plain, _, again = SweepState.of(events).records()
+        assert (plain.kind, plain.label, plain.id) == ("reference", "ift@0.5", "m-ift@0.5")
+        assert (again.kind, again.replicate_of, again.id) == ("replicate", "a@0.5", "a-r1@0.5")
+
+    def test_they_end_with_their_trial_and_go_with_it(self) -> None:
+        events = [started(0, "a"), scaled(1, "a", 0.5, **IN_FULL)]
+        assert [one.id for one in SweepState.of(events).records()] == ["a"]
+        again = [*events, ended(2, "a", "STOPPED"), started(3, "a"), ended(4, "a")]
+        assert [one.id for one in SweepState.of(again).records()] == ["a"], "it was not measured again"
+        assert SweepState.of([*events, ended(2, "a")]).records_of("a")[1].id == "a@0.5"
 
 
 class TestTrial:

@@ -1,0 +1,89 @@
+"""Which scaled models a proposal asks for."""
+
+from dataclasses import replace
+from typing import Any
+
+from front_samples import record
+from searches import Play, searcher, sweep, trade_off
+
+from orchestrator.record.trials import Status, TrialRecord, at_scale
+from orchestrator.search.proposal import Proposal
+from orchestrator.search.repetitions import next_repetition
+from orchestrator.search.scalings import Scalings
+from orchestrator.slots.messages import ScaledScores, Update
+from sweeps.schema.arms import CONSTRAINT, PLAIN
+from training.evaluation.scores import Scores
+
+SCALED = {"evaluation": {"scales": [0.75, 1.0, 0.5]}}
+ODDS, LOSS = "safety/refusal_log_odds", "utility/loss"
+
+
+def run(identity: str, odds: float, loss: float, **changes: Any) -> TrialRecord:
+    return record(identity, scores=Scores({ODDS: odds, LOSS: loss}), trial={"seed": 0}, **changes)
+
+
+def test_nothing_is_asked_where_no_scale_is_listed() -> None:
+    assert Scalings(sweep()).of("trial", None, CONSTRAINT, []) is None
+    assert Scalings(sweep(evaluation={"scales": [1.0]})).of("trial", None, CONSTRAINT, []) is None
+
+
+def test_a_trial_is_judged_by_the_best_of_its_arm_and_a_reference_by_nothing() -> None:
+    known = [run("a", 3.0, 1.0), run("b", 1.0, 0.5), run("c", 0.5, 0.9), run("d", 9.0, 0.1, arm=PLAIN)]
+    known.append(run("e", 9.0, 0.1, status=Status.FAILED))
+    known.append(at_scale(known[0], 0.5, Scores(), Scores({ODDS: 4.0}), Scores({ODDS: 4.0, LOSS: 1.5}), 10))
+    scalings = Scalings(sweep(**SCALED))
+    job = scalings.of("trial", None, CONSTRAINT, known)
+    assert job is not None
+    assert job.scales == (0.5, 0.75)
+    assert job.goals == ((ODDS, "maximize"), (LOSS, "minimize"))
+    assert set(job.rivals) == {(3.0, 1.0), (1.0, 0.5), (4.0, 1.5)}, "c is beaten by b"
+    reference = scalings.of("reference", None, CONSTRAINT, known)
+    assert reference is not None
+    assert (reference.scales, reference.goals) == ((0.5, 0.75), ())
+
+
+def test_a_replicate_measures_what_its_trial_did() -> None:
+    trial = run("a", 3.0, 1.0)
+    half = at_scale(trial, 0.5, Scores(), trial.report, trial.select, 10)
+    scalings = Scalings(sweep(**SCALED))
+    job = scalings.of("replicate", "a", CONSTRAINT, [trial, half])
+    assert job is not None
+    assert (job.scales, job.goals) == ((0.5,), ())
+    assert scalings.of("replicate", "a", CONSTRAINT, [trial]) is None
+
+
+def test_an_objective_without_a_rung_metric_lets_all_be_measured() -> None:
+    objectives = [{"metric": "safety/over_refusal", "goal": "minimize"}]
+    job = Scalings(sweep(**SCALED, objectives=objectives, feasible=[])).of("trial", None, CONSTRAINT, [])
+    assert job is not None
+    assert (job.goals, job.rivals) == ((), ())
+
+
+def test_a_scaled_model_on_the_front_is_repeated_with_its_training() -> None:
+    spec = sweep(**SCALED, seeds={"replicates_on_front": 2})
+    trial = record("small-0", 0.6, 0.6, model="small", trial={**spec.trial.model_dump(mode="json"), "seed": 0}, seed=0)
+    better = record("x", 0.1, 0.7, prompts=20)
+    half = at_scale(trial, 0.5, Scores(), better.report, better.select, 10)
+    ended = {one.id: one for one in (trial, half)}
+    found = next_repetition(spec, ended, [])
+    assert found is not None
+    assert (found.id, found.trial.id) == ("small-0-r1", "small-0")
+    again = replace(trial, id="small-0-r1", kind="replicate", replicate_of="small-0", seed=1)
+    again = replace(again, trial={**(trial.trial or {}), "seed": 1})
+    both = [again, at_scale(again, 0.5, Scores(), better.report, better.select, 10)]
+    assert next_repetition(spec, {**ended, **{one.id: one for one in both}}, []) is None
+
+
+def test_they_are_no_trials_of_the_search() -> None:
+    """The budget counts trainings, and the sampler is told of them alone."""
+
+    def with_scales(proposal: Proposal) -> Update:
+        update = trade_off(proposal)
+        scales = proposal.job.scaling.scales if proposal.job.scaling else ()
+        points = tuple(ScaledScores(scale, update.select, update.report, update.select) for scale in scales)
+        return replace(update, scaled=points)
+
+    without = Play(searcher(sweep())).run().proposals
+    found = Play(searcher(sweep(**SCALED)), with_scales).run().proposals
+    assert [(one.job.id, one.params) for one in found] == [(one.job.id, one.params) for one in without]
+    assert [one.kind for one in found if one.job.scaling is None] == ["reference"], "of the untouched model"
