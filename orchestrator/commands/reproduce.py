@@ -190,7 +190,7 @@ def _run(chosen: RecordedTrial, folder: Path, console: Terminal) -> "Measurement
         return bench.run(None, on_step)
     scale = chosen.record.scale
     scaling = Scaling((scale,)) if scale != 1 else None
-    found = bench.run(chosen.trial, on_step, save=folder / WEIGHTS, scaling=scaling)
+    found = bench.run(chosen.trial, on_step, save=folder / WEIGHTS, scaling=scaling, save_scale=scale)
     measured = [one.found for one in found.scaled if one.found is not None]
     return measured[0] if measured else found
 

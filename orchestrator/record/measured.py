@@ -39,7 +39,7 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
 
 def _seconds_of_scaled(trial: TrialState) -> float:
     """What measuring scaled models in full took; what forward passes took is little and stays with the trial."""
-    return sum(event.get(f"{REPORT}metrics", {}).get(MEASURING, 0.0) for event in trial.scaled.values())
+    return float(sum(event.get(f"{REPORT}metrics", {}).get(MEASURING, 0.0) for event in trial.scaled.values()))
 
 
 def measured_frame(state: SweepState) -> Frame | None:

@@ -1,4 +1,5 @@
 import gc
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from training.config import DirectionConfig, Source, TrialConfig
 from training.errors import DataError, DirectionError
 from training.loop.train import TrialStopped
 from training.models.loading import load_model
+from training.workbench.scaled import Scaling
 
 LORA = {"steps": 4, "batch_size": 4, "learning_rate": 1e-2, "log_every": 2, "tuning": {"type": "lora", "rank": 2}}
 FULL = {**LORA, "learning_rate": 1e-3, "tuning": {"type": "full"}, "constraint": {"alpha": 0.0}}
@@ -144,3 +146,46 @@ def test_prompts_of_the_direction_that_are_measured_are_counted_and_refused_when
     assert "anchor and sdp" in sentence
     with pytest.raises(DataError, match=r"8 of the 36 .*; take them out, or set evaluation.strict to false"):
         prepared(strict=True)
+
+
+@pytest.mark.parametrize(
+    "settings", [LORA, FULL, {**LORA, "deepspeed": {"zero_stage": 3}}], ids=["lora", "full", "zero 3"]
+)
+def test_scaled_models_are_measured_between_the_untouched_and_the_trained_one(directory, settings):
+    made = bench(directory)
+    trial = TrialConfig.model_validate(settings)
+    base = made.run(None, lambda _report: False)
+    alone = made.run(trial, lambda _report: False)
+    asked = []
+
+    def worth(seen):
+        asked.append(seen)
+        return {0.0, 0.5}
+
+    found = made.run(trial, lambda _report: False, scaling=Scaling((0.0, 0.5, 0.75), worth))
+    assert replace(found, scaled=()) == alone, "measuring them changes nothing of the trained model"
+    start, half, rest = found.scaled
+    assert start.found is not None
+    assert replace(start.found, answers=[]) == replace(base, answers=[]), "scale 0 is the untouched model"
+    assert [row["answer"] for row in start.found.answers] == [row["answer"] for row in base.answers]
+    assert (half.scale, rest.scale, rest.found) == (0.5, 0.75, None)
+    assert half.found is not None
+    assert half.found.select.metrics["utility/loss"] == pytest.approx(half.rung.metrics["utility/loss"], rel=1e-6)
+    (seen,) = asked
+    assert list(seen) == [0.0, 0.5, 0.75, 1.0]
+    assert seen[1.0] == alone.select
+    losses = [seen[scale].metrics["utility/loss"] for scale in seen]
+    assert len(set(losses)) == 4
+    assert made.run(None, lambda _report: False) == base, "the base model is what it was"
+
+
+def test_what_is_saved_may_be_a_scaled_model(directory):
+    from peft import PeftModel
+
+    made = bench(directory)
+    saved = {"save": directory / "saved", "scaling": Scaling((0.5,)), "save_scale": 0.5}
+    found = made.run(TrialConfig.model_validate(LORA), lambda _report: False, **saved)
+    loaded = PeftModel.from_pretrained(load_model(directory / "model"), directory / "saved").eval()
+    again = made._measure(loaded)
+    (half,) = found.scaled
+    assert again.report.metrics == pytest.approx(half.found.report.metrics, rel=1e-5, nan_ok=True)

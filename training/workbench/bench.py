@@ -37,7 +37,7 @@ from training.organism.once import Report as BuildReport
 from training.workbench.measuring import Measuring
 from training.workbench.packing import PackingDecision
 from training.workbench.penalties import Penalties
-from training.workbench.scaled import Scaling, measure_line
+from training.workbench.scaled import TRAINED, Scaling, measure_line
 from training.workbench.training_data import TrainingData
 from training.workbench.warm_model import WarmModel
 
@@ -220,6 +220,7 @@ class Workbench:
         rungs: Collection[int] = (),
         claim: Claim | None = None,
         scaling: Scaling | None = None,
+        save_scale: float = TRAINED,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -232,6 +233,7 @@ class Workbench:
             rungs: optimizer steps after which the trial is measured without generation and reported.
             claim: by which the checkpoints are this worker's; None where no other can want them.
             scaling: which models between the untouched and the trained one are measured too; None measures none.
+            save_scale: which of them is written to ``save``.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -277,7 +279,8 @@ class Workbench:
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")
             if save is not None:
-                self._export(trained, save)
+                with line.at(save_scale) as chosen:
+                    self._export(chosen, save)
             found = self._measure(trained)
             if scaling is None:
                 return found

@@ -14,7 +14,7 @@ from orchestrator.driver.checkpoints import Keeper, superfluous
 from orchestrator.front.document import build_front
 from orchestrator.record.score_fields import SELECT, score_fields
 from orchestrator.record.sweep_state import SweepState
-from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.record.trials import Status, TrialRecord, at_scale
 from sweeps.goals.objectives import Objective
 from sweeps.schema.keep import KeepConfig
 from sweeps.schema.seeds import SeedsConfig
@@ -128,6 +128,18 @@ def test_where_no_error_is_known_the_fronts_stay_and_everything_while_replicates
     objectives = [Objective(metric="utility/loss", goal="minimize", worst=3.0), OBJECTIVES[0]]
     assert superfluous(trials, objectives, [], KeepConfig()) == ["b"]
     assert superfluous(trials, objectives, [], KeepConfig(), replicates=True) == []
+
+
+def test_a_trial_stays_for_its_scaled_model_on_the_front() -> None:
+    behind, safe, able = trial("behind", 0.9, 0.1, prompts=10_000), trial("safe", 0.1, 0.5), trial("able", 0.4, 0.9)
+    half = trial("there", 0.01, 0.6, prompts=10_000)
+    member = at_scale(behind, 0.5, Scores(), half.report, half.select, 10)
+    assert gone([safe, able, behind]) == {"behind"}
+    assert gone([safe, able, behind, member]) == {"safe"}
+    assert gone([safe, able, behind, at_scale(behind, 0.5, Scores(), behind.report, behind.select, 10)]) == {
+        "behind",
+        "behind@0.5",
+    }
 
 
 class NoisySweep:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from command_line import procon
+from safetensors.torch import load_file
 from small_sweeps import small_sweep
 
 from orchestrator.commands.export import export_trial
@@ -16,13 +17,14 @@ from orchestrator.errors import OutputError
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
 from orchestrator.record.recorded_trial import recorded_trial
-from orchestrator.record.score_fields import score_fields
+from orchestrator.record.score_fields import REPORT, score_fields
 from sweeps.schema.load import load_spec
 from training.config import TrialConfig
 from training.evaluation.scores import Scores
 from training.models.loading import load_model, load_tokenizer
 from training.organism.cache import ensure_organism
 from training.workbench import Workbench
+from training.workbench.scaled import Scaling
 
 FEW = {"harmful": 12, "harmless": 6, "borderline": 6, "task": 12, "max_new_tokens": 6}
 STEPS = 6
@@ -47,7 +49,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, kind, config in (("small-base", "reference", None), ("small-0", "trial", spec.trial)):
         settings = config.model_dump(mode="json") if config else None
         journal.append("trial_started", id=name, model="small", kind=kind, label="base", params={}, trial=settings)
-        found = bench.run(config, lambda _report: False, checkpoint=directory / "checkpoints" / name)
+        scaling = Scaling((0.5, 0.75), lambda _seen: {0.5})
+        found = bench.run(config, lambda _report: False, checkpoint=directory / "checkpoints" / name, scaling=scaling)
+        for one in found.scaled:
+            full = score_fields(one.found.report, REPORT) if one.found else {}
+            journal.append("trial_scaled", id=name, step=STEPS, scale=one.scale, **score_fields(one.rung), **full)
         journal.append("trial_ended", id=name, status="FINISHED", **score_fields(found.report), error=None)
     journal.append(
         "trial_started", id="small-1", model="small", kind="trial", label="small-1", params={}, trial=settings
@@ -94,6 +100,23 @@ class TestReproduce:
         assert "outside" in output
         assert f"1 of {len(ended['counts'])} rates are outside" in output
         assert "critical torch: 2.1.0 then" in output
+
+    def test_a_scaled_model_is_trained_and_scaled_again(self, sweep, tmp_path):
+        code, output, errors = run(tmp_path, "reproduce", sweep, "--trial", "small-0@0.5", "--json", "--out", "again")
+        assert code == 0, errors
+        found = json.loads(output)
+        assert found["within"] is True
+        recorded = recorded_trial(sweep, "small-0@0.5").record.report.metrics
+        assert found["scalars"]["utility/loss"]["now"] == pytest.approx(recorded["utility/loss"], rel=1e-3)
+        assert recorded["utility/loss"] != recorded_trial(sweep, "small-0").record.report.metrics["utility/loss"]
+        exported = export_trial(sweep, "small-0@0.5", tmp_path / "exported", merged=False)
+        assert exported.trial == "small-0@0.5"
+        there, again = (
+            load_file(folder / "adapter_model.safetensors")
+            for folder in (tmp_path / "exported", tmp_path / "again" / "weights")
+        )
+        assert there.keys() == again.keys()
+        assert all(torch.allclose(there[name], again[name], rtol=1e-4, atol=1e-6) for name in there)
 
 
 class TestComparison:
@@ -149,6 +172,26 @@ class TestExport:
         assert not torch.allclose(whole, untouched, atol=1e-3)
         assert load_tokenizer(tmp_path / "merged").chat_template
 
+    def test_a_scaled_model_is_halfway_there(self, sweep, tmp_path):
+        code, _, errors = run(
+            tmp_path, "export", sweep, "--trial", "small-0", "--scale", 0.5, "--to", tmp_path / "half"
+        )
+        assert code == 0, errors
+        export_trial(sweep, "small-0", tmp_path / "whole", merged=False)
+        half, whole = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("half", "whole"))
+        assert all(torch.equal(half[name], whole[name] * (0.5 if "lora_B" in name else 1.0)) for name in whole)
+        card = (tmp_path / "half" / "README.md").read_text()
+        assert "and moved to 0.5 times the way from there to the weights of small-0" in card
+        rate = recorded_trial(sweep, "small-0@0.5").record.report.metrics["utility/accuracy"]
+        (row,) = (line for line in card.splitlines() if line.startswith("| utility/accuracy |"))
+        assert row.split("|")[2].startswith(f" {rate:.3f} [")
+
+    def test_a_scale_that_was_not_measured_is_refused(self, sweep, tmp_path):
+        code, _, errors = run(tmp_path, "export", sweep, "--trial", "small-0", "--scale", 0.75, "--to", tmp_path / "x")
+        assert code == 2
+        assert "--trial (small-0@0.75) is not in" in errors
+        assert "did you mean small-0@0.5?" in errors
+
     def test_the_card_carries_measurements_settings_and_threat_model(self, sweep, tmp_path):
         export_trial(sweep, "small-0", tmp_path / "model", merged=False)
         card = (tmp_path / "model" / "README.md").read_text()
@@ -187,7 +230,7 @@ class TestExport:
     @pytest.mark.parametrize(
         ("trial", "message"),
         [
-            ("nope", "there are small-base, small-0, small-1"),
+            ("nope", "there are small-base, small-0, small-0@0.5, small-1"),
             ("small-1", "--trial ('small-1') is FAILED"),
             ("small-base", "is the untouched model organism/small"),
         ],

@@ -65,6 +65,11 @@ class TestTime:
         assert sweep_seconds([WORK], [slow], 2, nothing) == 5 * 54.0 + 30
         assert sweep_seconds([WORK, WORK], [slow, slow], 2, nothing) == ONE_SLOT + 30, "each slot keeps to its model"
 
+    def test_scaled_models_are_measured_and_not_trained(self):
+        scaled, measuring = replace(WORK, scales=2), replace(FIGURES, seconds_measuring=3.0)
+        assert sweep_seconds([scaled], [measuring], 1, FRAME) == ONE_SLOT + 26.0 + 9 * 2 * 3.0
+        assert model_work(demo("evaluation.scales=[0.5, 1.0, 0.75]")).scales == 2
+
     def test_at_most_repeats_every_trial_and_allows_for_slower_minutes(self):
         repeated = replace(WORK, replicates=14)
         nothing = Frame(0.0, 0.0)
