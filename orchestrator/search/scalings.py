@@ -1,23 +1,29 @@
 """Which scaled models a proposed trial is to measure besides its own (see :mod:`training.loop.scaling`)."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Kind
-from orchestrator.slots.messages import ScalingJob
+from orchestrator.slots.messages import Axis, ScalingJob
 from sweeps.errors import ObjectiveError
-from sweeps.goals.pruning import PruningConfig, rung_result
+from sweeps.goals.pruning import PruningConfig
 from sweeps.goals.rung_metrics import rung_goals
-from sweeps.schema.arms import Arm
+from sweeps.schema.arms import PLAIN, Arm
 from sweeps.schema.spec import SweepSpec
 from sweeps.statistics.pareto import non_dominated
+
+LATEST = 200
+"""Of so many models what was measured is sent along: more foretell no better, and every job is kept by the broker."""
+
+Values = tuple[float, ...]
 
 
 class Scalings:
     """Says so for the trials of one sweep.
 
-    A searched trial measures those that nothing known beats for sure by forward passes; where an objective has no
-    metric that they measure, all. References measure all: a scaled plain fine-tuning costs nothing, and every
+    A searched trial measures those in full that are foretold to be on the front of its arm; where an objective has no
+    metric that forward passes measure, all. References measure all: a scaled plain fine-tuning costs nothing, and every
     constraint has to beat it. A replicate measures what the trial that it repeats did.
 
     Args:
@@ -27,11 +33,14 @@ class Scalings:
     def __init__(self, spec: SweepSpec) -> None:
         self._scales = spec.evaluation.derived_scales
         pruning = spec.pruning or PruningConfig()
-        self._confidence = pruning.confidence
         try:
-            self._goals = tuple(rung_goals(spec.objectives, pruning.metrics))
+            found = rung_goals(spec.objectives, pruning.metrics)
         except ObjectiveError:
-            self._goals = ()
+            found = []
+        self._axes = tuple(
+            Axis(objective.metric, objective.goal, rung, rising=goal == objective.goal)
+            for objective, (rung, goal) in zip(spec.objectives, found, strict=False)
+        )
 
     def of(self, kind: Kind, repeated: str | None, arm: Arm, ended: Iterable[TrialRecord]) -> ScalingJob | None:
         """What a trial is asked for; None where there is nothing.
@@ -46,15 +55,30 @@ class Scalings:
             return None
         if kind == "reference":
             return ScalingJob(self._scales)
+        known = [record for record in ended if record.status is Status.FINISHED]
         if kind == "replicate":
-            scales = tuple(sorted(record.scale for record in ended if record.scaled_of == repeated))
+            scales = tuple(sorted(record.scale for record in known if record.scaled_of == repeated))
             return ScalingJob(scales) if scales else None
-        rivals = self._rivals(record for record in ended if record.arm == arm and record.kind in ("trial", "scaled"))
-        return ScalingJob(self._scales, self._goals, rivals, self._confidence)
+        if not self._axes:
+            return ScalingJob(self._scales)
+        rows = ((self._rungs(record), self._objectives(record)) for record in known[-LATEST:])
+        whole = tuple(row for row in rows if all(map(math.isfinite, (*row[0], *row[1]))))
+        return ScalingJob(self._scales, self._axes, whole, self._rivals(known, arm))
 
-    def _rivals(self, records: Iterable[TrialRecord]) -> tuple[tuple[float, ...], ...]:
-        """Values of what nothing else dominates; what is dominated beats nothing that its better does not beat."""
-        finished = [record for record in records if record.status is Status.FINISHED]
-        values = [rung_result(record.id, self._goals, record.select).values for record in finished]
-        best = non_dominated(values, [goal for _, goal in self._goals]) if values and self._goals else ()
-        return tuple(value for value, first in zip(values, best, strict=False) if first)
+    def _rivals(self, known: Sequence[TrialRecord], arm: Arm) -> tuple[Values, ...]:
+        """Objectives of the arm's models that nothing else dominates; trained references are of the plain one."""
+        values = [self._objectives(record) for record in known if _arm(record) == arm]
+        best = non_dominated(values, [axis.goal for axis in self._axes]) if values else ()
+        return tuple(value for value, first in zip(values, best, strict=True) if first)
+
+    def _rungs(self, record: TrialRecord) -> Values:
+        return tuple(record.select.metrics.get(axis.rung, float("nan")) for axis in self._axes)
+
+    def _objectives(self, record: TrialRecord) -> Values:
+        return tuple(record.select.metrics.get(axis.metric, float("nan")) for axis in self._axes)
+
+
+def _arm(record: TrialRecord) -> Arm | None:
+    if record.kind == "reference":
+        return PLAIN if record.trial is not None else None
+    return record.arm if record.kind in ("trial", "scaled") else None

@@ -18,18 +18,30 @@ LEAVE = "leave"
 
 
 @dataclass(frozen=True)
+class Axis:
+    """An objective, and what forward passes foretell it by."""
+
+    metric: str
+    goal: Goal
+    rung: str
+    """Metric that needs no generation."""
+    rising: bool
+    """Whether the objective rises with it."""
+
+
+@dataclass(frozen=True)
 class ScalingJob:
     """Which models between the untouched and the trained one a job is to measure too."""
 
     scales: tuple[float, ...]
     """See :class:`training.workbench.scaled.Scaling`."""
-    goals: tuple[tuple[str, Goal], ...] = ()
-    """Metrics that need no generation, and where they should go, by which a scaled model must not be beaten to be worth
-    generating answers of; none measures all in full."""
+    axes: tuple[Axis, ...] = ()
+    """The objectives, where forward passes decide which scaled models are worth generating answers of; none measures
+    all in full."""
+    known: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    """Rung metrics and objectives, by axis, of models of the same base model that were measured in full."""
     rivals: tuple[tuple[float, ...], ...] = ()
-    """Their values for models that were measured before."""
-    confidence: float = 0.95
-    """Of the interval within which it must be beaten even so."""
+    """Objectives of those that a scaled model has to hold its own against."""
 
 
 @dataclass(frozen=True)

@@ -1,32 +1,50 @@
-"""Which scaled models of a trial are worth generating answers of: those that nothing beats for sure."""
+"""Which scaled models of a trial are worth generating answers of."""
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from orchestrator.slots.messages import ScalingJob
-from sweeps.goals.pruning import RungResult, dominating_for_sure, rung_result
+from sweeps.goals.foretelling import Foretelling, Known
+from sweeps.statistics.pareto import non_dominated
 from training.evaluation.scores import Scores
+
+TRAINED = 1.0
+"""The scale of the trained model, which has been measured in full."""
 
 
 def worthwhile(job: ScalingJob, seen: Mapping[float, Scores]) -> list[float]:
-    """The scales of ``job`` whose models may be on a front, by metrics that need no generation.
+    """The scales of ``job`` whose models are foretold to be on the front of all that is known.
 
-    One is left out where another model, of this trial at another scale or of ``job.rivals``, is no worse in every
-    metric and better in one even at the better end of its confidence interval: the guard by which trials are pruned.
+    What their answers will score is foretold by forward passes, from all models of the same base model that were
+    measured in full, this trial's own among them. One whose objectives cannot be foretold is worth it.
 
     Args:
         job: what is asked for.
-        seen: scores by scale, on the select prompts; 1, the trained model, may be among them.
+        seen: scores by scale, on the select prompts; of :data:`TRAINED` the objectives are among them.
     """
-    if not job.goals:
+    goals = [axis.goal for axis in job.axes]
+    known = [Known(rungs, objectives) for rungs, objectives in job.known]
+    rivals = list(job.rivals)
+    if job.axes and TRAINED in seen:
+        own = Known(_rungs(job, seen[TRAINED]), _objectives(job, seen[TRAINED]))
+        known.append(own)
+        rivals.append(own.objectives)
+    foretelling = Foretelling(known, [axis.rising for axis in job.axes])
+    if not job.axes or not foretelling.able:
         return list(job.scales)
-    goals = [goal for _, goal in job.goals]
-    line = {scale: rung_result(f"{scale:g}", job.goals, scores) for scale, scores in seen.items()}
-    others = [RungResult(f"rival {index}", values, (0.0,) * len(values)) for index, values in enumerate(job.rivals)]
-    return [
-        scale
-        for scale in job.scales
-        if dominating_for_sure(
-            line[scale], [*others, *(one for at, one in line.items() if at != scale)], goals, job.confidence
-        )
-        is None
-    ]
+    foretold = {scale: foretelling.of(_rungs(job, seen[scale])) for scale in job.scales}
+    chosen = []
+    for scale, values in foretold.items():
+        others = [other for at, other in foretold.items() if at != scale]
+        if not np.isfinite(values).all() or non_dominated([values, *rivals, *others], goals)[0]:
+            chosen.append(scale)
+    return chosen
+
+
+def _rungs(job: ScalingJob, scores: Scores) -> tuple[float, ...]:
+    return tuple(scores.metrics.get(axis.rung, float("nan")) for axis in job.axes)
+
+
+def _objectives(job: ScalingJob, scores: Scores) -> tuple[float, ...]:
+    return tuple(scores.metrics.get(axis.metric, float("nan")) for axis in job.axes)

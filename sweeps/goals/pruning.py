@@ -129,7 +129,7 @@ def decide(new: RungResult, others: Sequence[RungResult], goals: Sequence[Goal],
     place = _place(new, rivals, goals)
     if place <= admitted:
         return Decision(False, f"goes on: place {place} of {count}, and the best {admitted} go on")
-    dominating = dominating_for_sure(new, rivals, goals, config.confidence)
+    dominating = _dominating(new, rivals, goals, config.confidence)
     if dominating is None:
         within = f"within its {config.confidence:.0%} interval" if config.confidence else "as measured"
         return Decision(False, f"goes on: place {place} of {count}, but no trial dominates it {within}")
@@ -145,17 +145,8 @@ def _place(new: RungResult, rivals: Sequence[RungResult], goals: Sequence[Goal])
     return 1 + int(better.sum())
 
 
-def dominating_for_sure(
-    new: RungResult, rivals: Sequence[RungResult], goals: Sequence[Goal], confidence: float
-) -> str | None:
-    """The first rival by id that dominates ``new`` even at the better ends of its intervals; None where none does.
-
-    Args:
-        new: what is judged.
-        rivals: what it is judged by, their values taken as measured.
-        goals: one per value.
-        confidence: of the intervals; 0 takes the values of ``new`` as exact.
-    """
+def _dominating(new: RungResult, rivals: Sequence[RungResult], goals: Sequence[Goal], confidence: float) -> str | None:
+    """The first rival by id that dominates ``new`` at the better ends of its intervals."""
     deviations = NormalDist().inv_cdf((1 + confidence) / 2)
     signs = np.array([-1.0 if goal == "maximize" else 1.0 for goal in goals])
     margin = deviations * np.array(new.errors) if confidence else np.zeros(len(goals))  # 0 times infinity is no number

@@ -48,8 +48,8 @@ class EvaluationConfig(Config):
     ``procon.metrics``."""
     scales: list[float] = Field(default_factory=list)
     """Models between the untouched one (0) and each trained one (1) that are measured too, as W0 + scale (W - W0): they
-    cost no training. Those of which forward passes say that they are beaten for sure are not asked for answers. Beyond
-    1, up to 2, goes on in the same direction."""
+    cost no training. Forward passes come first, and only those that they foretell to be on the front are asked for
+    answers. Beyond 1, up to 2, goes on in the same direction."""
     max_new_tokens: PositiveInt = 48
     """Longest answer generated, in tokens."""
     max_length: PositiveInt = 512

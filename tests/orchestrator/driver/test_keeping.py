@@ -135,7 +135,7 @@ def test_a_trial_stays_for_its_scaled_model_on_the_front() -> None:
     half = trial("there", 0.01, 0.6, prompts=10_000)
     member = at_scale(behind, 0.5, Scores(), half.report, half.select, 10)
     assert gone([safe, able, behind]) == {"behind"}
-    assert gone([safe, able, behind, member]) == {"safe"}
+    assert gone([safe, able, behind, member]) == set()
     assert gone([safe, able, behind, at_scale(behind, 0.5, Scores(), behind.report, behind.select, 10)]) == {
         "behind",
         "behind@0.5",

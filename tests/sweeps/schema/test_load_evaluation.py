@@ -106,3 +106,31 @@ def test_metrics_of_sets_that_are_not_there_are_refused(spec: SweepSpec, metric:
 def test_agreement_of_judges_is_a_metric_but_no_rate() -> None:
     assert Objective(metric="judges/kappa/phrases/guard", goal="maximize", worst=-1.0).reference == -1.0
     assert not is_rate("judges/kappa/phrases/guard")
+
+
+class TestScales:
+    def test_those_between_untouched_and_trained_are_measured_besides(self):
+        assert load_spec("demo", ["evaluation.scales=[1.25, 0.5, 1.0]"]).evaluation.derived_scales == (0.5, 1.25)
+        assert load_spec("demo", ["evaluation.scales=[]"]).evaluation.derived_scales == ()
+
+    @pytest.mark.parametrize(
+        ("scales", "fault"),
+        [
+            ("[0.5, 0]", r"scales \(0\) is the untouched model, which is a reference"),
+            ("[-0.5]", r"scales \(-0\.5\) lies too far out: write numbers above 0 and up to 2"),
+            ("[2.5]", r"scales \(2\.5\) lies too far out"),
+            ("[.nan]", r"scales"),
+            ("[0.33333]", r"scales \(0\.33333\) has more than four decimals"),
+            ("[0.5, 0.5]", r"scales \(0\.5\) is listed twice"),
+        ],
+    )
+    def test_others_are_refused(self, scales, fault):
+        with pytest.raises(SpecError, match=fault):
+            load_spec("demo", [f"evaluation.scales={scales}"])
+
+    @pytest.mark.parametrize(
+        "setting", ["trial.tuning.use_dora=true", "search.tuning.use_dora={type: choice, values: [true, false]}"]
+    )
+    def test_magnitudes_of_their_own_have_no_scale(self, setting):
+        with pytest.raises(SpecError, match=r"evaluation\.scales \(0\.5\) cannot scale adapters with magnitudes"):
+            load_spec("demo", ["evaluation.scales=[0.5]", setting])
