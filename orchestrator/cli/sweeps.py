@@ -36,6 +36,10 @@ def run(
     overrides: Overrides = None,
     out: Annotated[str | None, typer.Option(help="Output folder; left out: runs/<name>, then runs/<name>-2.")] = None,
     address: Address = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", envvar="PROCON_FRESH", help="Measure the references though an earlier sweep did."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a sweep: references, searched trials, Pareto front, report and MLflow runs."""
@@ -44,7 +48,7 @@ def run(
     from sweeps.schema.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
-    _tell(run_sweep(loaded, out, address, Terminal(stderr=as_json)), as_json)
+    _tell(run_sweep(loaded, out, address, Terminal(stderr=as_json), fresh=fresh), as_json)
 
 
 def resume(

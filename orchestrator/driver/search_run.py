@@ -4,6 +4,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.driver.baselines import BaselineStore
 from orchestrator.driver.checkpoints import Keeper
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
@@ -75,7 +76,8 @@ class SearchRun:
         self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
         self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
-        listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, self._settle]
+        baselines = BaselineStore(spec, session.manifest, session.state, directory, directory / ANSWERS)
+        listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, baselines.on_event, self._settle]
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)
         self._stopped: str | None = None
         self._noted = 0

@@ -5,17 +5,22 @@ import shutil
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError
 
+from orchestrator.driver.baselines import Baseline, baselines_in_words
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.preflight import check_machine, check_sweep
 from orchestrator.errors import OutputError
+from orchestrator.record.answers import copy_answers
 from orchestrator.record.clock import now
+from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.events import Event
 from orchestrator.record.folder import (
+    ANSWERS,
     CHECKPOINTS,
     JOURNAL,
     LOCK,
@@ -63,6 +68,8 @@ class Session:
     began: float = field(default_factory=now)
     out: str | Path | None = None
     """The folder that was asked for."""
+    fresh: bool = False
+    """Whether references are measured though an earlier sweep did."""
     changed: Sequence[Change] = ()
     """How the specification differs from the recorded one."""
     _directory: Path | None = None
@@ -97,6 +104,8 @@ class Session:
         out: str | Path | None,
         address: str | None = None,
         say: Callable[[str], None] = lambda _sentence: None,
+        *,
+        fresh: bool = False,
     ) -> Self:
         """Check ``spec``; a fresh folder for it is made by :meth:`open`.
 
@@ -105,6 +114,7 @@ class Session:
             out: output folder; None takes the next free one.
             address: Ray cluster that will be joined; None is a local Ray, which this machine must have room for.
             say: told what the check does and costs.
+            fresh: references are measured though an earlier sweep did.
 
         Raises:
             SpecError, TrainingError, OrchestratorError: refused before anything started.
@@ -117,7 +127,7 @@ class Session:
             check_machine(spec)
         if out is not None:
             check_output(out)
-        return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out)
+        return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out, fresh=fresh)
 
     @classmethod
     def again(
@@ -227,6 +237,19 @@ class Session:
         if self.changed:
             self._change(self.changed)
         return self
+
+    def reuse(self, found: Sequence[Baseline]) -> None:
+        """Record references that an earlier sweep measured as if this one had, and say so."""
+        for one in found:
+            for name, file in one.answers.items():
+                copy = partial(copy_answers, file, self.directory / ANSWERS, name)
+                once_there_is_room(copy, self.directory, self.journal.on_full)
+            for event in one.events:
+                told = {"reused": one.directory} if event["event"] == "trial_started" else {}
+                fields = {name: value for name, value in event.items() if name not in ("event", "time", "reused")}
+                self._record(event["event"], **fields, **told)
+        for sentence in baselines_in_words(found):
+            self._record("note", text=sentence)
 
     def close(self) -> None:
         """Let go of the folder; one that was not opened is as it was."""

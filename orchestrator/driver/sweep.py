@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.driver.baselines import baselines_in_words, find_baselines
 from orchestrator.driver.fit import check_memory_on_cluster
 from orchestrator.driver.interruption import Interruption
 from orchestrator.driver.mirror import Mirror
@@ -24,6 +25,7 @@ from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
 from orchestrator.record.journal import Journal
 from orchestrator.record.separations import separations_of
+from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.timings import store_sweep
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles, write_report
@@ -78,7 +80,9 @@ class Outcome:
         return (not finished or bool(self.given_up)) and not self.stopped
 
 
-def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal) -> Outcome:
+def run_sweep(
+    spec: SweepSpec, out: str | Path | None, address: str | None, console: Terminal, *, fresh: bool = False
+) -> Outcome:
     """Run the sweep to its end, or until Ctrl+C, and write everything DESIGN.md promises.
 
     Args:
@@ -86,11 +90,12 @@ def run_sweep(spec: SweepSpec, out: str | Path | None, address: str | None, cons
         out: output folder; None takes ``runs/<name>`` or the next free ``runs/<name>-N``.
         address: Ray cluster to join; None starts a local Ray.
         console: where progress is drawn.
+        fresh: references are measured though an earlier sweep did.
 
     Raises:
         SpecError, TrainingError, OrchestratorError: refused before anything started, or impossible to go on.
     """
-    return drive(Session.new(spec, out, address, console.say), address, console)
+    return drive(Session.new(spec, out, address, console.say, fresh=fresh), address, console)
 
 
 def drive(
@@ -218,11 +223,11 @@ def _search(
     from orchestrator.search.searcher import FrontSearcher
 
     spec = session.spec
+    found = [] if session.fresh or not session.first else find_baselines(spec, session.manifest)
+    known = [*session.known, *(record for one in found for record in SweepState.of(one.events).records())]
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
-    searcher = FrontSearcher(
-        spec, session.depths, broker_address, session.known, progress.say, session.manifest["date"]
-    )
+    searcher = FrontSearcher(spec, session.depths, broker_address, known, progress.say, session.manifest["date"])
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)
@@ -240,6 +245,9 @@ def _search(
             progress.phase("asking every node what it sees of the sweep's files")
             storage.check()
         session.open()
+        session.reuse(found)
+        for sentence in baselines_in_words(found):
+            progress.say(sentence)
         if session.first:
             for sentence in searcher.said:
                 session.journal.append("note", text=sentence)

@@ -64,7 +64,7 @@ class Timetable:
     def _mean(self, kind: str, model: str | None) -> float | None:
         """Seconds that a trial of ``kind`` takes: of this model's where there are any, of warm slots where possible."""
         statuses = (Status.FINISHED, Status.PRUNED) if kind == "trial" else (Status.FINISHED,)
-        trained = (one for one in self._state.listed() if one.started.get("trial"))
+        trained = (one for one in self._state.listed() if one.started.get("trial") and not one.reused)
         ended = [one for one in trained if one.status in statuses]
         alike = [one for one in ended if one.started["kind"] == "trial"] if kind == "trial" else []
         for chosen in (alike, ended):

@@ -109,6 +109,18 @@ def write_answers(folder: Path, trial: str, answers: Sequence[Row]) -> None:
     write_with(folder / f"{trial}.parquet", lambda path: pq.write_table(table, path))
 
 
+def copy_answers(file: Path, folder: Path, trial: str) -> None:
+    """Put the answers in ``file``, which another sweep wrote, where those of ``trial`` are looked for."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder.mkdir(exist_ok=True)
+    table = pq.read_table(file)
+    named = pa.array([trial] * len(table))
+    table = table.set_column(table.schema.get_field_index("trial"), "trial", named)
+    write_with(folder / f"{trial}.parquet", lambda path: pq.write_table(table, path))
+
+
 def _files(folder: Path) -> dict[str, Path]:
     return dict(sorted((file.stem, file) for file in folder.glob("*.parquet")))
 

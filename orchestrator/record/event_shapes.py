@@ -99,7 +99,7 @@ _POSSIBLE: dict[str, dict[str, Test]] = {
     "sweep_started": {"spec": _spec, "manifest": _manifest},
     "sweep_resumed": {"manifest": _manifest},
     "sweep_ended": {"reason": _none_or(_text)},
-    "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text), "arm": _text},
+    "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text), "arm": _text, "reused": _text},
     "trial_rung": {"counts": _counts, "errors": _numbers},
     "trial_scaled": {
         **_SCORES,

@@ -19,7 +19,8 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
     besides. What the first trials took longer than later ones is what slots and model took to prepare, once a slot:
     the first trial of each slot, and the first searched one, which waits for the references of its constraint.
     """
-    finished = [trial for trial in state.listed() if trial.model == model and trial.status is Status.FINISHED]
+    own = [trial for trial in state.listed() if trial.model == model and not trial.reused]
+    finished = [trial for trial in own if trial.status is Status.FINISHED]
     steps = sum(trial.paced_steps for trial in finished)
     if not steps:
         return None

@@ -234,10 +234,11 @@ class SweepState:
 
     def _start(self, event: Event) -> None:
         trial, at = event["id"], event["time"]
-        self.first_trial = at if self.first_trial is None else self.first_trial
-        if self._last_end is not None:
-            self.pauses.append(at - self._last_end)
-            self._last_end = None
+        if "reused" not in event:
+            self.first_trial = at if self.first_trial is None else self.first_trial
+            if self._last_end is not None:
+                self.pauses.append(at - self._last_end)
+                self._last_end = None
         context = (self.spec or {}, self.manifest)
         if context not in self.ran_under:
             self.ran_under.append(context)
@@ -256,5 +257,6 @@ class SweepState:
         trial.ended = event
         self._running.end(trial.id)
         self._of_model[trial.model].end(trial.id)
-        self._last_end, self._any_ended = event["time"], True
+        if not trial.reused:
+            self._last_end, self._any_ended = event["time"], True
         self.report_is_behind = True

@@ -62,6 +62,11 @@ class TrialState:
         return Status(self.ended["status"]) if self.ended else Status.RUNNING
 
     @property
+    def reused(self) -> bool:
+        """Whether an earlier sweep measured it, so that it took this one no time."""
+        return "reused" in self.started
+
+    @property
     def kept(self) -> bool:
         """Whether a resume leaves it as it is."""
         return self.ended is not None and is_kept(self.ended["status"], self.ended.get("unprepared", False))

@@ -41,8 +41,9 @@ class ArmSearch:
         self.arm = arm
         self.space = spec.space(depth, arm)
         searched = [record for record in known if record.kind == "trial" and record.arm == arm]
+        drawn = sum(record.kind != "reference" for record in known)  # others may have been measured by another sweep
         # Two studies of one model draw from two streams, and that of a sweep with one arm from the one it always had.
-        self.study = TrialStudy(spec, self.space, model + len(spec.models) * spec.arms.index(arm), len(known))
+        self.study = TrialStudy(spec, self.space, model + len(spec.models) * spec.arms.index(arm), drawn)
         self._spec = spec
         self._searched = len(searched)
         self._number = number
