@@ -26,6 +26,7 @@ from orchestrator.front.schema.document import (
     ModelSummary,
 )
 from orchestrator.front.schema.entry import OnReport
+from orchestrator.front.settled import settled
 from orchestrator.front.verdict import Arms
 from orchestrator.front.versus import versus
 from orchestrator.record.trials import Status, TrialRecord
@@ -37,6 +38,8 @@ from sweeps.statistics.pareto import hypervolume, non_dominated
 if TYPE_CHECKING:
     from sweeps.schema.spec import SweepSpec
 
+NEAR = 0.01
+"""A trial with no more than this probability of being on the front is taken to be off it."""
 BEST_RULE = "the front trial that dominates the largest volume on its own, by the select prompts"
 
 
@@ -122,6 +125,9 @@ def _model(
     searched = [p.record for p in trials if p.record.kind == "trial"]
     constrained = [record for record in searched if record.arm == CONSTRAINT]
     resampled = Resampled(answers)
+    near = {one for one, chance in probability.items() if chance > NEAR} | {p.record.id for p in front}
+    near |= {trial for trial, one in on_report.items() if one.on_front}
+    membership = settled(objectives, rules, finished, near, resampled) if probability else {}
     arms = Arms(objectives, rules, everything, standing, resampled) if len(constrained) < len(searched) else None
     return ModelFront(
         hypervolume=_volume(objectives, [p.report.metrics for p in kept]),
@@ -137,6 +143,7 @@ def _model(
                 feasible=standing[p.record.id].feasible,
                 on_report=_on_report(objectives, p, kept, on_report.get(p.record.id)),
                 versus=compared.get(p.record.id),
+                membership=membership.get(p.record.id),
             )
             for p in trials
         ),

@@ -19,6 +19,7 @@ from orchestrator.front.schema.entry import (
 from orchestrator.record.trials import RungRecord, TrialRecord
 from sweeps.schema.arms import PLAIN
 from sweeps.statistics.intervals import interval_of_mean, wilson_interval
+from sweeps.statistics.membership import Membership
 
 COSINE, DISPLACEMENT = (f"direction/{name}{MEAN_OVER_LAYERS}" for name in ("cosine", "displacement"))
 SCALE = "scale"
@@ -40,6 +41,7 @@ def trial_entry(
     feasible: bool | None,
     on_report: OnReport | None,
     versus: Mapping[str, Mapping[str, PairedComparison]] | None,
+    membership: Membership | None,
 ) -> TrialEntry:
     """What ``front.json`` holds of a searched trial: the fields are those of :class:`TrialEntry`."""
     return TrialEntry(
@@ -51,6 +53,7 @@ def trial_entry(
         feasible=feasible,
         on_report=on_report,
         versus=versus,
+        membership=membership,
         **_entry(pooled),
     )
 

@@ -75,6 +75,7 @@ def _model_table(front: FrontDocument, model: str) -> "Table":
         settings = [f"{names[path]}={format_value(value)}" for path, value in trial.params.items()]
         seeds = f" ({trial.replicates} seeds)" if trial.replicates > 1 else ""
         mark = " *" if trial.doubt else ""
+        mark += " ?" if trial.membership == "open" else ""
         mark += " k" if trial.id == bend else ""
         mark += " +" if trial.id == chosen else ""
         told = " ".join([trial.arm, *settings] if trial.arm else settings)
@@ -105,7 +106,10 @@ def _explained(front: FrontDocument, members: Sequence[TrialEntry]) -> list[str]
         else "Chosen and measured on the same prompts, which flatters what was chosen."
     ]
     doubtful = any(trial.doubt for trial in members)
-    return [*said, *(["* On these, another member beats it or it breaks a rule."] if doubtful else [])]
+    unsettled = sum(trial.membership == "open" for trial in members)
+    marks = ["* On these, another member beats it or it breaks a rule."] if doubtful else []
+    marks += ["? Whether it is on the front cannot be told (95 % for all together)."] if unsettled else []
+    return [*said, *marks]
 
 
 def _cell(entry: Entry, metric: str) -> str:

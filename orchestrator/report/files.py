@@ -122,7 +122,7 @@ def _row(model: str, trial: TrialEntry) -> dict[str, Any]:
             row[f"{metric}_low"], row[f"{metric}_high"] = trial.intervals[metric]
     row |= {f"select.{metric}": value for metric, value in trial.select.metrics.items()}
     row |= {"replicates": trial.replicates, "on_front": trial.on_front}
-    row |= {"p_on_front": trial.p_on_front, "feasible": trial.feasible}
+    row |= {"p_on_front": trial.p_on_front, "membership": trial.membership, "feasible": trial.feasible}
     told = trial.on_report
     return row | {
         "on_report.feasible": told.feasible if told else None,

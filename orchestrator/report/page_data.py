@@ -15,6 +15,7 @@ from orchestrator.report.plots.shapes import CourseLine, DriftLine, Panel, PlotD
 from orchestrator.report.sentences import answers_command, choose_command, export_command
 from orchestrator.report.shown import REFERENCE_NAMES, short_metric, short_params, shown_metrics
 from orchestrator.report.surfaces import surfaces
+from orchestrator.report.tables import how_sure
 
 ROLES = {
     "front": "on the front",
@@ -154,7 +155,8 @@ def _point(
     is_trial = isinstance(entry, TrialEntry)
     label = _LABELS.get(point.name)
     identity = point.id if is_trial else f"{model}: {point.name}"
-    what = ROLES[point.role] + (f" ({point.doubt} on the report prompts)" if point.doubt else "")
+    sure = how_sure(entry) if isinstance(entry, TrialEntry) else ""
+    what = ROLES[point.role] + sure + (f" ({point.doubt} on the report prompts)" if point.doubt else "")
     found = {metric: entry.measured(metric) for metric in metrics}
     return {
         "id": identity,

@@ -54,13 +54,24 @@ def trials_table(front: FrontDocument, model: str) -> str:
 
 
 def _became(trial: TrialEntry) -> str:
-    """On the front or not, else how it ended and why."""
-    if trial.on_front:
-        return "on the front"
+    """On the front or not, and how sure that is, else how it ended and why."""
     if trial.feasible is not None:
-        return "dominated" if trial.feasible else "breaks a rule"
+        place = "on the front" if trial.on_front else "dominated" if trial.feasible else "breaks a rule"
+        return place + how_sure(trial)
     why = (trial.error or "").strip().splitlines()[-1:] or [trial.reason or ""]
     return f"{trial.status.lower()}: {why[0][:80]}" if why[0] else trial.status.lower()
+
+
+def how_sure(trial: TrialEntry) -> str:
+    """Whether the report prompts settle that a trial is on the front or off it, in words; empty where not known."""
+    if trial.membership is None:
+        return ""
+    if trial.membership == "open":
+        return ", which cannot be told" if trial.on_front else ", or on the front: cannot be told"
+    settled = (trial.membership == "on") == trial.on_front
+    return (
+        ", surely" if settled else ", by chance: surely not" if trial.on_front else ", by chance: surely on the front"
+    )
 
 
 def _row(cells: Cells, values: Sequence[str], identity: str, kind: str = "") -> str:

@@ -1,6 +1,6 @@
 """Which scaled models of a trial are worth generating answers of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,7 +14,7 @@ TRAINED = 1.0
 
 
 def worthwhile(job: ScalingJob, seen: Mapping[float, Scores]) -> list[float]:
-    """The scales of ``job`` whose models are foretold to be on the front of all that is known.
+    """The scales of ``job`` whose models are foretold to add something to the front of all that is known.
 
     What their answers will score is foretold by forward passes, from all models of the same base model that were
     measured in full, this trial's own among them. One whose objectives cannot be foretold is worth it.
@@ -37,9 +37,18 @@ def worthwhile(job: ScalingJob, seen: Mapping[float, Scores]) -> list[float]:
     chosen = []
     for scale, values in foretold.items():
         others = [other for at, other in foretold.items() if at != scale]
-        if not np.isfinite(values).all() or non_dominated([values, *rivals, *others], goals)[0]:
+        adds = non_dominated([values, *others], goals)[0] and not _matched(values, rivals, job)
+        if adds or not np.isfinite(values).all():
             chosen.append(scale)
     return chosen
+
+
+def _matched(values: Sequence[float], rivals: Sequence[Sequence[float]], job: ScalingJob) -> bool:
+    """Whether a rival is at least as good in every objective: the front would gain nothing."""
+    if not rivals:
+        return False
+    signs = np.array([-1.0 if axis.goal == "maximize" else 1.0 for axis in job.axes])
+    return bool((signs * np.array(rivals) <= signs * np.array(values)).all(axis=1).any())
 
 
 def _rungs(job: ScalingJob, scores: Scores) -> tuple[float, ...]:

@@ -104,15 +104,26 @@ def probability_on_front(draws: ArrayLike, goals: Sequence[Goal]) -> Array:
     Raises:
         ValueError: the shapes do not match, or there is no draw.
     """
+    share: Array = on_fronts(draws, goals).mean(axis=0)
+    return share
+
+
+def on_fronts(draws: ArrayLike, goals: Sequence[Goal]) -> NDArray[np.bool_]:
+    """Who is on the front of each draw; see :func:`probability_on_front`.
+
+    Returns:
+        ``[draws, n]``.
+
+    Raises:
+        ValueError: the shapes do not match, or there is no draw.
+    """
     table = np.asarray(draws, dtype=np.float64)
     if table.ndim != 3 or len(table) == 0 or table.shape[2] != len(goals):
         raise ValueError(f"draws of shape {table.shape} must be [draws, n, {len(goals)}] with at least one draw")
     costs = table * _signs(goals)
     if costs.shape[1] == 0:
-        return np.zeros(0)
-    members = _front_of_two(costs) if len(goals) == 2 else np.stack([_front_by_pairs(draw) for draw in costs])
-    share: Array = members.mean(axis=0)
-    return share
+        return np.zeros((len(table), 0), dtype=np.bool_)
+    return _front_of_two(costs) if len(goals) == 2 else np.stack([_front_by_pairs(draw) for draw in costs])
 
 
 def hypervolume(values: ArrayLike, goals: Sequence[Goal], reference: ArrayLike) -> float:

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrator.front.schema.values import Counts, Intervals, Measured, Number, Omitted, Part, Values
 from orchestrator.record.trials import Status
+from sweeps.statistics.membership import Membership
 
 
 class SelectHalf(Part):
@@ -145,6 +146,9 @@ class TrialEntry(Entry, Identified):
     """Whether it keeps the rules on the select prompts; null unless it has finished with every objective."""
     on_report: OnReport | None
     """Null unless it has finished with every objective."""
+    membership: Omitted[Membership] = None
+    """What the report prompts say of it: ``on`` the front, ``off`` it, or ``open``: it cannot be told. All that is said
+    of a model's trials is right together with 95 %. Only where the errors of all objectives are known."""
     versus: Omitted[Mapping[str, Mapping[str, PairedComparison]]] = None
     """By reference and metric; only for members, and only where answers were kept."""
 

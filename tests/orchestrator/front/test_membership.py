@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import fmean
 
 import pytest
+from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, HALF, OBJECTIVES, OVER_REFUSAL, RULES, halves, record
 
 from orchestrator.front.document import build_front
@@ -12,7 +13,7 @@ from orchestrator.front.membership import front, probabilities, standings
 from orchestrator.front.schema.document import ModelFront
 from orchestrator.front.schema.entry import OnReport, TrialEntry
 from orchestrator.record.trials import Status, TrialRecord
-from sweeps.goals.objectives import FeasibilityRule
+from sweeps.goals.objectives import FeasibilityRule, Objective
 from training.evaluation.scores import Scores
 
 
@@ -177,3 +178,44 @@ def test_the_best_trial_of_a_model_is_chosen_as_the_front_is() -> None:
     best = document.comparison.models["organism"].best
     assert best is not None
     assert (best.id, best.metrics[ASR]) == ("chosen", 0.4)  # .64 against .595 of the values they are chosen by
+
+
+class TestSettled:
+    """On the front, off it, or open: by the report prompts, all together."""
+
+    @staticmethod
+    def told(*records: TrialRecord) -> dict[str, str | None]:
+        body = build_front(OBJECTIVES, RULES, records).models["organism"]
+        return {trial.id: trial.membership for trial in body.trials}
+
+    def test_many_prompts_settle_it_and_few_do_not(self) -> None:
+        many = {"prompts": 20_000}
+        sure = [record("a", 0.1, 0.6, **many), record("b", 0.4, 0.8, **many), record("c", 0.3, 0.5, **many)]
+        assert self.told(*sure) == {"a": "on", "b": "on", "c": "off"}
+        assert self.told(record("a", 0.1, 0.6, prompts=20), record("b", 0.12, 0.58, prompts=20)) == {
+            "a": "open",
+            "b": "open",
+        }
+
+    def test_one_that_breaks_a_rule_is_off_it(self) -> None:
+        many = {"prompts": 20_000}
+        assert self.told(record("a", 0.1, 0.6, 0.3, **many), record("b", 0.4, 0.5, 0.02, **many)) == {
+            "a": "off",
+            "b": "on",
+        }
+
+    def test_what_has_no_known_error_settles_nothing(self) -> None:
+        drift = [Objective(metric="drift", goal="minimize"), *OBJECTIVES[1:]]
+        one = record("a", scores=Scores({"drift": 0.1, ACCURACY: 0.5}, {ACCURACY: (50, 100)}))
+        (found,) = build_front(drift, [], [one]).models["organism"].trials
+        assert found.membership is None
+
+    def test_one_that_has_not_finished_is_not_spoken_of(self) -> None:
+        assert self.told(record("a", 0.1, 0.6), record("b", status=Status.FAILED))["b"] is None
+
+    def test_answers_to_the_same_prompts_are_paired(self) -> None:
+        records, answers = detailed_sweep(16, replicated=0)
+        paired = build_front(OBJECTIVES, RULES, records, answers=answers).models["organism"]
+        alone = build_front(OBJECTIVES, RULES, records).models["organism"]
+        open_ = [sum(trial.membership == "open" for trial in body.trials) for body in (paired, alone)]
+        assert open_[0] < open_[1], "luck of prompts that both answered makes nothing doubtful"

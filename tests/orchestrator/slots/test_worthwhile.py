@@ -45,6 +45,10 @@ def test_what_is_known_beats_scales() -> None:
     assert worthwhile(job(rivals=((0.2, 0.3), (0.4, 0.5))), LINE) == []
 
 
+def test_one_that_is_foretold_to_be_no_better_than_what_is_known_adds_nothing() -> None:
+    assert worthwhile(job(rivals=((0.25, 0.25),)), LINE) == [0.5]
+
+
 def test_the_trained_model_is_known_too() -> None:
     trained = Scores({ODDS: 2.0, LOSS: 0.5, ATTACK: 0.1, ACCURACY: 0.9})
     assert worthwhile(job(), {**LINE, 1.0: trained}) == []
