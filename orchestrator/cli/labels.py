@@ -42,10 +42,9 @@ def label(
     if as_json and not report:
         raise typer.BadParameter("--json goes with --report")
     console = Terminal()
-    if not report:
-        _label(directory, trials or [], count, seed, _person(labeller), sheet, file, console)
-        if sheet is not None:
-            return
+    changed = not report and _label(directory, trials or [], count, seed, _person(labeller), sheet, file, console)
+    if sheet is not None:
+        return
     from orchestrator.commands.label_report import print_labels, refresh_report
     from orchestrator.front.front_file import read_front
 
@@ -55,7 +54,7 @@ def label(
         print(json.dumps({model: one and one.model_dump() for model, one in found.items()}, indent=2))
         return
     print_labels(front, console)
-    if not report and not refresh_report(directory, front):
+    if changed and not refresh_report(directory, front):
         console.say("The sweep is running: its report will know the labels when it ends; procon front knows them now.")
 
 
@@ -68,14 +67,16 @@ def _label(
     sheet: Path | None,
     file: Path | None,
     console: "Terminal",
-) -> None:
+) -> bool:
+    """Whether labels have changed."""
     from orchestrator.commands.label import label_answers
     from orchestrator.commands.label_items import find_items
     from orchestrator.commands.label_sheets import read_sheet, write_sheet
     from orchestrator.errors import OutputError
-    from orchestrator.record.labels import add_labels
+    from orchestrator.record.labels import add_labels, labels_digest
 
     work = find_items(directory, trials, seed)
+    before = labels_digest(work.labels)
     if sheet is not None:
         written = write_sheet(work, sheet, count, labeller)
         console.say(
@@ -93,6 +94,7 @@ def _label(
         )
     else:
         label_answers(work, labeller, count, console, typer.getchar)
+    return labels_digest(work.labels) != before
 
 
 def _person(labeller: str | None) -> str:
