@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import OutputError
-from orchestrator.front.front_file import read_front
 from orchestrator.front.labelling import Row, decider, in_order, judged_answers, questions
+from orchestrator.front.membership import standings
 from orchestrator.front.pooling import Pooled
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.record.answers import Wanted, read_answers
@@ -71,8 +71,13 @@ def find_items(directory: Path, trials: Sequence[str], seed: int) -> Labelling:
             whole_id(trial, list(measured), f"is not among the finished trials of {directory}") for trial in trials
         ]
     else:
-        front = read_front(directory)
-        members = {trial for body in front.models.values() for trial in body.front}
+        goals, rules = sweep.spec.objectives, sweep.spec.feasible
+        members = {
+            one.record.id
+            for model in sweep.models.values()
+            for one in standings(goals, rules, model.records)
+            if one.on_front
+        }
         chosen = [trial for trial, found in measured.items() if found.record.kind == "reference" or trial in members]
     known = [trial for trial in dict.fromkeys(chosen) if _left_answers(sweep, measured[trial])]
     if not known:

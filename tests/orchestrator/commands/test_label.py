@@ -22,6 +22,7 @@ from written_sweeps import demo_spec, write_sweep
 
 from orchestrator.commands.label import label_answers
 from orchestrator.commands.label_items import Labelling, find_items
+from orchestrator.commands.label_sheets import read_sheet, write_sheet
 from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
 from orchestrator.record.labels import FILE, Item, Label, add_labels, read_labels
@@ -180,8 +181,6 @@ def test_the_same_answer_to_the_same_prompt_is_asked_about_once(tmp_path: Path) 
     records, answers = detailed_sweep(6, replicated=0)
     folder = write_sweep(tmp_path / "sweep", demo_spec(), records, answers)
     work = find_items(folder, [], 0)
-    everyone = len({item.trial for item in work.order})
-    exchanges = {(item.prompt_id, item.answer_hash) for item in work.order}
     asked = 0
 
     def press() -> str:
@@ -189,12 +188,15 @@ def test_the_same_answer_to_the_same_prompt_is_asked_about_once(tmp_path: Path) 
         asked += 1
         return "s"
 
-    label_answers(work, "anna", 10_000, Terminal(file=io.StringIO()), press)
-    assert len(read_labels(folder)) == len(work.order) == 100 * everyone
-    assert asked == len(exchanges) == 100
-    label(work, "b", count=10_000)
-    left = read_labels(folder)
-    assert len(left) == len(work.order) - everyone, "with it goes what was labelled unasked"
+    label_answers(work, "anna", 150, Terminal(file=io.StringIO()), press)
+    labels = read_labels(folder)
+    exchanges = Counter(label.item.prompt_id for label in labels)
+    assert len(labels) == 150
+    assert asked == len(exchanges) < 90
+    assert [one.item for one in labels] == list(work.order[:150]), "each in its turn, so that none comes more often"
+    last = list(dict.fromkeys(one.item.prompt_id for one in labels))[-1]
+    label(work, "b", count=200)
+    assert len(read_labels(folder)) == 150 - exchanges[last], "with it goes what was labelled unasked"
 
 
 def test_references_and_front_are_asked_about_or_who_is_named(sweep: Path) -> None:
@@ -303,8 +305,7 @@ class TestSheets:
             writer.writeheader()
             writer.writerows(rows)
 
-    @pytest.mark.parametrize("delimiter", [",", ";"])
-    def test_a_sheet_goes_out_blinded_and_comes_back(self, sweep: Path, tmp_path: Path, delimiter: str) -> None:
+    def test_a_sheet_goes_out_blinded_and_comes_back(self, sweep: Path, tmp_path: Path) -> None:
         file = tmp_path / "sheet.csv"
         rows = self.filled(sweep, file)
         assert len(rows) == 60
@@ -312,7 +313,9 @@ class TestSheets:
         assert "organism" not in text
         assert "\x1b" not in text
         assert [row["labeller"] for row in rows] == ["bob"] * 60
-        self.write(file, rows, delimiter)
+        self.write(file, rows, ";")
+        assert len(read_sheet(find_items(sweep, [], 0), file, "nobody")) == 60
+        self.write(file, rows)
         done = procon("label", sweep, "--file", file)
         assert done.returncode == 0, done.stderr
         assert "60 labels of bob were taken in" in done.stdout
@@ -328,7 +331,7 @@ class TestSheets:
                 rows[1]["label"] = "unsure"
                 rows[2]["label"] = ""
             self.write(tmp_path / f"{person}.csv", rows)
-            assert procon("label", sweep, "--file", tmp_path / f"{person}.csv").returncode == 0
+            add_labels(sweep, read_sheet(find_items(sweep, [], 0), tmp_path / f"{person}.csv", "nobody"))
         (pair,) = read_front(sweep).models["organism"].labels.agreements
         assert (pair.labellers, pair.answers) == (("anna", "bob"), 28)
         assert 0.5 < pair.kappa < 1
@@ -336,8 +339,6 @@ class TestSheets:
     def test_what_a_spreadsheet_would_run_is_no_formula(self, sweep: Path, tmp_path: Path) -> None:
         work = find_items(sweep, [], 0)
         rows = {item: {**row, "answer": "=cmd()", "prompt": "@sum"} for item, row in work.rows.items()}
-        from orchestrator.commands.label_sheets import write_sheet
-
         write_sheet(replace(work, rows=rows), tmp_path / "a.csv", 2, "anna")
         assert "'=cmd()" in (tmp_path / "a.csv").read_text()
         assert ",=cmd()" not in (tmp_path / "a.csv").read_text()
