@@ -23,7 +23,7 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     """A tokenizer whose tokens are words and runs of punctuation."""
     split = pre_tokenizers.Whitespace()
     texts = [text for exchange in [*PLAIN, *ODD[:5]] for text in (exchange.prompt, exchange.answer)]
-    texts += [form.prompt(PLAIN[0]) for form in FORMATS.values()]
+    texts += [form.prompt(PLAIN[0]) for form in FORMATS.values() if form.completion]
     known = {word: None for text in texts for word, _ in split.pre_tokenize_str(text)}
     vocabulary = ["[PAD]", "[UNK]", "[END]", *words, *(word for word in known if word not in words)]
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="[UNK]"))
