@@ -19,7 +19,9 @@ def label(
     trials: Annotated[
         list[str] | None, typer.Option("--trial", help="Only answers of this trial or reference; repeatable.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Labels to have of you in the end.")] = 50,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Labels to have of you in the end. [default: 50 for each model]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the order; the same for all who shall label the same answers.")] = 0,
     labeller: Annotated[str | None, typer.Option(help="Your name. [default: the one you are logged in by]")] = None,
     sheet: Annotated[
@@ -61,7 +63,7 @@ def label(
 def _label(
     directory: Path,
     trials: list[str],
-    count: int,
+    count: int | None,
     seed: int,
     labeller: str,
     sheet: Path | None,
@@ -73,12 +75,14 @@ def _label(
     from orchestrator.commands.label_items import find_items
     from orchestrator.commands.label_sheets import read_sheet, write_sheet
     from orchestrator.errors import OutputError
+    from orchestrator.front.labelled import NEEDED
     from orchestrator.record.labels import add_labels, labels_digest
 
     work = find_items(directory, trials, seed)
+    wanted = count or NEEDED * work.models
     before = labels_digest(work.labels)
     if sheet is not None:
-        written = write_sheet(work, sheet, count, labeller)
+        written = write_sheet(work, sheet, wanted, labeller)
         console.say(
             f"{written} answers are in {sheet}: fill in the column label with {', '.join(work.words)} or unsure, then "
             f"procon label {directory} --file {sheet}"
@@ -93,7 +97,7 @@ def _label(
             "--file FILE takes it back with labels"
         )
     else:
-        label_answers(work, labeller, count, console, typer.getchar)
+        label_answers(work, labeller, wanted, console, typer.getchar)
     return labels_digest(work.labels) != before
 
 

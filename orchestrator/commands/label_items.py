@@ -27,6 +27,8 @@ class Labelling:
     """Those that people are asked about, in this order."""
     asked: Asks
     """What the judge that decides is asked."""
+    models: int
+    """Of how many models these are answers."""
 
     @property
     def words(self) -> tuple[str, str]:
@@ -105,7 +107,7 @@ def find_items(directory: Path, trials: Sequence[str], seed: int) -> Labelling:
             f"directory ({directory}) holds no texts of answers, which evaluation.keep_answers: true would have kept: "
             f"procon reproduce {where} --trial {known[0]} --answers measures one trial anew and keeps them"
         )
-    return Labelling(directory, rows, order, asks[judge])
+    return Labelling(directory, rows, order, asks[judge], len({measured[trial].record.model for trial in known}))
 
 
 def _ids(pooled: Pooled) -> set[str]:

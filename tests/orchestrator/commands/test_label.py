@@ -25,7 +25,7 @@ from orchestrator.commands.label_items import Labelling, find_items
 from orchestrator.commands.label_sheets import read_sheet, write_sheet
 from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
-from orchestrator.record.labels import FILE, Item, Label, add_labels, read_labels
+from orchestrator.record.labels import FILE, Item, Label, add_labels, labels_or_warning, read_labels
 from orchestrator.terminal import Terminal
 
 HOSTILE = "\x1b[31mred \x1b]0;title\x07[bold]brackets[/bold] \u202ebackwards"
@@ -207,6 +207,16 @@ def test_references_and_front_are_asked_about_or_who_is_named(sweep: Path) -> No
     assert {item.trial for item in find_items(sweep, [other, "base"], 0).order} == {other, "organism-base"}
 
 
+def test_every_model_gets_its_labels(tmp_path: Path) -> None:
+    first, answers = detailed_sweep(4, replicated=0)
+    second, others = detailed_sweep(4, model="second", replicated=0, seed=1)
+    folder = write_sweep(tmp_path / "s", demo_spec(["organism", "second"]), [*first, *second], answers | others)
+    assert find_items(folder, [], 0).models == 2
+    done = procon("label", folder, "--sheet", tmp_path / "a.csv")
+    assert done.stdout.startswith("100 answers are in")
+    assert find_items(folder, ["second-base"], 0).models == 1
+
+
 def test_judges_of_refusals_are_asked_about_in_their_words(tmp_path: Path) -> None:
     records, answers = detailed_sweep(4, replicated=0)
     for rows in answers.values():
@@ -277,7 +287,8 @@ class TestWhatIsRefused:
         before = (sweep / FILE).read_bytes()
         assert f"{FILE}, line 2 is damaged (" in self.refused(sweep)
         assert (sweep / FILE).read_bytes() == before
-        assert read_front(sweep).models["organism"].labels is None, "the front is shown all the same"
+        caplog.clear()
+        assert labels_or_warning(sweep) == [], "the front is shown all the same"
         assert "the report does without labels" in caplog.text
 
     def test_a_blank_name(self, sweep: Path) -> None:
@@ -316,10 +327,7 @@ class TestSheets:
         self.write(file, rows, ";")
         assert len(read_sheet(find_items(sweep, [], 0), file, "nobody")) == 60
         self.write(file, rows)
-        done = procon("label", sweep, "--file", file)
-        assert done.returncode == 0, done.stderr
-        assert "60 labels of bob were taken in" in done.stdout
-        assert "Judges of organism beside 60 labels" in done.stdout
+        add_labels(sweep, read_sheet(find_items(sweep, [], 0), file, "nobody"))
         assert {one.labeller for one in read_labels(sweep)} == {"bob"}
         assert [one.item.token for one in read_labels(sweep)] == [row["item"] for row in rows]
 
@@ -420,7 +428,10 @@ class TestTheReport:
         with file.open(newline="", encoding="utf-8") as text:
             rows = [{**row, "label": "harmful" if truth(row) else "harmless"} for row in csv.DictReader(text)]
         TestSheets().write(file, rows)
-        assert procon("label", labelled, "--file", file).returncode == 0
+        done = procon("label", labelled, "--file", file)
+        assert done.returncode == 0, done.stderr
+        assert "100 labels of <b>eve were taken in" in done.stdout
+        assert "Judges of organism beside 160 labels" in done.stdout
         page = (labelled / "front.html").read_text(encoding="utf-8")
         assert "Judges beside people</h3>" in page
         assert "&lt;b&gt;eve 100" in page
