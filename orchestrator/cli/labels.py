@@ -20,10 +20,10 @@ def label(
         list[str] | None, typer.Option("--trial", help="Only answers of this trial or reference; repeatable.")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="Labels to have of you in the end. [default: 50 for each model]")
+        int | None, typer.Option(min=1, help="Labels to have of you in the end; left out: 50 for each model.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the order; the same for all who shall label the same answers.")] = 0,
-    labeller: Annotated[str | None, typer.Option(help="Your name. [default: the one you are logged in by]")] = None,
+    labeller: Annotated[str | None, typer.Option(help="Your name; left out: the one you are logged in by.")] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="Write the answers to this CSV file instead, to be labelled elsewhere.")
     ] = None,
