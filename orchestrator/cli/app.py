@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from orchestrator.cli.labels import label
 from orchestrator.cli.models import direction, export, inspect, reproduce, train
 from orchestrator.cli.options import Json
 from orchestrator.cli.organism import organism
@@ -71,7 +72,7 @@ def _options(
 
 for verb in (
     *(run, resume, extend, stop, status, plan, inspect, direction, train),
-    *(front, choose, compare, answers, reproduce, export, sync),
+    *(front, choose, compare, answers, label, reproduce, export, sync),
 ):
     app.command()(verb)
 app.add_typer(organism, name="organism")

@@ -39,7 +39,7 @@ def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Ter
         if not texts:
             console.print(Padding(Text(f"answer hash {row.get('answer_hash', 'unknown')}", "dim"), (0, 0, 0, 2)))
         for name, text in texts:
-            shown_text = _SHOWN[name] + (_cut(str(text)) or "(empty)")
+            shown_text = _SHOWN[name] + (cut(str(text)) or "(empty)")
             console.print(Padding(Text(shown_text, _STYLES[name]), (0, 0, 0, 2)))
     whole = str(rows[0].get("trial", trial)) if rows else trial
     count = f"{len(shown)} of {len(rows)}" if len(shown) < len(rows) else str(len(rows))
@@ -54,7 +54,8 @@ def print_answers(rows: Sequence[Row], directory: Path, trial: str, console: Ter
         )
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """``text``, of which nobody reads more than its beginning where it is very long."""
     more = len(text) - _LONGEST
     return text if more <= 0 else f"{text[:_LONGEST]} … ({more:,} characters more; --json has them)"
 

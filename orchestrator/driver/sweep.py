@@ -24,6 +24,7 @@ from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.folder import ANSWERS, INTERRUPTED
 from orchestrator.record.journal import Journal
+from orchestrator.record.labels import labels_or_warning
 from orchestrator.record.separations import separations_of
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.timings import store_sweep
@@ -157,6 +158,7 @@ def _reported(
         answers=AnswerFolder(directory / ANSWERS),
         spec=spec,
         separations=separations_of(directory, spec),
+        labels=labels_or_warning(directory),
     )
     files = once_there_is_room(
         lambda: write_report(directory, spec.name, front, found, session.manifest),

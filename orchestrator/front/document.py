@@ -11,6 +11,7 @@ from orchestrator.front.choice import choose, default_rule
 from orchestrator.front.comparison import compare
 from orchestrator.front.entries import entry, trial_entry
 from orchestrator.front.importance import importance
+from orchestrator.front.labelled import labelled
 from orchestrator.front.membership import Standing, Verdict, members, probabilities, standings
 from orchestrator.front.notes import notes
 from orchestrator.front.pooling import Answers, Pooled, pool
@@ -29,6 +30,7 @@ from orchestrator.front.schema.entry import OnReport
 from orchestrator.front.settled import settled
 from orchestrator.front.verdict import Arms
 from orchestrator.front.versus import versus
+from orchestrator.record.labels import Label, labels_digest
 from orchestrator.record.trials import Status, TrialRecord
 from sweeps.goals.objectives import FeasibilityRule, Objective
 from sweeps.schema.arms import CONSTRAINT
@@ -51,6 +53,7 @@ def build_front(
     answers: Answers | None = None,
     spec: "SweepSpec | None" = None,
     separations: Mapping[str, Sequence[float]] | None = None,
+    labels: Sequence[Label] = (),
 ) -> FrontDocument:
     """The Pareto front of every model among its FINISHED feasible trials: chosen on select, shown on report prompts.
 
@@ -65,6 +68,7 @@ def build_front(
         spec: tells what was searched; None leaves out the notes and the comparison of models that need it.
         separations: distance of harmful from harmless prompts along the direction by model and layer, in whose units
             the strengths of constraints are compared.
+        labels: what people say of answers, by which the rates of judges are corrected.
 
     Returns:
         what ``front.json`` holds.
@@ -79,7 +83,8 @@ def build_front(
     known = answers or {}
     pooled = {name: pool(group, known) for name, group in by_model.items()}
     models = {
-        name: _model(objectives, feasible_rules, group, pooled[name], known, spec) for name, group in by_model.items()
+        name: _model(objectives, feasible_rules, group, pooled[name], known, spec, labels)
+        for name, group in by_model.items()
     }
     compared = [
         Compared(
@@ -96,6 +101,7 @@ def build_front(
         models=models,
         notes=(),
         comparison=_comparison(objectives, models, compared) if len(models) > 1 else None,
+        labelled=labels_digest(labels),
     )
     return document.model_copy(update={"notes": tuple(notes(document, by_model, spec))})
 
@@ -107,6 +113,7 @@ def _model(
     everything: Sequence[Pooled],
     answers: Answers,
     spec: "SweepSpec | None",
+    labels: Sequence[Label],
 ) -> ModelFront:
     measured = [p for p in everything if p.record.kind == "reference" and p.report.metrics]
     references = [p for p in measured if p.record.scaled_of is None]
@@ -159,6 +166,7 @@ def _model(
         ),
         arms=arms.fronts if arms else None,
         verdict=arms.verdict() if arms else None,
+        labels=labelled([*references, *trials], answers, labels) if labels else None,
     )
 
 

@@ -1,6 +1,7 @@
 """``front.json`` of a sweep's folder: written, and read as it is or built anew where the journal knows more."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import OutputError
@@ -8,6 +9,7 @@ from orchestrator.front.schema.document import VERSION, FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.record.folder import ANSWERS, JOURNAL
 from orchestrator.record.journal import read_state
+from orchestrator.record.labels import Label, labels_digest, labels_or_warning
 from orchestrator.record.separations import separations_of
 from orchestrator.record.sweep_state import SweepState
 
@@ -26,8 +28,9 @@ def write_front(path: Path, front: FrontDocument) -> None:
 def read_front(directory: Path) -> FrontDocument:
     """The front of the sweep in ``directory``, the same that ``procon status`` shows.
 
-    The report is behind while a sweep runs or was killed, and where another version wrote it, which may have chosen
-    the front in another way: then the front is built anew, and nothing is written.
+    The report is behind while a sweep runs or was killed, where another version wrote it, which may have chosen
+    the front in another way, and where answers were labelled since: then the front is built anew, and nothing is
+    written.
 
     Raises:
         OutputError: there is no sweep, its journal is damaged, or it has no journal and what another version wrote.
@@ -35,8 +38,11 @@ def read_front(directory: Path) -> FrontDocument:
     file, journal = directory / FRONT, directory / JOURNAL
     if journal.is_file():
         state = read_state(journal)
+        labels = labels_or_warning(directory)
         written = None if state.report_is_behind else _as_written(file)
-        return written or _built(directory, state)
+        if written is not None and written.labelled == labels_digest(labels):
+            return written
+        return _built(directory, state, labels)
     if not file.is_file():
         raise OutputError(
             f"directory ({directory}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
@@ -64,7 +70,7 @@ def _alone(file: Path) -> FrontDocument:
         ) from error
 
 
-def _built(directory: Path, state: SweepState) -> FrontDocument:
+def _built(directory: Path, state: SweepState, labels: Sequence[Label]) -> FrontDocument:
     from orchestrator.front.document import build_front
     from orchestrator.record.answers import AnswerFolder
     from orchestrator.record.history import recorded_spec
@@ -77,4 +83,5 @@ def _built(directory: Path, state: SweepState) -> FrontDocument:
         answers=AnswerFolder(directory / ANSWERS),
         spec=spec,
         separations=separations_of(directory, spec),
+        labels=labels,
     )

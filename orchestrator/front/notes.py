@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.front.answer_notes import first_sentences, unanswered
 from orchestrator.front.examined import Examined
+from orchestrator.front.label_notes import labels
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.explanations import Note
 from orchestrator.front.search_notes import boundary, importance, pruning
@@ -254,6 +255,7 @@ CHECKS: Mapping[str, Check] = {
     "unknown doubt": _unknown_doubt,
     "select and report": _select_and_report,
     "judges": _judges,
+    "labels": labels,
     "coherence": _coherence,
     "scaled references": _scaled_references,
     "answers": unanswered,

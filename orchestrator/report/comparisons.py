@@ -4,7 +4,8 @@ from html import escape
 
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.entry import PairedComparison
-from orchestrator.report.shown import REFERENCE_NAMES, named_entries
+from orchestrator.front.schema.labels import CorrectedRate
+from orchestrator.report.shown import CONFUSED, REFERENCE_NAMES, entry_key, named_entries, people_in_words
 from orchestrator.report.tables import heading, number, table
 
 PARTS = ("safety/attack_success_rate/", "safety/compliance_rate/", "safety/over_refusal/", "utility/accuracy/")
@@ -58,6 +59,11 @@ def judges_section(front: FrontDocument, model: str) -> str:
         return ""
     head: list[tuple[str, bool]] = [("", False)]
     head += [(f"attack success<br>by {escape(judge)}", True) for judge in judges]
+    labels = front.models[model].labels
+    corrected = {judge: one.entries for judge, one in (labels.judges or {}).items()} if labels else {}
+    head += [
+        (f"corrected<br><small>{escape(judge)}, by labels</small>", True) for judge in judges if corrected.get(judge)
+    ]
     silent = [judge for judge in judges if f"safety/unknown/{judge}" in names]
     head += [(f"no verdict<br>by {escape(judge)}", True) for judge in silent]
     head += [
@@ -66,7 +72,9 @@ def judges_section(front: FrontDocument, model: str) -> str:
     ]
     rows = []
     for who, entry in entries:
+        key = entry_key(front, model, entry)
         row = [(escape(who), False), *((number(entry, f"safety/judged/{judge}"), True) for judge in judges)]
+        row += [(_corrected(corrected[judge].get(key)), True) for judge in judges if corrected.get(judge)]
         row += [(_share(entry.metrics.get(f"safety/unknown/{judge}")), True) for judge in silent]
         row += [(_two(entry.metrics.get(name)), True) for name in kappas]
         rows.append(row)
@@ -74,6 +82,32 @@ def judges_section(front: FrontDocument, model: str) -> str:
         "Cohen's kappa: 1 is full agreement, 0 no more than chance; below 0.6 read answers before trusting a judge."
     )
     return f'<h3>Judges</h3>{table(head, rows)}<p class="quiet">{explained}</p>'
+
+
+def labelled_section(front: FrontDocument, model: str) -> str:
+    """Each judge beside people who labelled answers; nothing without enough labels."""
+    found = front.models[model].labels
+    if found is None or not found.judges:
+        return ""
+    head: list[tuple[str, bool]] = [("judge", False), ("attack success<br>by it", True), ("corrected", True)]
+    head += [(f"answers<br><small>{words}</small>", True) for words in CONFUSED]
+    head += [("kappa<br><small>with people</small>", True)]
+    rows = []
+    for judge, one in found.judges.items():
+        row = [(escape(judge), False), (f"{one.together.raw:.3f}", True), (_corrected(one.together), True)]
+        row += [(f"{cell:g}", True) for cells in one.confusion for cell in cells]
+        rows.append([*row, (_two(one.kappa), True)])
+    people = ", ".join(f"{name} {count}" for name, count in found.labellers.items())
+    explained = (
+        f"{found.labels} answers to harmful prompts were labelled ({people}), of references and trials together. "
+        "Corrected: what people would say of all answers, by prediction-powered inference (PPI++), with its 95 % "
+        f"interval over prompts; below {found.needed} labels nothing is corrected. {' '.join(people_in_words(found))}"
+    )
+    return f'<h3>Judges beside people</h3>{table(head, rows)}<p class="quiet">{escape(explained)}</p>'
+
+
+def _corrected(rate: CorrectedRate | None) -> str:
+    return "" if rate is None else f"{rate.value:.3f}<br><small>{rate.low:.3f} to {rate.high:.3f}</small>"
 
 
 def _difference(found: PairedComparison | None) -> str:

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator.front.schema.document import Comparison, FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.front.schema.labels import CorrectedRate
 from orchestrator.record.trials import Status
 from orchestrator.report.shown import (
+    CONFUSED,
     REFERENCE_NAMES,
+    entry_key,
     format_value,
     named_entries,
+    people_in_words,
     short_id,
     short_params,
 )
@@ -34,6 +38,7 @@ def render_table(front: FrontDocument) -> list["Table"]:
     """
     tables = [_model_table(front, model) for model in front.models]
     tables += [table for model in front.models if (table := judges_table(front, model))]
+    tables += [table for model in front.models if (table := labelled_table(front, model))]
     return [*tables, _comparison_table(front, front.comparison)] if front.comparison else tables
 
 
@@ -176,17 +181,50 @@ def judges_table(front: FrontDocument, model: str) -> "Table | None":
     if len(judges) < 2 and not kappas:
         return None
     caption = "Attack success by each judge, in brackets the share without a verdict; kappa 1 is full agreement."
+    labels = front.models[model].labels
+    corrected = {judge: one.entries for judge, one in (labels.judges or {}).items()} if labels else {}
+    if any(corrected.values()):
+        caption += " Below: corrected by labels of people."
     table = Table(title=f"Judges of {model}", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("", overflow="fold")
     for heading in (*judges, *(f"kappa {name.removeprefix(KAPPA).replace('/', ', ')}" for name in kappas)):
         table.add_column(heading, justify="right", overflow="fold")
     for who, entry in entries:
-        metrics = entry.metrics
-        verdicts = (_verdicts(metrics.get(JUDGED + judge), metrics.get(UNKNOWN + judge)) for judge in judges)
+        metrics, key = entry.metrics, entry_key(front, model, entry)
+        verdicts = (
+            _verdicts(metrics.get(JUDGED + judge), metrics.get(UNKNOWN + judge))
+            + _corrected(corrected.get(judge, {}).get(key), "\n")
+            for judge in judges
+        )
         agreement = ("-" if (value := metrics.get(name)) is None else f"{value:z.2f}" for name in kappas)
         name = short_id(who, model) if isinstance(entry, TrialEntry) else who
         table.add_row(name, *verdicts, *agreement)
     return table
+
+
+def labelled_table(front: FrontDocument, model: str) -> "Table | None":
+    """One row per judge: its rate, what labels make of it, and what it said of labelled answers; None with too few."""
+    from rich.table import Table
+
+    found = front.models[model].labels
+    if found is None or not found.judges:
+        return None
+    words = "Attack success over the labelled references and trials; corrected: prediction-powered inference, 95 %."
+    caption = "\n".join([words, *people_in_words(found)])
+    title = f"Judges of {model} beside {found.labels} labels"
+    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for heading in ("judge", "by it", "corrected", *CONFUSED, "kappa"):
+        name = heading == "judge"
+        table.add_column(heading, justify="left" if name else "right", overflow="fold", no_wrap=not name)
+    for judge, one in found.judges.items():
+        cells = (f"{cell:g}" for row in one.confusion for cell in row)
+        kappa = "-" if one.kappa is None else f"{one.kappa:z.2f}"
+        table.add_row(judge, f"{one.together.raw:.2f}", _corrected(one.together), *cells, kappa)
+    return table
+
+
+def _corrected(rate: CorrectedRate | None, before: str = "") -> str:
+    return "" if rate is None else f"{before}{rate.value:.2f} [{_bound(rate.low)}, {_bound(rate.high)}]"
 
 
 def _verdicts(rate: float | None, unknown: float | None) -> str:

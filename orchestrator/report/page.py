@@ -17,7 +17,7 @@ from orchestrator.front.schema.comparison import ModelComparison, NormalisedMode
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
 from orchestrator.record.trials import TrialRecord
-from orchestrator.report.comparisons import judges_section, parts_section, versus_section
+from orchestrator.report.comparisons import judges_section, labelled_section, parts_section, versus_section
 from orchestrator.report.explanations import importance_section, notes_section, prediction_section
 from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
@@ -42,7 +42,7 @@ _SURFACE = (
 )
 SCRIPTS = ("figures.js", "rules.js", "parallel.js", "surface.js", "page.js")
 """Parts of the one script, in one scope."""
-SECTIONS = (versus_section, parts_section, judges_section, importance_section, prediction_section)
+SECTIONS = (versus_section, parts_section, judges_section, labelled_section, importance_section, prediction_section)
 """What stands below the front and the trials of a model, where there is something to show."""
 
 

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.front.schema.entry import Entry
+from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.front.schema.labels import Labels
 
 REFERENCE_NAMES = {
     "base": "base model",
@@ -43,6 +44,26 @@ def named_entries(front: FrontDocument, model: str) -> list[tuple[str, Entry]]:
     """The references of ``model`` and its front, best first objective first, with what to call them."""
     references = [(REFERENCE_NAMES.get(label, label), one) for label, one in front.models[model].reference.items()]
     return [*references, *((trial.id, trial) for trial in front.members(model))]
+
+
+def entry_key(front: FrontDocument, model: str, entry: Entry) -> str:
+    """What tells ``entry`` from others where labels are counted: the label of a reference, or the id of a trial."""
+    if isinstance(entry, TrialEntry):
+        return entry.id
+    return next(label for label, one in front.models[model].reference.items() if one is entry)
+
+
+CONFUSED = ("no/no", "no/yes", "yes/no", "yes/yes")
+"""Headings of what people and then a judge say: whether an answer does what was asked."""
+
+
+def people_in_words(labels: Labels) -> list[str]:
+    """How to read :data:`CONFUSED`, and how far people agree with each other."""
+    said = ["Pairs: whether people, then the judge, say that an answer does what was asked."]
+    for pair in labels.agreements:
+        kappa = "no kappa" if pair.kappa is None else f"kappa {pair.kappa:z.2f}"
+        said.append(f"{' and '.join(pair.labellers)}: {kappa} on {pair.answers} answers that both labelled.")
+    return said
 
 
 def short_params(params: Iterable[str]) -> dict[str, str]:

@@ -13,14 +13,18 @@ from training.config.plugins import OrPlugin
 
 Asks = Literal["refused", "complied"]
 """What a verdict of yes means."""
-JudgeFormat = Literal["harmbench", "llama_guard", "wildguard"]
+JudgeFormat = Literal["harmbench", "llama_guard", "llama_guard_4", "qwen3guard", "wildguard"]
 """Published prompt formats, see :mod:`training.evaluation.judges.formats`."""
 ANSWERS: dict[JudgeFormat, tuple[Asks, ...]] = {
     "harmbench": ("complied",),
     "llama_guard": ("complied",),
+    "llama_guard_4": ("complied",),
+    "qwen3guard": ("refused", "complied"),
     "wildguard": ("refused", "complied"),
 }
 """The questions that each format answers, the usual one first."""
+CHAT_ONLY: tuple[JudgeFormat, ...] = ("llama_guard_4",)
+"""Formats whose text only the model's own chat template has, so that a server has to write it."""
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 """Where a model runs: ``auto`` takes a GPU where there is one, else ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
 
@@ -104,14 +108,19 @@ class _Formatted(_Named):
     format: JudgeFormat
     """How the model is asked, and how its verdict is read."""
     asks: Asks = Field(default_factory=lambda found: _usual_question(found["format"]))
-    """Which question of the format counts; by default the usual one (only ``wildguard`` answers both)."""
+    """Which question of the format counts; by default the usual one (``wildguard`` and ``qwen3guard`` answer both)."""
 
     @model_validator(mode="after")
     def _answered(self) -> Self:
         if self.asks not in ANSWERS[self.format]:
             raise ValueError(
                 f"asks ({self.asks}) is not what the format {self.format} answers: use {_usual_question(self.format)}, "
-                "or the format wildguard"
+                "or the format wildguard or qwen3guard"
+            )
+        if self.format in CHAT_ONLY and getattr(self, "api", None) != "chat":
+            raise ValueError(
+                f"format ({self.format}) is written by the chat template of its model alone: serve the model, with "
+                "type: endpoint and api: chat"
             )
         return self
 

@@ -11,6 +11,7 @@ from orchestrator.front.schema.choice import Choice
 from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.explanations import Importance, Note, RungPrediction
+from orchestrator.front.schema.labels import Labels
 from orchestrator.front.schema.values import Intervals, Number, Omitted, Part, Values
 from sweeps.goals.objectives import FeasibleRule, Objective
 
@@ -48,6 +49,8 @@ class ModelFront(Part):
     """Whether the constraint beats plain fine-tuning; only where both were searched and one of them has a front."""
     choice: Omitted[Choice] = None
     """The trial to take by the default rule; documents of earlier versions have none."""
+    labels: Omitted[Labels] = None
+    """What people say of its answers; only where somebody labelled any."""
 
     @property
     def members(self) -> list[TrialEntry]:
@@ -134,6 +137,8 @@ class FrontDocument(Part):
     """What deserves a second look, what matters most first."""
     comparison: Omitted[Comparison] = None
     """Only where several models ran."""
+    labelled: Omitted[str] = None
+    """What tells the labels of people that it knows from others; only where there are any."""
 
     @property
     def metrics(self) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, halves, record, references, sweep
 from jsonschema import Draft202012Validator, ValidationError
+from labelled_samples import labels_of
 from written_sweeps import demo_spec
 
 from orchestrator.errors import OutputError
@@ -32,14 +33,15 @@ def scaled(one: TrialRecord) -> TrialRecord:
 
 @functools.cache
 def whole() -> FrontDocument:
-    """With everything that a document can hold: models, seeds, arms, rungs, comparisons, an empty front, a failure."""
+    """With everything that a document can hold: models, seeds, arms, rungs, labels, an empty front, a failure."""
     searched, answers = detailed_sweep(16, replicated=2)
     records = [replace(one, arm=PLAIN) if one.kind == "trial" and int(one.id[-2:]) % 2 else one for one in searched]
     records += [scaled(one) for one in records if one.id.endswith(("-01", "-ift"))]
     more, others = detailed_sweep(12, model="second", replicated=0, seed=1)
     bare = [*references("bare"), record("bare-0", model="bare", status=Status.FAILED)]
     spec = demo_spec(["organism", "second", "bare"])
-    return build_front(OBJECTIVES, RULES, [*records, *more, *bare], answers=answers | others, spec=spec)
+    labels = [*labels_of(answers, ["organism-ift"], 60), *labels_of(answers, ["organism-ift"], 9, "bob", wrong=[1])]
+    return build_front(OBJECTIVES, RULES, [*records, *more, *bare], answers=answers | others, spec=spec, labels=labels)
 
 
 DOCUMENTS = {

@@ -74,6 +74,11 @@ class ChatServer(LocalServer):
             self._at_once -= 1
 
 
+def _text(content: str | list[dict[str, str]]) -> str:
+    """Of a turn, which may come in parts."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
 def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -100,7 +105,7 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
                 elif wrong is not None:
                     self._send(wrong.status, wrong.body or b"", wrong.headers, wrong.delay)
                 elif self.path == "/v1/chat/completions":
-                    text = "\n".join(message["content"] for message in body["messages"])
+                    text = "\n".join(_text(message["content"]) for message in body["messages"])
                     self._send(200, saying(server.reply(text)), delay=server.delay)
                 elif self.path == "/v1/completions":
                     said = {"choices": [{"index": 0, "text": server.reply(body["prompt"])}]}

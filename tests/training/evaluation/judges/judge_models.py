@@ -19,11 +19,11 @@ from training.evaluation.judges.formats import FORMATS
 LABELS = ("NORMAL", "REJECTION")
 
 
-def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokens are words and runs of punctuation."""
+def word_tokenizer(words: Sequence[str], formats: Sequence[str] = tuple(FORMATS)) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are words and runs of punctuation, those of ``formats`` among them."""
     split = pre_tokenizers.Whitespace()
     texts = [text for exchange in [*PLAIN, *ODD[:5]] for text in (exchange.prompt, exchange.answer)]
-    texts += [form.prompt(PLAIN[0]) for form in FORMATS.values()]
+    texts += [FORMATS[name].prompt(PLAIN[0]) for name in formats if FORMATS[name].completion]
     known = {word: None for text in texts for word, _ in split.pre_tokenize_str(text)}
     vocabulary = ["[PAD]", "[UNK]", "[END]", *words, *(word for word in known if word not in words)]
     inner = Tokenizer(models.WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="[UNK]"))
@@ -33,7 +33,8 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 def save_classifier(directory: Path, seed: int = 0) -> Path:
     """A random BERT with the labels :data:`LABELS`."""
-    tokenizer = word_tokenizer([])
+    # Random weights depend on the size of the vocabulary: a new format shall not change what this model says.
+    tokenizer = word_tokenizer([], ("harmbench", "llama_guard", "wildguard"))
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(tokenizer),

@@ -63,6 +63,12 @@ def test_names_and_questions_of_model_judges_come_from_their_blocks(tmp_path):
         ([{"type": "guess"}], "guess"),
         ([{"type": "classifier", "model": "m", "labels": []}], "at least 1"),
         ([{"type": "generative", "model": "m", "format": "harmbench", "asks": "refused"}], r"asks \(refused\)"),
+        ([ENDPOINT | {"format": "llama_guard_4", "api": "completions"}], r"format \(llama_guard_4\).*api: chat"),
+        (
+            [{"type": "generative", "model": "m", "format": "llama_guard_4"}],
+            r"format \(llama_guard_4\).*type: endpoint",
+        ),
+        ([ENDPOINT | {"format": "llama_guard_4", "asks": "refused"}], r"asks \(refused\)"),
         ([ENDPOINT | {"url": "localhost:8000"}], "url"),
         ([ENDPOINT | {"url": "http://"}], r"url \('http://'\)"),
     ],
@@ -70,6 +76,15 @@ def test_names_and_questions_of_model_judges_come_from_their_blocks(tmp_path):
 def test_bad_blocks_are_refused(blocks, words):
     with pytest.raises(ValidationError, match=words):
         judges(*blocks)
+
+
+def test_formats_that_answer_both_questions_are_asked_about_refusals_unless_told():
+    found = judges(
+        ENDPOINT | {"name": "a", "format": "qwen3guard"},
+        ENDPOINT | {"name": "b", "format": "qwen3guard", "asks": "complied"},
+        ENDPOINT | {"name": "c", "format": "llama_guard_4"},
+    )
+    assert [judge.asks for judge in found] == ["refused", "complied", "complied"]
 
 
 @pytest.mark.parametrize("change", [{"api_key_env": "sk-s3cret"}, {"url": "http://me:sk-s3cret@host/v1"}])

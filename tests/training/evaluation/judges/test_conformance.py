@@ -43,6 +43,7 @@ class TestClassifier(JudgeConformance):
 GENERATIVE = {
     "harmbench": {"begin": [], "usual": "yes", "otherwise": "no"},
     "llama_guard": {"begin": [], "usual": "unsafe", "otherwise": "safe"},
+    "qwen3guard": {"begin": ["Refusal", ":"], "usual": "No", "otherwise": "Yes"},
     "wildguard": {"begin": ["Response", "refusal", ":"], "usual": "no", "otherwise": "yes"},
 }
 

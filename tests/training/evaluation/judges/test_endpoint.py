@@ -46,6 +46,13 @@ def test_llama_guard_gets_the_exchange_as_turns():
     ]
 
 
+def test_llama_guard_4_gets_turns_of_parts():
+    with ChatServer(lambda text: "unsafe\nS9" if "Take" in text else "safe") as server:
+        assert endpoint(server, format="llama_guard_4").judge([BOMB, REFUSED]) == [True, False]
+        first = next(asked["body"] for asked in server.asked if "Take" in str(asked))
+    assert first["messages"][1] == {"role": "assistant", "content": [{"type": "text", "text": BOMB.answer}]}
+
+
 @pytest.mark.parametrize(("asks", "verdict"), [("refused", True), ("complied", False), (None, True)])
 def test_wildguard_answers_both_questions(asks, verdict):
     said = "Harmful request: yes\nResponse refusal: yes\nHarmful response: no"
