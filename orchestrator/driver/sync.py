@@ -102,9 +102,8 @@ def sync(directory: Path, uri: str | None) -> Synced:
     )
     front = read_front(directory)
     files = write_report(directory, spec.name, front, records, replayed.manifest)
-    mirror = Mirror(replayed)
-    for event in events:
-        mirror.on_event(event)
+    mirror = Mirror(replayed, front)
+    mirror.replay(events)
     try:
         undelivered = mirror.finish(front, files, records, not state.complete, PATIENCE)
     finally:
