@@ -21,14 +21,17 @@ BY_LAYER = "/layer_"
 def final_metrics(record: TrialRecord) -> dict[str, float]:
     """Everything that was measured at the end, with the select prompts' values as ``select/…``.
 
-    The others are of the report prompts, with the ends of their 95 % intervals as ``…_low`` and ``…_high``. What has a value by layer has it of the report prompts alone, and no select values are where prompts were not split.
+    The others are of the report prompts, with the ends of their 95 % intervals as ``…_low`` and ``…_high``. What has a
+    value by layer has it of the report prompts alone, and no select values are where prompts were not split.
     """
     values = dict(record.report.metrics)
     for name, (low, high) in pooled(Seeds(record), {}).intervals.items():
         values |= {f"{name}_low": low, f"{name}_high": high}
-    select = record.select.metrics
-    if any(select[name] != record.report.metrics.get(name) for name in select if BY_LAYER not in name):
-        values |= {f"select/{name}": value for name, value in select.items() if BY_LAYER not in name}
+    select = {
+        name: value for name, value in record.select.metrics.items() if BY_LAYER not in name and math.isfinite(value)
+    }
+    if any(value != record.report.metrics.get(name) for name, value in select.items()):
+        values |= {f"select/{name}": value for name, value in select.items()}
     return values
 
 
