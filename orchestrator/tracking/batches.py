@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.tracking.front_table import stable_text
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
-
-MAX_METRICS, MAX_PARAMS = 1000, 100
-"""MLflow's limits on one batch."""
+from orchestrator.tracking.writes import End, Write, writer
 
 
 class Point(NamedTuple):
@@ -30,6 +28,7 @@ class Batches:
 
     def __init__(self, index: RunIndex) -> None:
         self._index = index
+        self._write: Write | None = None
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
 
     def log(
@@ -39,6 +38,7 @@ class Batches:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         again: bool = False,
+        end: End | None = None,
     ) -> None:
         """One batch, or as few as MLflow's limits allow: tags come last, so that they tell that all is there.
 
@@ -48,6 +48,7 @@ class Batches:
             params: parameters.
             tags: only those that the run has not got yet are written.
             again: write steps that the run holds, too, unless it holds this very value as its latest.
+            end: how the run ends, where it does.
         """
         from mlflow.entities import Metric, Param, RunTag
 
@@ -65,10 +66,10 @@ class Batches:
         entries = [Metric(name, float(value), milliseconds(at), step) for name, value, step, at in new]
         values = [Param(path, stable_text(value)) for path, value in (params or {}).items()]
         marks = [RunTag(key, value) for key, value in (tags or {}).items() if known.get(key) != value]
-        while entries or values or marks:
-            last = len(entries) <= MAX_METRICS and len(values) <= MAX_PARAMS
-            self._index.client.log_batch(run, entries[:MAX_METRICS], values[:MAX_PARAMS], marks if last else [])
-            entries, values, marks = entries[MAX_METRICS:], values[MAX_PARAMS:], [] if last else marks
+        if self._write is None:
+            self._write = writer(self._index.client)
+        if entries or values or marks or end is not None:
+            self._write(run, entries, values, marks, end)
         if found is not None:
             found.tags.update(tags or {})
             found.metrics.update({point.name: point.value for point in new})

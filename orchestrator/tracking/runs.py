@@ -17,6 +17,7 @@ from orchestrator.tracking.inputs import SweepData
 from orchestrator.tracking.looks import COLOR, flat, picture_of, run_color, run_name
 from orchestrator.tracking.measured import Place, final_metrics, over_seeds
 from orchestrator.tracking.views import Shown, are_known, view_tags
+from orchestrator.tracking.writes import End
 
 logger = logging.getLogger(__name__)
 
@@ -165,9 +166,8 @@ class RunStore:
         if record.kind == "trial":
             place = self._places.setdefault(record.id, OFF_FRONT)
             points += [Point(name, value, 0, ended) for name, value in place.metrics().items()]
-        # With few metrics a run is ended in a third of the time.
-        self._index.client.set_terminated(run, RUN_STATUS[record.status], milliseconds(ended))
-        self._batches.log(run, points, params=self._params(run, record), tags=tags)
+        end = End(RUN_STATUS[record.status], milliseconds(ended))
+        self._batches.log(run, points, params=self._params(run, record), tags=tags, end=end)
         self._ended(run, record.status)
 
     def finish_parent(
@@ -284,7 +284,7 @@ class RunStore:
             self._index.ended.discard(run)
 
     def _end(self, run: str, status: Status, at: float) -> None:
-        self._index.client.set_terminated(run, RUN_STATUS[status], milliseconds(at))
+        self._batches.log(run, end=End(RUN_STATUS[status], milliseconds(at)))
         self._ended(run, status)
 
     def _ended(self, run: str, status: Status) -> None:
