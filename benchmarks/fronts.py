@@ -5,8 +5,8 @@
 
 The sweeps have the shape of the demo's: four layers, two of whose metrics each rung and end hold, ten reports of the
 training, two rungs, both halves of the prompts with counts; ``…_32_layers`` is what 8B models have. Nothing is trained,
-all else is real, each command in a process of its own. Seconds are the clock's and, as ``…_core``, a core's, which other
-work on the machine changes less. Prints a table with the targets and writes benchmarks/results/fronts.json.
+all else is real, each command in a process of its own. Seconds are the clock's and, as ``…_core``, a core's. Prints a
+table with the targets and writes benchmarks/results/fronts.json.
 """
 
 import argparse

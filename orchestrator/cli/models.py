@@ -132,16 +132,27 @@ def export(
     trial: Trial,
     to: Annotated[Path, typer.Option(help="A new or empty folder.")],
     merged: Annotated[bool, typer.Option("--merged", help="Merge adapters into the model.")] = False,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make it the newest version of a registered model in MLflow.")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="Store to register in. [default: $MLFLOW_TRACKING_URI, else runs/mlflow.db]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the weights of a trial with a card of its measurements, for transformers and PEFT."""
     from orchestrator.commands.export import export_trial
     from orchestrator.terminal import Terminal
 
-    written = export_trial(directory, trial, to, merged=merged)
+    if uri is not None and register is None:
+        raise typer.BadParameter("--uri goes with --register NAME")
+    written = export_trial(directory, trial, to, merged=merged, register_as=register, uri=uri)
     if as_json:
         print(json.dumps(written.as_json(), indent=2))
     else:
         Terminal().say(
             f"{written.trial} is in {written.directory} ({written.form}), with its measurements in README.md"
         )
+        if written.registered:
+            alias = f"alias {written.alias}" if written.alias else "no alias, since it is not on the front"
+            Terminal().say(f"MLflow has it as {written.registered} ({alias})")

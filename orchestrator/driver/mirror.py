@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.volume_course import VolumeCourse
 from orchestrator.record.events import Event
+from orchestrator.record.folder import CHECKPOINTS
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.report.files import ReportFiles
@@ -101,7 +102,7 @@ class Mirror:
         tags |= {"git.commit": manifest["git"]} if manifest["git"] else {}
         tags |= {"procon.sweep": self._sweep, "procon.directory": str(session.directory)}
         tags |= {"procon.command": shlex.join(command)[:MAX_TEXT]} if (command := manifest.get("command")) else {}
-        self._tracker.data(SweepData(spec, manifest))
+        self._tracker.sweep(SweepData(spec, manifest), session.directory / CHECKPOINTS)
         if front is not None:
             self._tracker.front(front)
         for model in spec.models:
@@ -205,6 +206,9 @@ class Mirror:
             status = Status.STOPPED if stopped else ending([one for one in found if one.model == model])
             ended = Status.FAILED if model in self._state.given_up else status
             self._tracker.finish_parent(model, ended, files, front, self._ended)
+        compared = front.comparison.normalised if front.comparison is not None else None
+        if compared is not None and files.compared:
+            self._tracker.comparison(compared, files.compared, _identity(self._sweep, "comparison"))
         return self._tracker.close(seconds)
 
     def abandon(self, status: Status, reason: str, seconds: float = FLUSH_SECONDS) -> None:

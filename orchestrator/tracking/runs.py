@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.volume_course import VolumePoint
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.tracking.batches import Batches, Point
+from orchestrator.tracking.comparison_run import normalised_metrics, put_comparison
 from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
 from orchestrator.tracking.inputs import SweepData
+from orchestrator.tracking.logged_models import log_front_models
 from orchestrator.tracking.looks import COLOR, flat, picture_of, run_color, run_name
 from orchestrator.tracking.measured import Place, final_metrics, over_seeds
 from orchestrator.tracking.views import Shown, are_known, view_tags
@@ -68,10 +71,15 @@ class RunStore:
         self._models: list[str] = []
         self._grown: dict[str, VolumePoint] = {}  # by model
         self._data: SweepData | None = None
+        self._checkpoints: Path | None = None
 
-    def data(self, data: SweepData) -> None:
-        """What trials that come from now on were made of."""
-        self._data = data
+    def sweep(self, data: SweepData, checkpoints: Path) -> None:
+        """What trials that come from now on were made of, and the folder that keeps their weights."""
+        self._data, self._checkpoints = data, checkpoints
+
+    def comparison(self, found: ModelComparison, files: Sequence[Path], identity: str) -> None:
+        """The models of the sweep side by side, in one run of their own, which ``identity`` finds again."""
+        put_comparison(self._index, self._batches, found, files, identity)
 
     def front(self, front: FrontDocument) -> None:
         """The front is known before its trials are told, as of a sweep that is brought into another store."""
@@ -197,6 +205,7 @@ class RunStore:
             told = body.verdict
             gain = {"front/gain": told.difference, "front/gain_low": told.low, "front/gain_high": told.high}
             points += [Point(name, value, 0, now) for name, value in gain.items()]
+        points += [Point(name, value, 0, now) for name, value in _normalised(front, model).items()]
         tags = {
             LOGGED_TABLES: json.dumps([{"path": TABLE, "type": "table"}]),
             "mlflow.note.content": front_note(front, model, picture_of(run)),
@@ -205,6 +214,7 @@ class RunStore:
         self._batches.log(run, points, tags=tags, again=True)
         if body is not None:
             self._mark(model, body)
+            log_front_models(self._index, run, body, self._checkpoints, {"procon.model": model})
         if run not in self._index.ended:  # what has ended keeps its duration
             self._end(run, Status(status), now)
 
@@ -293,6 +303,14 @@ class RunStore:
         self._described.pop(run, None)
         self._batches.forget(run)
         self._index.created.discard(run)
+
+
+def _normalised(front: FrontDocument, model: str) -> dict[str, float]:
+    """The model in its own units beside the others; nothing where it stands alone or has none."""
+    compared = front.comparison.normalised.models if front.comparison and front.comparison.normalised else ()
+    own = next((one for one in compared if one.model == model), None)
+    found = normalised_metrics(own) if own is not None else {}
+    return {f"normalised/{what}{end}": value for (what, end), value in found.items()}
 
 
 def _places(body: ModelFront) -> dict[str, Place]:

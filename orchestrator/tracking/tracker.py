@@ -7,8 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.volume_course import VolumePoint
 from orchestrator.record.trials import TrialRecord
@@ -91,9 +93,13 @@ class Tracker:
         """Give the experiment its named views, where MLflow is of a version that is known to keep them."""
         self._put(lambda: self._store.views(shown))
 
-    def data(self, data: SweepData) -> None:
-        """What the trials that are told from now on were made of."""
-        self._put(lambda: self._store.data(data))
+    def sweep(self, data: SweepData, checkpoints: Path) -> None:
+        """What the trials that are told from now on were made of, and the folder that keeps their weights."""
+        self._put(lambda: self._store.sweep(data, checkpoints))
+
+    def comparison(self, found: ModelComparison, files: Sequence[Path], identity: str) -> None:
+        """Put the models of the sweep side by side into a run of their own, which ``identity`` finds again."""
+        self._put(lambda: self._store.comparison(found, files, identity))
 
     def front(self, front: FrontDocument) -> None:
         """Where the trials that are told from now on stand, where that is known before."""
