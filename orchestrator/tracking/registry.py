@@ -49,7 +49,7 @@ def check_registration(name: str, uri: str, run: str | None, advice: str) -> Reg
     from mlflow.utils.validation import _validate_model_name
 
     try:
-        _validate_model_name(name)  # type: ignore[no-untyped-call]
+        _validate_model_name(name)
     except MlflowException as error:
         raise TrackingError(
             f"--register ({name!r}) is no name of a registered model: write one without / and :, such as llama3-safe"
