@@ -20,6 +20,7 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.folder import CHECKPOINTS
 from orchestrator.tracking.index import RunIndex
 from orchestrator.tracking.logged_models import CHECKPOINT, log_front_models
+from training.loop.checkpoint import LATEST_FILE, MANIFEST_FILE
 
 MODELS = ("organism", "other")
 TABLES = ("runs", "metrics", "params", "tags", "inputs", "datasets", "logged_models", "logged_model_metrics")
@@ -182,12 +183,10 @@ def test_a_registration_that_cannot_be_is_refused_before_weights_are_written(
 ) -> None:
     shutil.copy(empty_store, tmp_path / "new.db")
     where = (uri or synced.uri).format(folder=tmp_path)
-    (synced.folder / CHECKPOINTS / "organism-00/step-000100").mkdir(parents=True, exist_ok=True)
-    manifest = {"step": 100}
-    from training.loop.checkpoint import MANIFEST_FILE, latest
-
-    (synced.folder / CHECKPOINTS / "organism-00/step-000100" / MANIFEST_FILE).write_text(json.dumps(manifest))
-    assert latest(synced.folder / CHECKPOINTS / "organism-00") is not None
+    step = synced.folder / CHECKPOINTS / "organism-00/step-00000100"
+    step.mkdir(parents=True, exist_ok=True)
+    (step / MANIFEST_FILE).write_text(json.dumps({"step": 100}))
+    (step.parent / LATEST_FILE).write_text(step.name)
     words = ("export", synced.folder, "--trial", "00", "--to", tmp_path / "out", "--register", name, "--uri", where)
     refused = procon(*words)
     assert refused.returncode == 2, refused.stderr
