@@ -1,6 +1,7 @@
 """A real MLflow server in a real browser: the views open with their charts, and the points drawn are the front's."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, playwright
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR
 from mlflow import MlflowClient
-from test_page_in_browser import CHROMIUM, playwright
 from written_sweeps import demo_spec, write_sweep
 
 from orchestrator.driver.sync import RUNS, sync
@@ -125,8 +126,6 @@ class Opened:
 
     def plots(self, at_least: int) -> list[dict[str, Any]]:
         """The traces that are drawn, once there are enough."""
-        import json
-
         self.page.wait_for_function(
             "n => [...document.querySelectorAll('.js-plotly-plot')].filter(p => (p.data || []).length).length >= n",
             arg=at_least,
