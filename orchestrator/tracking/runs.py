@@ -72,6 +72,7 @@ class RunStore:
         self._grown: dict[str, VolumePoint] = {}  # by model
         self._data: SweepData | None = None
         self._checkpoints: Path | None = None
+        self._fed: set[str] = set()  # runs whose data is known to the store
 
     def sweep(self, data: SweepData, checkpoints: Path) -> None:
         """What trials that come from now on were made of, and the folder that keeps their weights."""
@@ -214,9 +215,22 @@ class RunStore:
         self._batches.log(run, points, tags=tags, again=True)
         if body is not None:
             self._mark(model, body)
-            log_front_models(self._index, run, body, self._checkpoints, {"procon.model": model})
         if run not in self._index.ended:  # what has ended keeps its duration
             self._end(run, Status(status), now)
+
+    def front_models(self, model: str, front: FrontDocument) -> None:
+        """Make the members of the front of ``model`` logged models; a server that knows none is left in peace."""
+        from mlflow.exceptions import MlflowException
+
+        run, body = self._index.find(parent_key(model)), front.models.get(model)
+        if run is None or body is None:
+            return
+        try:
+            log_front_models(self._index, run, body, self._checkpoints, {"procon.model": model})
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":
+                raise
+            logger.warning("MLflow's server is older than 3.0 and keeps no models of runs; they are left out")
 
     def end_parent(self, model: str, status: str, reason: str) -> None:
         """End the parent run of ``model`` without a report."""
@@ -264,10 +278,10 @@ class RunStore:
         }
         if record.kind == "trial":
             tags |= self._places.get(record.id, OFF_FRONT).tags(self._place(record.model))
-        known = self._index.find(record.id)
         run = self._index.find_or_create(record.id, name=self._name(record), tags=tags, started=record.started)
-        if known is None and self._data is not None and run in self._index.created:
+        if self._data is not None and run in self._index.created and run not in self._fed:
             self._index.client.log_inputs(run, self._data.of(record))
+            self._fed.add(run)
         return run
 
     def _name(self, record: TrialRecord) -> str:
@@ -303,6 +317,7 @@ class RunStore:
         self._described.pop(run, None)
         self._batches.forget(run)
         self._index.created.discard(run)
+        self._fed.discard(run)
 
 
 def _normalised(front: FrontDocument, model: str) -> dict[str, float]:

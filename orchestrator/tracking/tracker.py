@@ -149,6 +149,7 @@ class Tracker:
         pictures = [file for file in (files.front_png, files.course_png) if file is not None]
         artifacts = [files.front_html, *pictures, files.front_json]
         self._put(lambda: self._store.finish_parent(model, status, artifacts, front, at))
+        self._put(lambda: self._store.front_models(model, front))
 
     def end_parent(self, model: str, status: str, reason: str) -> None:
         """End the parent run of a sweep that came to no report; ``reason`` says why."""
