@@ -62,7 +62,8 @@ def test_both_ways_leave_the_same_and_may_be_repeated(tmp_path: Path, empty_stor
         assert rows(tmp_path / f"{name}.db") == left
         found.append(left)
     assert found[0] == found[1]
-    assert dict((key, value) for key, value, *_ in found[1]["latest_metrics"]) == {
+    latest = {key: value for key, value, *_ in found[1]["latest_metrics"]}
+    assert latest == {
         "loss": 1.0,
         "rate": 0.7,
         "new": -1.0,
