@@ -22,6 +22,8 @@ from orchestrator.tracking.index import RunIndex
 from orchestrator.tracking.logged_models import CHECKPOINT, log_front_models
 from training.loop.checkpoint import LATEST_FILE, MANIFEST_FILE
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("organism", "other")
 TABLES = ("runs", "metrics", "params", "tags", "inputs", "datasets", "logged_models", "logged_model_metrics")
 
@@ -187,7 +189,18 @@ def test_a_registration_that_cannot_be_is_refused_before_weights_are_written(
     step.mkdir(parents=True, exist_ok=True)
     (step / MANIFEST_FILE).write_text(json.dumps({"step": 100}))
     (step.parent / LATEST_FILE).write_text(step.name)
-    words = ("export", synced.folder, "--trial", "00", "--to", tmp_path / "out", "--register", name, "--uri", where)
+    words = (
+        "export",
+        synced.folder,
+        "--trial",
+        "organism-00",
+        "--to",
+        tmp_path / "out",
+        "--register",
+        name,
+        "--uri",
+        where,
+    )
     refused = procon(*words)
     assert refused.returncode == 2, refused.stderr
     assert says in " ".join(refused.stderr.split())
