@@ -5,7 +5,7 @@ READY := .venv/.installed
 TEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder --durations 20
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-cluster lint format clean faults screenshots bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu models study
+.PHONY: help demo test test-all test-cluster lint format clean faults screenshots bench-train bench-evaluation bench-search bench-orchestrator bench-memory bench-plan bench-gpu bench-fronts models study
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ bench-gpu: $(READY) ## Measure all that needs a CUDA device, in stages that keep
 
 bench-memory: $(READY) ## Measure how much of a model each rank holds under ZeRO 3 (10 minutes)
 	$(BIN)/python benchmarks/memory.py
+
+bench-fronts: $(READY) ## Measure MLflow, page, comparison and status of large made-up sweeps (5 minutes)
+	$(BIN)/python benchmarks/fronts.py
 
 models: $(READY) ## Try every architecture and write the table of docs/models.md (3 minutes)
 	$(BIN)/python benchmarks/models.py

@@ -135,6 +135,12 @@ def export(
     scale: Annotated[
         float | None, typer.Option(help="Of a scaled model of the trial, as --trial 11@0.5 names it too.")
     ] = None,
+    register: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Make it the newest version of a registered model in MLflow.")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="Store to register in. [default: $MLFLOW_TRACKING_URI, else runs/mlflow.db]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write the weights of a trial with a card of its measurements, for transformers and PEFT."""
@@ -142,11 +148,16 @@ def export(
     from orchestrator.record.trials import scaled_id
     from orchestrator.terminal import Terminal
 
+    if uri is not None and register is None:
+        raise typer.BadParameter("--uri goes with --register NAME")
     named = trial if scale in (None, 1) else scaled_id(trial, scale)
-    written = export_trial(directory, named, to, merged=merged)
+    written = export_trial(directory, named, to, merged=merged, register_as=register, uri=uri)
     if as_json:
         print(json.dumps(written.as_json(), indent=2))
     else:
         Terminal().say(
             f"{written.trial} is in {written.directory} ({written.form}), with its measurements in README.md"
         )
+        if written.registered:
+            alias = f"alias {written.alias}" if written.alias else "no alias, since it is not on the front"
+            Terminal().say(f"MLflow has it as {written.registered} ({alias})")

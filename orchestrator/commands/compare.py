@@ -67,23 +67,19 @@ def _named_apart(found: Sequence[Compared]) -> list[Compared]:
     return [replace(one, name=f"{one.sweep}/{one.model.name}") if names.count(one.name) > 1 else one for one in found]
 
 
-def write_comparison(found: ModelComparison, folder: Path) -> tuple[Path, Path]:
-    """Write ``comparison.html`` and ``comparison.json`` into ``folder``, and return where they lie.
+def write_comparison(found: ModelComparison, folder: Path) -> tuple[Path, ...]:
+    """Write ``comparison.html``, ``.png`` and ``.json`` into ``folder``, and return where they lie.
 
     Raises:
         OutputError: the folder cannot be made or written.
     """
-    from orchestrator.record.folder import write_json
-    from orchestrator.report.page import write_comparison_html
+    from orchestrator.report.files import write_comparison_files
 
-    page, document = folder / "comparison.html", folder / "comparison.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_comparison_html(found, page)
-        write_json(document, found.as_json())
+        return write_comparison_files(found, folder)
     except OSError as error:
         raise OutputError(f"--out ({folder}) cannot be written: {error.strerror or error}") from error
-    return page, document
 
 
 def keep_comparison(found: ModelComparison, out: Path | None, *, mlflow: bool) -> list[str]:
@@ -105,7 +101,8 @@ def keep_comparison(found: ModelComparison, out: Path | None, *, mlflow: bool) -
 
         uri, location = default_tracking_uri(out)
         check_tracking(uri)
-        run = log_comparison(found, files, uri, location)
+        compared = sorted(f"{model.sweep or ''}/{model.name}" for model in found.models)
+        run = log_comparison(found, files, uri, location, "\n".join([*compared, found.rule, str(out.resolve())]))
         said.append(f"MLflow at {uri} has it as run {run} of the experiment {EXPERIMENT}.")
     return said
 

@@ -267,8 +267,7 @@ def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirr
         progress.say(remark)
     mirror = Mirror(session)
     mirrors.append(mirror)
-    for event in session.events:  # MLflow may have missed the last of it; what it has it is not given twice
-        mirror.on_event(event)
+    mirror.replay(session.events)  # MLflow may have missed the last of it; what it has it is not given twice
     journal.on_full = progress.warn
     return mirror
 

@@ -87,7 +87,7 @@ def sync(directory: Path, uri: str | None) -> Synced:
     check_tracking(chosen)
     shown = without_secrets(chosen)
     known = _read_runs(directory)
-    state.runs = state.runs | known.get(shown, {})
+    state.runs = runs_in(directory, state, chosen)
     state.leave()
     records = state.records()
     replayed = _Replayed(
@@ -102,9 +102,8 @@ def sync(directory: Path, uri: str | None) -> Synced:
     )
     front = read_front(directory)
     files = write_report(directory, spec.name, front, records, replayed.manifest)
-    mirror = Mirror(replayed)
-    for event in events:
-        mirror.on_event(event)
+    mirror = Mirror(replayed, front)
+    mirror.replay(events)
     try:
         undelivered = mirror.finish(front, files, records, not state.complete, PATIENCE)
     finally:
@@ -119,6 +118,14 @@ def synced_in_words(found: Synced, directory: Path) -> str:
         again = f"procon sync {short_path(directory)} --uri {found.uri}"
         return f"{found.undelivered} events could not be delivered to {found.uri}; this tries them again: {again}"
     return f"{found.trials} trials and references are in MLflow at {found.uri}, experiment {found.experiment}."
+
+
+def runs_in(directory: Path, state: SweepState, uri: str) -> dict[str, str]:
+    """Which run stands for what in the store ``uri``, as far as is known in the sweep's folder.
+
+    The journal knows it of the store that the sweep was driven with, :data:`RUNS` of others.
+    """
+    return state.runs | _read_runs(directory).get(without_secrets(uri), {})
 
 
 def _read_runs(directory: Path) -> dict[str, dict[str, str]]:

@@ -5,6 +5,7 @@ chose. Draws are paired by prompt and training seed (:mod:`orchestrator.front.re
 same prompts.
 """
 
+import math
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -53,9 +54,8 @@ def _draws(
     for rule in rules:
         drawn = resampled.draws(one.seeds, rule.metric)
         # An end of the scale can be met but never drawn; what has no known error is taken as measured.
-        as_measured = drawn is None or rule.bound in (0.0, 1.0)
-        kept = rule.kept_by(
-            np.full(resampled.count, one.report.metrics.get(rule.metric, np.nan)) if as_measured else drawn
-        )
+        if drawn is None or rule.bound in (0.0, 1.0):
+            drawn = np.full(resampled.count, one.report.metrics.get(rule.metric, math.nan))
+        kept = rule.kept_by(drawn)
         values[~kept] = np.nan
     return values

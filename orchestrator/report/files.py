@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.front.front_file import FRONT, write_front
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.entry import TrialEntry
 from orchestrator.record.atomic import write_with
+from orchestrator.record.folder import write_json
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.data import plot_data
 
@@ -28,6 +30,8 @@ class ReportFiles:
     """Only where a training was measured on its way."""
     answers_html: Path | None = None
     """Only where texts of answers were kept; never in MLflow."""
+    compared: tuple[Path, ...] = ()
+    """Page, picture and document of the models side by side, where there are several that can be compared."""
 
 
 def write_report(
@@ -54,7 +58,7 @@ def write_report(
     directory.mkdir(parents=True, exist_ok=True)
     known = list(records)
     files = ReportFiles(
-        *(directory / file for file in (FRONT, "trials.parquet", "front.html", "front.png")),
+        directory / FRONT, directory / "trials.parquet", directory / "front.html", directory / "front.png"
     )
     write_front(files.front_json, front)
     write_with(files.trials_parquet, lambda path: write_trials(path, front, known))
@@ -63,11 +67,25 @@ def write_report(
     files = replace(files, answers_html=answers)
     write_html(data, front, files.front_html, answers.name if answers else None, manifest, known)
     write_with(files.front_png, lambda path: write_picture(data, path))
+    if front.comparison is not None and front.comparison.normalised is not None:
+        files = replace(files, compared=write_comparison_files(front.comparison.normalised, directory))
     if not any(panel.course for panel in data.panels):
         return files
     course = directory / "course.png"
     write_with(course, lambda path: write_course(data, path))
     return replace(files, course_png=course)
+
+
+def write_comparison_files(found: ModelComparison, folder: Path) -> tuple[Path, ...]:
+    """Write ``comparison.html``, ``.png`` and ``.json`` into ``folder``, and return where they lie."""
+    from orchestrator.report.page import write_comparison_html
+    from orchestrator.report.plots.compared import write_comparison_picture
+
+    page, picture, document = (folder / f"comparison.{ending}" for ending in ("html", "png", "json"))
+    write_comparison_html(found, page)
+    write_with(picture, lambda path: write_comparison_picture(found, path))
+    write_json(document, found.as_json())
+    return page, picture, document
 
 
 def write_trials(path: Path, front: FrontDocument, records: Iterable[TrialRecord]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Run, RunData
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,12 @@ unless the address ends in ``/#/experiments/<id>?workflowType=machine_learning``
 SOURCE_TAGS = {"mlflow.source.name": "procon run", "mlflow.source.type": "LOCAL"}
 STATUS = "procon.status"
 """MLflow knows no PRUNED and no STOPPED: this tag keeps them apart."""
+IDENTITY = "procon.identity"
+"""The tag by which a run that stands for no trial is found again by whoever never heard of it."""
+ORPHANS = (("mlflow.parentRunId", "procon.trial"), (IDENTITY,))
+"""Tags by which the run of a trial is found, and any other."""
+CHILDREN = 500
+"""Runs that are asked for at once."""
 ERRORS = "mlflow.store.db.utils"
 """Logs what it also raises, and what it raises is told in one sentence."""
 
@@ -53,6 +59,11 @@ class RunIndex:
         """Runs that have ended."""
         self.told: dict[str, str] = {}
         """The tag ``STATUS`` by run."""
+        self.held: dict[str, RunData] = {}
+        """What runs held when this process found them: parameters, tags and latest metrics."""
+        self._listed: set[str] = set()  # parents whose children are below
+        self._children: dict[tuple[str | None, str | None], Run] = {}  # by parent and trial
+        self._by_id: dict[str, Run] = {}  # the same
 
     @property
     def client(self) -> "MlflowClient":
@@ -76,6 +87,8 @@ class RunIndex:
 
     def find_or_create(self, key: str, name: str, tags: Mapping[str, str], started: float | None = None) -> str:
         """The run of ``key``, created and remembered on its first use."""
+        if (parent := tags.get("mlflow.parentRunId")) is not None and parent not in self._listed:
+            self._list(parent)
         run = self.find(key) or self._orphan(key, tags)
         if run is None:
             client, experiment = self._open()
@@ -113,7 +126,7 @@ class RunIndex:
     def _checked(self, key: str) -> str | None:
         """The run an earlier process remembered for ``key``, if this store still has it."""
         run_id = self._unchecked.get(key)
-        run = self._lookup(run_id) if run_id else None
+        run = (self._by_id.get(run_id) or self._lookup(run_id)) if run_id else None
         self._unchecked.pop(key, None)  # only after the look-up: an outage must not lose the id
         if run is None:
             return None
@@ -132,18 +145,35 @@ class RunIndex:
         return run if run.info.lifecycle_stage == "active" else None
 
     def _orphan(self, key: str, tags: Mapping[str, str]) -> str | None:
-        """A child that was created but not remembered, because the process died or the answer was lost in between."""
+        """A run that was created but not remembered, because the process died or the answer was lost in between."""
         trial, parent = tags.get("procon.trial"), tags.get("mlflow.parentRunId")
-        if trial is None or (parent in self.created and key not in self._asked):
-            return None  # nobody before this process knew the parent
+        if trial is not None and key not in self._asked:  # nobody creates children while this process does
+            known = self._children.get((parent, trial))
+            return self._adopt(known) if known is not None else None
+        one_of = {name: value for name in ORPHANS[trial is None] if (value := tags.get(name)) is not None}
+        if not one_of:
+            return None
         client, experiment = self._open()
-        wanted = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`procon.trial` = '{trial}'"
+        wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in one_of.items())
         found = client.search_runs([experiment], wanted, max_results=1)
         return self._adopt(found[0]) if found else None
+
+    def _list(self, parent: str) -> None:
+        """Note the runs of trials below ``parent``: asking for one after the other takes many times as long."""
+        token = None if parent in self.created else ""
+        client, experiment = self._open()
+        while token is not None:
+            wanted = f"tags.`mlflow.parentRunId` = '{parent}'"
+            page = client.search_runs([experiment], wanted, max_results=CHILDREN, page_token=token or None)
+            self._children |= {(parent, run.data.tags.get("procon.trial")): run for run in page}
+            self._by_id |= {str(run.info.run_id): run for run in page}
+            token = page.token or None
+        self._listed.add(parent)
 
     def _adopt(self, run: "Run") -> str:
         run_id = str(run.info.run_id)
         self.told[run_id] = run.data.tags.get(STATUS, "")
+        self.held[run_id] = run.data
         if run.info.status != "RUNNING":
             self.ended.add(run_id)
         return run_id

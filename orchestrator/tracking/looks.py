@@ -55,6 +55,6 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def picture_of(run: str) -> str:
-    """The picture among the artifacts of ``run``, as a description shows it in MLflow's page."""
-    return f"![the front](get-artifact?path=front.png&run_uuid={run})"
+def picture_of(run: str, name: str = "front.png") -> str:
+    """The picture ``name`` among the artifacts of ``run``, as a description shows it in MLflow's page."""
+    return f"![the front](get-artifact?path={name}&run_uuid={run})"

@@ -2,19 +2,25 @@
 
 import json
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.front.schema.document import FrontDocument
-from orchestrator.front.schema.entry import TrialEntry
+from orchestrator.front.schema.comparison import ModelComparison
+from orchestrator.front.schema.document import FrontDocument, ModelFront
+from orchestrator.front.volume_course import VolumePoint
 from orchestrator.record.trials import Status, TrialRecord
-from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows, stable_text
+from orchestrator.tracking.batches import Batches, Point
+from orchestrator.tracking.comparison_run import normalised_metrics, put_comparison
+from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
+from orchestrator.tracking.inputs import SweepData
+from orchestrator.tracking.logged_models import log_front_models
 from orchestrator.tracking.looks import COLOR, flat, picture_of, run_color, run_name
+from orchestrator.tracking.measured import Place, final_metrics, over_seeds
 from orchestrator.tracking.views import Shown, are_known, view_tags
+from orchestrator.tracking.writes import End
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +31,12 @@ RUN_STATUS = {
     Status.PRUNED: "KILLED",
     Status.STOPPED: "KILLED",
 }
-PARETO = "pareto"
-"""The tag that says whether a trial is on the front."""
-ON_FRONT = "front/on_front"
-"""The same as a number, which charts and filters of metrics take."""
+RUN_NAME = "mlflow.runName"
+"""The tag that renames a run."""
 TABLE = "front_table.json"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
-MAX_METRICS, MAX_PARAMS = 1000, 100
-"""MLflow's limits on one batch."""
+OFF_FRONT = Place(on_front=False)
+"""Of a trial before its front is known."""
 
 
 class Report(NamedTuple):
@@ -61,10 +65,27 @@ class RunStore:
 
     def __init__(self, index: RunIndex) -> None:
         self._index = index
+        self._batches = Batches(index)
         self._described: dict[str, Mapping[str, Any]] = {}  # run -> parameters
-        self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
-        self._places: dict[str, tuple[bool, float]] = {}  # trial -> whether it is on the front, and how surely
+        self._places: dict[str, Place] = {}  # by trial
         self._models: list[str] = []
+        self._grown: dict[str, VolumePoint] = {}  # by model
+        self._data: SweepData | None = None
+        self._checkpoints: Path | None = None
+        self._fed: set[str] = set()  # runs whose data is known to the store
+
+    def sweep(self, data: SweepData, checkpoints: Path) -> None:
+        """What trials that come from now on were made of, and the folder that keeps their weights."""
+        self._data, self._checkpoints = data, checkpoints
+
+    def comparison(self, found: ModelComparison, files: Sequence[Path], identity: str) -> None:
+        """The models of the sweep side by side, in one run of their own, which ``identity`` finds again."""
+        put_comparison(self._index, self._batches, found, files, identity)
+
+    def front(self, front: FrontDocument) -> None:
+        """The front is known before its trials are told, as of a sweep that is brought into another store."""
+        for body in front.models.values():
+            self._places |= _places(body)
 
     def views(self, shown: Shown) -> None:
         """Give the experiment its named views."""
@@ -93,7 +114,17 @@ class RunStore:
         )
         if not ended:
             self._reopen(run)
-        self._log(run, params=params, tags=tags)
+        if self._data is not None and run in self._index.created:
+            self._index.client.log_inputs(run, self._data.everything)
+        self._batches.log(run, params=params, tags=tags)
+
+    def volumes(self, model: str, points: Sequence[tuple[VolumePoint, float]]) -> None:
+        """How the front of ``model`` grew, by the number of its trials that had ended; with each, when that was."""
+        run = self._index.find(parent_key(model))
+        if run is not None and points:
+            self._grown[model] = points[-1][0]
+            found = [point for one, at in points for point in _volume_points(one, at)]
+            self._batches.log(run, found)
 
     def trial_started(self, record: TrialRecord) -> None:
         """Open the run of a trial or reference, or open it again after a resume."""
@@ -102,7 +133,8 @@ class RunStore:
             self._reopen(run)
         if run in self._index.ended:  # a journal that is replayed
             return
-        self._log(run, params=self._params(run, record), tags=self._status(run, record.status))
+        status = {} if self._index.told.get(run) == str(record.status) else {STATUS: str(record.status)}
+        self._batches.log(run, params=self._params(run, record), tags=status)
         self._described[run] = record.params
 
     def trial_reported(self, trial: str, reports: Sequence[Report]) -> None:
@@ -113,7 +145,7 @@ class RunStore:
             logger.warning("MLflow: trial %s reported before it was started; left out: step %s", trial, steps)
             return
         if run not in self._index.ended:
-            self._log(run, metrics=_points(reports))
+            self._batches.log(run, _points(reports))
 
     def trial_finished(self, record: TrialRecord, reports: Sequence[Report] = ()) -> None:
         """Complete the run of a trial: its whole history where missing, final metrics, and how it ended.
@@ -124,27 +156,28 @@ class RunStore:
         """
         run = self._trial_run(record)
         if run in self._index.ended and self._index.told[run] == record.status:
-            return  # ending a run is the last write, so nothing of it is missing
+            return  # that tag is the last that is written, so nothing is missing
         ended = record.finished or time.time()
-        held = {step for steps in self._points.get(run, {}).values() for step in steps}
+        held = self._batches.held(run)
         last = max({0, *held, *(step for step, _ in record.history), *(report.step for report in reports)})
         points = _points(reports)
         points += [
-            (name, value, step, _moment(record.started, ended, step, last))
+            Point(name, value, step, _moment(record.started, ended, step, last))
             for step, metrics in record.history
             for name, value in metrics.items()
         ]
-        points += [(name, value, last, ended) for name, value in record.report.metrics.items()]
-        tags = self._status(run, record.status)
+        points += [Point(name, value, last, ended) for name, value in final_metrics(record).items()]
+        tags = {STATUS: str(record.status)}
+        if record.status is Status.PRUNED:
+            tags[RUN_NAME] = f"{self._name(record)} · pruned"  # MLflow shows it with the red cross of a failure
         if record.error:
             tags["procon.error"] = record.error[:MAX_TEXT]
-        if record.kind in ("trial", "scaled") and record.id not in self._places:
-            tags[PARETO] = "false"
-            tags[COLOR] = run_color(record.kind, record.label, self._place(record.model), pale=True)
-            points.append((ON_FRONT, 0.0, 0, ended))
-            self._places[record.id] = False, 0.0
-        self._log(run, metrics=points, params=self._params(run, record), tags=tags)
-        self._end(run, record.status, ended)
+        if record.kind in ("trial", "scaled"):
+            place = self._places.setdefault(record.id, OFF_FRONT)
+            points += [Point(name, value, 0, ended) for name, value in place.metrics().items()]
+        end = End(RUN_STATUS[record.status], milliseconds(ended))
+        self._batches.log(run, points, params=self._params(run, record), tags=tags, end=end)
+        self._ended(run, record.status)
 
     def finish_parent(
         self, model: str, status: str, files: Iterable[Path], front: FrontDocument, at: float | None = None
@@ -166,43 +199,63 @@ class RunStore:
         self._index.client.log_text(run, json.dumps(front_rows(front, model)), TABLE)
         body = front.models.get(model)  # none where no trial of the model was recorded
         now = at or time.time()
-        summary = {"front/hypervolume": body.hypervolume if body else 0.0, "front/size": len(body.front) if body else 0}
+        before = self._grown.get(model, VolumePoint(0, 0.0, 0))
+        grown = VolumePoint(before.ended, body.hypervolume, len(body.front)) if body else before
+        points = _volume_points(grown, now) if grown != before or not grown.ended else []  # replicates change it
         if body is not None and body.verdict is not None:
             told = body.verdict
-            summary |= {"front/gain": told.difference, "front/gain_low": told.low, "front/gain_high": told.high}
+            gain = {"front/gain": told.difference, "front/gain_low": told.low, "front/gain_high": told.high}
+            points += [Point(name, value, 0, now) for name, value in gain.items()]
+        points += [Point(name, value, 0, now) for name, value in _normalised(front, model).items()]
         tags = {
             LOGGED_TABLES: json.dumps([{"path": TABLE, "type": "table"}]),
             "mlflow.note.content": front_note(front, model, picture_of(run)),
             STATUS: status,
         }
-        self._log(run, metrics=[(name, value, 0, now) for name, value in summary.items()], tags=tags, again=True)
-        for trial in body.trials if body else ():
-            self._mark(model, trial)
+        self._batches.log(run, points, tags=tags, again=True)
+        if body is not None:
+            self._mark(model, body)
         if run not in self._index.ended:  # what has ended keeps its duration
             self._end(run, Status(status), now)
+
+    def front_models(self, model: str, front: FrontDocument) -> None:
+        """Make the members of the front of ``model`` logged models; a server that knows none is left in peace."""
+        from mlflow.exceptions import MlflowException
+
+        run, body = self._index.find(parent_key(model)), front.models.get(model)
+        if run is None or body is None:
+            return
+        try:
+            log_front_models(self._index, run, body, self._checkpoints, {"procon.model": model})
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":
+                raise
+            logger.warning("MLflow's server is older than 3.0 and keeps no models of runs; they are left out")
 
     def end_parent(self, model: str, status: str, reason: str) -> None:
         """End the parent run of ``model`` without a report."""
         run = self._index.find_or_create(
             parent_key(model), name=f"{self._index.experiment}: {model}", tags={"procon.kind": "parent"}
         )
-        self._log(run, tags={STATUS: status, "procon.error": reason[:MAX_TEXT]})
+        self._batches.log(run, tags={STATUS: status, "procon.error": reason[:MAX_TEXT]})
         self._end(run, Status(status), time.time())
 
-    def _mark(self, model: str, trial: TrialEntry) -> None:
-        """Whether the trial is on the front, and how surely: as a tag, as numbers and as a colour."""
-        run = self._index.find(trial.id)
-        place = trial.on_front, round(trial.p_on_front or 0.0, 2)
-        if run is None or self._places.get(trial.id) == place:
-            return
+    def _mark(self, model: str, body: ModelFront) -> None:
+        """Where each trial stands, as tags, as numbers and as a colour; of references what their seeds say together."""
         now = time.time()
-        held = {} if run in self._index.created else self._index.client.get_run(run).data.metrics
-        values = {ON_FRONT: float(trial.on_front), "front/p_on_front": trial.p_on_front}
-        points = [(name, value, 0, now) for name, value in values.items() if value not in (None, held.get(name))]
-        color = run_color("trial", trial.id, self._place(model), pale=not trial.on_front)
-        tags = {PARETO: "true" if trial.on_front else "false", COLOR: color}
-        self._log(run, metrics=points, tags=tags, again=True)
-        self._places[trial.id] = place
+        for trial, place in _places(body).items():
+            run = self._index.find(trial)
+            if run is None or (self._places.get(trial) == place and run not in self._index.held):
+                continue
+            points = [Point(name, value, 0, now) for name, value in place.metrics().items()]
+            self._batches.log(run, points, tags=place.tags(self._place(model)), again=True)
+            self._places[trial] = place
+        for entry in body.reference.values():
+            first = next((seed.id for seed in entry.seeds or ()), None)
+            run = self._index.find(first) if first else None
+            if run is not None:
+                points = [Point(name, value, 0, now) for name, value in over_seeds(entry).items()]
+                self._batches.log(run, points, again=True)
 
     @property
     def experiment_id(self) -> str | None:
@@ -220,11 +273,19 @@ class RunStore:
             "procon.trial": record.id,
             "procon.label": record.label,
             "procon.arm": record.arm,
-            STATUS: str(record.status),
+            STATUS: str(Status.RUNNING),
             COLOR: run_color(record.kind, record.label, self._place(record.model)),
         }
-        name = run_name(record, alone=len(self._models) < 2)
-        return self._index.find_or_create(record.id, name=name, tags=tags, started=record.started)
+        if record.kind in ("trial", "scaled"):
+            tags |= self._places.get(record.id, OFF_FRONT).tags(self._place(record.model))
+        run = self._index.find_or_create(record.id, name=self._name(record), tags=tags, started=record.started)
+        if self._data is not None and run in self._index.created and run not in self._fed:
+            self._index.client.log_inputs(run, self._data.of(record))
+            self._fed.add(run)
+        return run
+
+    def _name(self, record: TrialRecord) -> str:
+        return run_name(record, alone=len(self._models) < 2)
 
     def _place(self, model: str) -> int:
         """The place of ``model`` among those of the sweep, which decides its colour."""
@@ -241,63 +302,45 @@ class RunStore:
         fixed = {"model": record.model, **flat(record.trial or {})} if run in self._index.created else {}
         return {**fixed, **record.params}
 
-    def _status(self, run: str, status: Status) -> dict[str, str]:
-        """The tag of the trial's status, where the run has not got it yet."""
-        return {} if self._index.told.get(run) == str(status) else {STATUS: str(status)}
-
     def _reopen(self, run: str) -> None:
         if run in self._index.ended:
             self._index.client.update_run(run, status="RUNNING")
             self._index.ended.discard(run)
 
     def _end(self, run: str, status: Status, at: float) -> None:
-        self._index.client.set_terminated(run, RUN_STATUS[status], milliseconds(at))
+        self._batches.log(run, end=End(RUN_STATUS[status], milliseconds(at)))
+        self._ended(run, status)
+
+    def _ended(self, run: str, status: Status) -> None:
         self._index.ended.add(run)
         self._index.told[run] = str(status)
         self._described.pop(run, None)
-        self._points.pop(run, None)  # should it ever be opened again, the store knows
+        self._batches.forget(run)
         self._index.created.discard(run)
-
-    def _log(
-        self,
-        run: str,
-        metrics: Iterable[tuple[str, float, int, float]] = (),
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        again: bool = False,
-    ) -> None:
-        """One batch: points the run lacks (all of them where ``again``), parameters, tags."""
-        from mlflow.entities import Metric, Param, RunTag
-
-        first: dict[tuple[str, int], tuple[str, float, int, float]] = {}
-        for point in metrics:
-            if math.isfinite(point[1]):
-                first.setdefault((point[0], point[2]), point)  # a history repeats what was reported
-        points = list(first.values())
-        if not again:
-            points = [point for point in points if point[2] not in self._steps(run, point[0])]
-        entries = [Metric(name, float(value), milliseconds(at), step) for name, value, step, at in points]
-        values = [Param(path, stable_text(value)) for path, value in (params or {}).items()]
-        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
-        while entries or values or marks:
-            self._index.client.log_batch(run, entries[:MAX_METRICS], values[:MAX_PARAMS], marks)
-            entries, values, marks = entries[MAX_METRICS:], values[MAX_PARAMS:], []
-        if tags and STATUS in tags:
-            self._index.told[run] = tags[STATUS]
-        for name, _, step, _ in points:
-            self._steps(run, name).add(step)
-
-    def _steps(self, run: str, metric: str) -> set[int]:
-        """Steps of ``metric`` that the run already holds; asked of the store only for runs of an earlier process."""
-        held = self._points.setdefault(run, {})
-        if metric not in held:
-            known = [] if run in self._index.created else self._index.client.get_metric_history(run, metric)
-            held[metric] = {point.step for point in known}
-        return held[metric]
+        self._fed.discard(run)
 
 
-def _points(reports: Iterable[Report]) -> list[tuple[str, float, int, float]]:
-    return [(name, value, each.step, each.at) for each in reports for name, value in each.metrics.items()]
+def _normalised(front: FrontDocument, model: str) -> dict[str, float]:
+    """The model in its own units beside the others; nothing where it stands alone or has none."""
+    compared = front.comparison.normalised.models if front.comparison and front.comparison.normalised else ()
+    own = next((one for one in compared if one.model == model), None)
+    found = normalised_metrics(own) if own is not None else {}
+    return {f"normalised/{what}{end}": value for (what, end), value in found.items()}
+
+
+def _places(body: ModelFront) -> dict[str, Place]:
+    """The place of every searched trial."""
+    chosen = body.choice.trial if body.choice is not None else None
+    return {trial.id: Place.of(trial, chosen) for trial in body.trials}
+
+
+def _points(reports: Iterable[Report]) -> list[Point]:
+    return [Point(name, value, each.step, each.at) for each in reports for name, value in each.metrics.items()]
+
+
+def _volume_points(point: VolumePoint, at: float) -> list[Point]:
+    values = {"front/hypervolume": point.hypervolume, "front/size": float(point.size)}
+    return [Point(name, value, point.ended, at) for name, value in values.items()]
 
 
 def _moment(started: float, ended: float, step: int, last: int) -> float:

@@ -6,13 +6,17 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument
+from orchestrator.front.volume_course import VolumePoint
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.files import ReportFiles
 from orchestrator.tracking.index import RunIndex
+from orchestrator.tracking.inputs import SweepData
 from orchestrator.tracking.runs import Report, RunStore, parent_key
 from orchestrator.tracking.store import check_tracking, default_tracking_uri
 from orchestrator.tracking.views import Shown
@@ -58,7 +62,7 @@ class Tracker:
         self._store = RunStore(RunIndex(uri, experiment, artifact_location, remember, known))
         self._uri = uri
         self._events: deque[Event] = deque()
-        self._reports: dict[str, list[Report]] = {}  # of trials whose reports wait
+        self._gathered: dict[tuple[str, str], list[Any]] = {}  # what waits of a trial or model, by its kind and id
         self._changed = threading.Condition()
         self._closing = self._abandoned = False
         self._refused = 0
@@ -89,6 +93,22 @@ class Tracker:
         """Give the experiment its named views, where MLflow is of a version that is known to keep them."""
         self._put(lambda: self._store.views(shown))
 
+    def sweep(self, data: SweepData, checkpoints: Path) -> None:
+        """What the trials that are told from now on were made of, and the folder that keeps their weights."""
+        self._put(lambda: self._store.sweep(data, checkpoints))
+
+    def comparison(self, found: ModelComparison, files: Sequence[Path], identity: str) -> None:
+        """Put the models of the sweep side by side into a run of their own, which ``identity`` finds again."""
+        self._put(lambda: self._store.comparison(found, files, identity))
+
+    def front(self, front: FrontDocument) -> None:
+        """Where the trials that are told from now on stand, where that is known before."""
+        self._put(lambda: self._store.front(front))
+
+    def volume(self, model: str, point: VolumePoint, at: float) -> None:
+        """How far the front of ``model`` had grown at the time ``at``; what waits goes in one batch."""
+        self._gather(("volume", model), (point, at), lambda points: self._store.volumes(model, points))
+
     def trial_started(self, record: TrialRecord) -> None:
         """Open the child run of a trial or reference; its parameters are logged now."""
         self._put(lambda: self._store.trial_started(record))
@@ -99,31 +119,20 @@ class Tracker:
         What a trial reports while an earlier report of it still waits goes to MLflow in one batch with that.
         """
         report = Report(step, dict(metrics), time.time() if at is None else at)
-        with self._changed:
-            if (waiting := self._reports.get(trial)) is not None:
-                waiting.append(report)
-                return
-            batch = self._reports[trial] = [report]
+        self._gather(("trial", trial), report, lambda reports: self._store.trial_reported(trial, reports))
 
-        def deliver() -> None:
-            with self._changed:
-                if self._reports.get(trial) is batch:
-                    del self._reports[trial]
-            if batch:
-                self._store.trial_reported(trial, batch)
-
-        self._put(deliver)
-
-    def trial_finished(self, record: TrialRecord) -> None:
+    def trial_finished(self, record: TrialRecord, reports: Sequence[Report] = ()) -> None:
         """Complete a child run with its final metrics and its true terminal status.
 
-        Reports that still wait go to MLflow in one batch with them.
+        Args:
+            record: how it ended.
+            reports: what it said on its way and was not told; with what still waits it goes into the same batch.
         """
         with self._changed:
-            waiting = self._reports.pop(record.id, [])
-            reports = list(waiting)
+            waiting = self._gathered.pop(("trial", record.id), [])
+            told = [*reports, *waiting]
             waiting.clear()
-        self._put(lambda: self._store.trial_finished(record, reports))
+        self._put(lambda: self._store.trial_finished(record, told))
 
     def finish_parent(
         self, model: str, status: str, files: ReportFiles, front: FrontDocument, at: float | None = None
@@ -140,6 +149,7 @@ class Tracker:
         pictures = [file for file in (files.front_png, files.course_png) if file is not None]
         artifacts = [files.front_html, *pictures, files.front_json]
         self._put(lambda: self._store.finish_parent(model, status, artifacts, front, at))
+        self._put(lambda: self._store.front_models(model, front))
 
     def end_parent(self, model: str, status: str, reason: str) -> None:
         """End the parent run of a sweep that came to no report; ``reason`` says why."""
@@ -175,6 +185,23 @@ class Tracker:
             self._abandoned = True
             self._changed.notify_all()
             return len(self._events) + self._refused
+
+    def _gather(self, key: tuple[str, str], item: Any, deliver: Callable[[list[Any]], None]) -> None:
+        """Deliver ``item`` with everything of its ``key`` that comes while it waits."""
+        with self._changed:
+            if (waiting := self._gathered.get(key)) is not None:
+                waiting.append(item)
+                return
+            batch = self._gathered[key] = [item]
+
+        def delivered() -> None:
+            with self._changed:
+                if self._gathered.get(key) is batch:
+                    del self._gathered[key]
+            if batch:
+                deliver(batch)
+
+        self._put(delivered)
 
     def _put(self, event: Event) -> None:
         with self._changed:

@@ -15,9 +15,12 @@ from sweeps.goals.objectives import Objective
 
 LOOKED_AT = ("3.15", "3.18")
 """From which version of MLflow on, and before which."""
-PARETO, TRAINING, DRIFT = "procon-pareto", "procon-training", "procon-drift"
+PARETO, TRAINING, DRIFT, MODELS = "procon-pareto", "procon-training", "procon-drift", "procon-models"
 TAG = "mlflow.sharedViewState."
-TRIALS = "tags.`procon.kind` != 'parent'"
+TRIALS = "tags.`procon.trial` != ''"
+PARENTS = "tags.`procon.kind` = 'parent'"
+COMPARED = ("normalised/hypervolume", "normalised/safety_at_0.9", "normalised/safety_at_1")
+"""Of parents, in their models' own units; only where a sweep has several models."""
 RUNS = 100
 """Runs that a chart shows at most."""
 TRAINED = ("train/loss", "train/penalty", "train/alpha", "train/gradient_norm")
@@ -63,6 +66,7 @@ def view_tags(shown: Shown, now: float) -> dict[str, str]:
         PARETO: ("Pareto front", _front(shown)),
         TRAINING: ("Training", _curves(shown, TRAINED)),
         DRIFT: ("Drift", _curves(shown, drifted)),
+        MODELS: ("Models compared", _models(shown)),
     }
     stamp = int(now * 1000)
     return {
@@ -82,8 +86,20 @@ def _front(shown: Shown) -> dict[str, Any]:
     return _state(shown, charts, "Pareto front")
 
 
+def _models(shown: Shown) -> dict[str, Any]:
+    bars = [{**_chart(metric, "BAR", metric), "metricKey": metric} for metric in COMPARED]
+    state = _state(shown, [*_lines(["front/hypervolume", "front/size"]), *bars], "by trials ended; own units")
+    columns = [f"metrics.`{metric}`" for metric in ("front/hypervolume", "front/size", *COMPARED)]
+    order = {"orderByKey": "metrics.`normalised/hypervolume`", "orderByAsc": False}
+    return {**state, **order, "searchFilter": PARENTS, "selectedColumns": ["tags.`procon.model`", *columns]}
+
+
 def _curves(shown: Shown, metrics: Sequence[str]) -> dict[str, Any]:
-    charts = [
+    return _state(shown, _lines(metrics), "by optimizer step")
+
+
+def _lines(metrics: Sequence[str]) -> list[dict[str, Any]]:
+    return [
         {
             **_chart(metric, "LINE", metric),
             "metricKey": metric,
@@ -102,7 +118,6 @@ def _curves(shown: Shown, metrics: Sequence[str]) -> dict[str, Any]:
         }
         for metric in metrics
     ]
-    return _state(shown, charts, "by optimizer step")
 
 
 def _axis(metric: str) -> dict[str, str]:

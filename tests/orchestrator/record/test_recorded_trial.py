@@ -14,6 +14,7 @@ from small_sweeps import small_sweep
 from orchestrator.commands.export import export_trial
 from orchestrator.commands.reproduce import compare
 from orchestrator.errors import OutputError
+from orchestrator.front.front_file import read_front
 from orchestrator.record.journal import Journal
 from orchestrator.record.manifest import manifest
 from orchestrator.record.recorded_trial import recorded_trial
@@ -191,6 +192,29 @@ class TestExport:
         assert code == 2
         assert "--trial (small-0@0.75) is not in" in errors
         assert "did you mean small-0@0.5?" in errors
+
+    def test_a_registered_version_carries_the_card_and_what_it_was_made_of(self, sweep, tmp_path):
+        from mlflow import MlflowClient
+
+        uri, target = f"sqlite:///{tmp_path / 'registry.db'}", tmp_path / "model"
+        words = ("export", sweep, "--trial", "small-0", "--to", target, "--register", "small-safe", "--uri", uri)
+        code, _, errors = run(tmp_path, *words)
+        assert (code, "procon sync" in errors, target.exists()) == (2, True, False)
+        assert run(tmp_path, "sync", sweep, "--uri", uri)[0] == 0
+        code, output, errors = run(tmp_path, *words)
+        assert code == 0, errors
+        on_front = "small-0" in read_front(sweep).models["small"].front
+        assert "MLflow has it as small-safe version 1" in " ".join(output.split())
+        client = MlflowClient(uri, registry_uri=uri)
+        version = client.get_model_version("small-safe", "1")
+        assert version.source == target.as_uri()
+        assert version.description == (target / "README.md").read_text()[: len(version.description)]
+        assert version.tags["procon.trial"] == "small-0"
+        rate = recorded_trial(sweep, "small-0").record.report.metrics["safety/attack_success_rate"]
+        assert float(version.tags["objective.safety/attack_success_rate"]) == pytest.approx(rate, rel=1e-3)
+        assert len(version.tags["data.task.train"]) == 32
+        assert dict(client.get_registered_model("small-safe").aliases) == ({"procon-front": "1"} if on_front else {})
+        assert client.get_run(version.run_id).data.tags["procon.trial"] == "small-0"
 
     def test_the_card_carries_measurements_settings_and_threat_model(self, sweep, tmp_path):
         export_trial(sweep, "small-0", tmp_path / "model", merged=False)

@@ -1,13 +1,12 @@
 """``front.html`` in a real browser: what is drawn is what ``front.json`` says, by pointer and by keyboard."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, playwright
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES
 from written_sweeps import demo_spec
@@ -17,8 +16,6 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.report.files import write_report
 from orchestrator.report.plots.data import plot_data
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'procon-sweeps[browser]'")
-CHROMIUM = os.environ.get("PROCON_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
 
 NASTY = '</script><img src=x onerror="window.hacked=1">'

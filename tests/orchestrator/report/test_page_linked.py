@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import CHROMIUM, playwright
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, sweep
-from test_page_in_browser import CHROMIUM, Opened, playwright
+from test_page_in_browser import Opened
 from written_sweeps import demo_spec
 
 from orchestrator.errors import OrchestratorError
