@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.tracking.front_table import stable_text
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
-from orchestrator.tracking.writes import End, Write, writer
+from orchestrator.tracking.writes import End, write_batch
 
 
 class Point(NamedTuple):
@@ -28,7 +28,6 @@ class Batches:
 
     def __init__(self, index: RunIndex) -> None:
         self._index = index
-        self._write: Write | None = None
         self._points: dict[str, dict[str, set[int]]] = {}  # run -> metric -> steps
 
     def log(
@@ -66,10 +65,8 @@ class Batches:
         entries = [Metric(name, float(value), milliseconds(at), step) for name, value, step, at in new]
         values = [Param(path, stable_text(value)) for path, value in (params or {}).items()]
         marks = [RunTag(key, value) for key, value in (tags or {}).items() if known.get(key) != value]
-        if self._write is None:
-            self._write = writer(self._index.client)
         if entries or values or marks or end is not None:
-            self._write(run, entries, values, marks, end)
+            write_batch(self._index.client, run, entries, values, marks, end)
         if found is not None:
             found.tags.update(tags or {})
             found.metrics.update({point.name: point.value for point in new})

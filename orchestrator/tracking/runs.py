@@ -274,7 +274,7 @@ class RunStore:
             "procon.label": record.label,
             "procon.arm": record.arm,
             STATUS: str(Status.RUNNING),
-            COLOR: run_color(record.kind, record.label, self._place(record.model)),
+            COLOR: run_color(record.kind, record.label, self._place(record.model), pale=record.kind == "replicate"),
         }
         if record.kind in ("trial", "scaled"):
             tags |= self._places.get(record.id, OFF_FRONT).tags(self._place(record.model))

@@ -118,7 +118,8 @@ class Opened:
         self.page.goto(address)
 
     def _answered(self, answer: Any) -> None:
-        if answer.status >= 400 and "/ajax-api/" in answer.url:
+        theirs = "/users/current"  # which MLflow's page asks for and a server without logins has not
+        if answer.status >= 400 and "/ajax-api/" in answer.url and theirs not in answer.url:
             self.errors.append(f"{answer.status} {answer.url}")
 
     def keep(self, name: str) -> None:
@@ -163,7 +164,7 @@ def test_the_front_is_drawn_with_the_values_of_the_document(opened: Opened, serv
             assert point in drawn, (model, member.id)
             if member.replicates == 1:
                 assert point == (round(member.metrics[ASR], 6), round(member.metrics[ACCURACY], 6))
-    assert opened.page.get_by_text("settings and what came of them").count() == 1
+    assert opened.page.get_by_text("Parallel Coordinates").count() == 1
 
 
 @pytest.mark.parametrize(
