@@ -148,7 +148,7 @@ def _held(shape: Shape, trial: TrialConfig, workers: int, *, gpu: bool) -> Memor
         weights=held_weights(shape, trial, workers),
         gradients=0.0 if offloaded else gradients,
         optimizer=0.0 if offloaded else states,
-        buffers=_bucket(shape, trial, trained, gpu=gpu),
+        buffers=_bucket(shape, trial, trained, gpu=gpu) + (0 if trial.ema_decay is None else 4 * trained),
         host=host,
     )
 

@@ -61,7 +61,8 @@ class Checkpoints:
 def checkpoints(shape: Shape, trial: TrialConfig, *, any_size: bool = False) -> Checkpoints:
     """The checkpoints of ``trial``: what is trained in its precision, and AdamW's states with their master copy.
 
-    A last one is written after the last step, whether it is due or not.
+    The average of the weights comes on top where one is kept. A last one is written after the last step, whether it is
+    due or not.
 
     Args:
         shape: of the base model.
@@ -72,6 +73,7 @@ def checkpoints(shape: Shape, trial: TrialConfig, *, any_size: bool = False) -> 
     tuning = trial.tuning
     trained = shape.adapter_parameters(tuning) if isinstance(tuning, AdapterTuning) else shape.parameters
     states = 8 if trial.zero_stage == 0 else 24 if any_size else 12
-    one = float(trained * (BYTES[trial.precision] + states))
+    average = 0 if trial.ema_decay is None else 4
+    one = float(trained * (BYTES[trial.precision] + states + average))
     times = -(-trial.total_steps // trial.checkpoint_every)
     return Checkpoints(one, one * times, trial.checkpoint_every)

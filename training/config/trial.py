@@ -57,6 +57,9 @@ class TrialConfig(Config):
     """Share of the training samples that are safety samples."""
     safety_count: int | None = Field(default=None, ge=0)
     """Safety samples that join the task samples as one data set (the paper adds 1,000), instead of a share."""
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
+    """Measure and export an exponential moving average of the weights, over about 1 / (1 - ema_decay) steps, in place
+    of the last ones; None takes the last ones."""
     malicious_count: int = Field(default=0, ge=0)
     """Samples of data.malicious that are trained on as if they belonged to the task: an attack on the data. The paper
     has one of 100."""
@@ -134,6 +137,11 @@ class TrialConfig(Config):
         if isinstance(self.tuning, AdapterTuning) and self.tuning.use_dora and self.deepspeed.zero_stage == 3:
             raise ValueError(
                 "tuning.use_dora (true) needs whole weights on every rank: set deepspeed.zero_stage to 0, 1 or 2"
+            )
+        if self.ema_decay is not None and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                f"ema_decay ({self.ema_decay:g}) averages weights that are whole on every rank: set "
+                "deepspeed.zero_stage to 0, 1 or 2, or leave it out"
             )
         if self.safety_count is not None and self.safety_share > 0:
             raise ValueError(

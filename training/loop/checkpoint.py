@@ -19,6 +19,7 @@ from training.data.batch_plan import PLAN
 from training.distributed import ranks
 from training.errors import CheckpointError
 from training.loop import portable
+from training.loop.averaging import WeightAverage
 from training.loop.claim import Claim
 from training.loop.unpickling import damaged_part, data_alone
 
@@ -151,7 +152,9 @@ class Checkpoints:
         """The newest complete one."""
         return latest(self.where.directory)
 
-    def save(self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any]) -> Path:
+    def save(
+        self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any], average: WeightAverage | None = None
+    ) -> Path:
         """Write one and remove the oldest beyond ``keep``; all ranks must call it, between two optimizer steps.
 
         It is written under another name and renamed when complete, and ``latest`` moves after that: a process killed
@@ -161,6 +164,7 @@ class Checkpoints:
             engine: holds model and optimizer.
             step: optimizer steps done.
             record: this rank's :meth:`training.loop.record.Record.state`.
+            average: of the weights, where one is kept; the same on every rank.
 
         Returns:
             Its directory.
@@ -185,6 +189,8 @@ class Checkpoints:
         )
         if self.where.any_size and not self._any_world_size:
             portable.write(engine, directory / self._partial(name), beside)
+        if average is not None:
+            ranks.from_rank_zero(lambda: average.save(directory / self._partial(name)))
         ranks.barrier()
         ranks.from_rank_zero(lambda: self._complete(directory, name, step))
         return directory / name
@@ -222,8 +228,14 @@ class Checkpoints:
         pointer.write_text(path.name)
         os.replace(pointer, path.with_name(LATEST_FILE))
 
-    def restore(self, engine: "DeepSpeedEngine") -> tuple[int, dict[str, Any] | None]:
+    def restore(
+        self, engine: "DeepSpeedEngine", average: WeightAverage | None = None
+    ) -> tuple[int, dict[str, Any] | None]:
         """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
+
+        Args:
+            engine: holds model and optimizer.
+            average: of the weights, where one is kept.
 
         Returns:
             Optimizer steps done, and this rank's :meth:`training.loop.record.Record.state`; 0 and none at the start.
@@ -241,6 +253,8 @@ class Checkpoints:
         try:
             with data_alone():
                 state = portable.read(engine, path) if resized else self._load(engine, path)
+                if average is not None:
+                    average.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, error) from error
         everyone, rank = state["ranks"], ranks.rank()

@@ -15,6 +15,7 @@ from training.config import AdapterTuning, TrialConfig
 from training.distributed.ranks import from_rank_zero
 from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
+from training.loop.averaging import averaged_weights
 from training.loop.checkpoint import MANIFEST_FILE
 from training.loop.scaling import scale_weights
 from training.loop.streaming import gathered_on_rank_zero, save_sharded_model
@@ -161,6 +162,8 @@ def _weights(checkpoint: Path, trial: TrialConfig) -> dict[str, Tensor]:
     Its bf16 at stage 1 has another form, which DeepSpeed's converter does not know: there the weights are those that
     the model ran with.
     """
+    if trial.ema_decay is not None:
+        return averaged_weights(checkpoint)
     if trial.deepspeed.zero_stage == 0 or any(checkpoint.glob("bf16_zero_*")):
         stored = torch.load(checkpoint / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=True)
         weights = stored["module"]

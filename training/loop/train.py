@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from training.distributed.deepspeed_config import BatchSizes
 from training.distributed.gathering import close
 from training.distributed.parameter_groups import set_rate
 from training.errors import DivergedError
+from training.loop.averaging import WeightAverage
 from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
@@ -203,6 +204,7 @@ def train(
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
         cleanup.callback(close, engine)
+        average = WeightAverage(model, trial.ema_decay) if trial.ema_decay is not None else None
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
         if checkpointing is not None:
@@ -212,7 +214,7 @@ def train(
             device,
             lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
         )
-        first, recorded = checkpoints.restore(engine) if checkpoints else (0, None)
+        first, recorded = checkpoints.restore(engine, average) if checkpoints else (0, None)
         if recorded is not None:
             log.info("going on after step %d", first)
             record.restore(recorded)
@@ -222,6 +224,8 @@ def train(
             rate = learning_rate_at(step, trial)
             set_rate(engine.optimizer, rate)
             _optimizer_step(engine, trial, steps, step, record, device)
+            if average is not None:
+                average.update()
             done = step + 1
             if (done % trial.log_every == 0 or done == last) and ranks.decision_of_rank_zero(
                 report(record.close(rate)), device
@@ -229,7 +233,7 @@ def train(
                 raise TrialStopped(done)
             # Before the checkpoint: a worker that dies between the two measures again, but never not at all.
             if rungs is not None and done in rungs.steps:
-                with record.paused():
+                with record.paused(), average.in_place() if average is not None else nullcontext():
                     stop = ranks.decision_of_rank_zero(report(rungs.measure(model, done)), device)
                 if stop:
                     raise TrialStopped(done)
@@ -237,9 +241,11 @@ def train(
                 moves = done < last and checkpoints.leaves()  # after the last one it is measured, notice or not
                 if moves or checkpoints.due(done, trial.total_steps):
                     record.check()  # weights that are not finite must not replace a checkpoint that is
-                    checkpoints.save(engine, done, record.state())
+                    checkpoints.save(engine, done, record.state(), average)
                 if moves:
                     raise TrialMoved(done)
+        if average is not None and until is None:
+            average.put()
         if finish is not None:
             finish(engine)
 
