@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_text
+from training.storage.address import checked, is_address
 
 JOURNAL = "journal.jsonl"
 SPEC = "sweep.json"
@@ -54,6 +55,8 @@ def check_output(requested: str | Path) -> Path:
     Raises:
         OutputError: it holds something already, or cannot be made.
     """
+    if is_address(str(requested)):
+        raise OutputError(f"{checked(str(requested))}: sweeps cannot be kept in a bucket yet: name a folder with --out")
     folder = possible(Path(requested).absolute(), "--out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         held = "; procon resume goes on with the sweep in it" if (folder / JOURNAL).is_file() else ""
