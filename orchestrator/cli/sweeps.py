@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import Address, Directories, Directory, Json, Overrides, Spec
-from orchestrator.record.folder import INTERRUPTED
+from orchestrator.cli.options import Address, Directories, Directory, Driven, Json, Overrides, Spec, Steered
+from orchestrator.record.folder import INTERRUPTED, named
 
 if TYPE_CHECKING:
     from orchestrator.driver.sweep import Outcome
@@ -34,7 +34,9 @@ def init(
 def run(
     spec: Spec,
     overrides: Overrides = None,
-    out: Annotated[str | None, typer.Option(help="Output folder; left out: runs/<name>, then runs/<name>-2.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Output folder, or s3://bucket/place; left out: runs/<name>, then runs/<name>-2.")
+    ] = None,
     address: Address = None,
     as_json: Json = False,
 ) -> None:
@@ -48,7 +50,7 @@ def run(
 
 
 def resume(
-    directory: Directory,
+    directory: Driven,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one field of the recorded spec.")
     ] = None,
@@ -69,7 +71,7 @@ def resume(
 
 
 def extend(
-    directory: Directory,
+    directory: Driven,
     trials: Annotated[int, typer.Option(min=1, help="Searched trials to add, per model.")],
     overrides: Annotated[
         list[str] | None,
@@ -107,7 +109,7 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
 
 
 def stop(
-    directory: Directory,
+    directory: Steered,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the end; 0 returns at once.")] = 120.0,
 ) -> None:
     """End a running sweep cleanly from another shell; procon resume goes on with it."""
@@ -115,9 +117,9 @@ def stop(
     from orchestrator.terminal import Terminal, complain
 
     if request_stop(directory, wait):
-        Terminal().say(f"{directory} has stopped; go on with: procon resume {directory}")
+        Terminal().say(f"{named(directory)} has stopped; go on with: procon resume {named(directory)}")
     elif wait:
-        complain(f"{directory} was asked to stop and is still at it after {wait:g} s")
+        complain(f"{named(directory)} was asked to stop and is still at it after {wait:g} s")
         raise typer.Exit(1)
 
 
@@ -157,7 +159,7 @@ def front(
         for one in wanted:
             Terminal().say(f"The {one.figure} is drawn in {one.file}")
         return
-    fronts = {str(directory): read_front(directory) for directory in directories}
+    fronts = {named(directory): read_front(directory) for directory in directories}
     if as_csv:
         from orchestrator.report.files import trials_csv
         from orchestrator.terminal import neutralised
@@ -300,7 +302,7 @@ def sync(
 
 
 def status(
-    directory: Directory,
+    directory: Steered,
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again whenever it changes, until the sweep ends.")] = False,
 ) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.preflight import check_machine, check_sweep
+from orchestrator.driver.stored import StoredSweep, check_new
 from orchestrator.errors import OutputError
 from orchestrator.record.clock import now
 from orchestrator.record.events import Event
@@ -23,6 +24,7 @@ from orchestrator.record.folder import (
     STOP_REQUEST,
     check_output,
     create_output,
+    named,
     read_json,
     write_json,
 )
@@ -36,9 +38,14 @@ from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
+from training.storage.address import address_of, checked, is_address, local_folder
 
 MEASURED_BY = ("models", "data", "direction", "evaluation")
 """Blocks of a specification that decide how values are measured."""
+
+
+def _untold(_sentence: str | None) -> None:
+    """Nobody listens yet."""
 
 
 @dataclass
@@ -62,7 +69,9 @@ class Session:
     """Everything that is known of the sweep; it grows with the journal."""
     began: float = field(default_factory=now)
     out: str | Path | None = None
-    """The folder that was asked for."""
+    """The folder that was asked for, or the address of a place in a bucket."""
+    stored: StoredSweep | None = None
+    """What keeps it in a bucket; None where it is in a folder, and before :meth:`open` of a new one."""
     changed: Sequence[Change] = ()
     """How the specification differs from the recorded one."""
     _directory: Path | None = None
@@ -71,6 +80,8 @@ class Session:
     """Whether the folder knows of this driver."""
     quiet: bool = False
     """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
+    trouble: Callable[[str | None], None] = _untold
+    """Told in a sentence when the store of the bucket is out, and none when it is back."""
     first: bool = field(init=False)
     """Whether no other driver worked on the sweep before."""
     known: list[TrialRecord] = field(init=False)
@@ -102,7 +113,7 @@ class Session:
 
         Args:
             spec: a validated specification with absolute paths.
-            out: output folder; None takes the next free one.
+            out: output folder, or the address of a place in a bucket; None takes the next free folder.
             address: Ray cluster that will be joined; None is a local Ray, which this machine must have room for.
             say: told what the check does and costs.
 
@@ -111,11 +122,14 @@ class Session:
         """
         spec = with_counted_epochs(spec)
         base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
+        if out is not None and is_address(str(out)):
+            out, base = checked(str(out)), Path("runs").absolute()
+            check_new(out)
         tracking_uri, artifacts = default_tracking_uri(base / "out")
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        if out is not None:
+        if out is not None and not is_address(str(out)):
             check_output(out)
         return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out)
 
@@ -145,6 +159,32 @@ class Session:
             SpecError, TrainingError: the changed specification is not usable.
         """
         directory = directory.absolute()
+        bucket = address_of(directory)
+        stored = None if bucket is None else StoredSweep.again(bucket)
+        try:
+            if stored is not None:
+                directory = stored.folder
+                for sentence in stored.said:
+                    say(sentence)
+            session = cls._again(directory, overrides, more, accept, address, say)
+        except BaseException:
+            if stored is not None:
+                stored.close()
+            raise
+        session.stored = stored
+        return session
+
+    @classmethod
+    def _again(
+        cls,
+        directory: Path,
+        overrides: Sequence[str],
+        more: int,
+        accept: bool,
+        address: str | None,
+        say: Callable[[str], None],
+    ) -> Self:
+        """:meth:`again` of a folder that is here."""
         events = read_journal(directory / JOURNAL)
         state = SweepState.of(events)
         recorded = recorded_spec(state, directory)
@@ -182,6 +222,8 @@ class Session:
     @property
     def destination(self) -> Path:
         """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then."""
+        if self._directory is None and self.out is not None and is_address(str(self.out)):
+            return local_folder(str(self.out))
         return self._directory or Path(self.out or Path("runs") / self.spec.name).absolute()
 
     @property
@@ -206,12 +248,16 @@ class Session:
         if self.opened:
             return self
         if self._directory is None:
-            self._directory = create_output(self.out, self.spec.name)
+            if self.out is not None and is_address(str(self.out)):
+                self.stored = StoredSweep.new(str(self.out))
+            self._directory = create_output(self.out, self.spec.name) if self.stored is None else self.stored.folder
             self._journal = Journal(self._directory / JOURNAL, state=self.state)
         self.opened, self.quiet = True, quietly
         (self.directory / STOP_REQUEST).unlink(missing_ok=True)
         driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
         write_json(self.directory / LOCK, driver)
+        if self.stored is not None:
+            self.stored.start(lambda sentence: self.trouble(sentence))
         if quietly:
             return self
         if self.first:
@@ -234,6 +280,14 @@ class Session:
             (self.directory / LOCK).unlink(missing_ok=True)
         if self._journal is not None:
             self._journal.close()
+        if self.stored is not None:
+            self.stored.close()
+
+    def remove_checkpoints(self, trial: str) -> None:
+        """Let go of the weights of ``trial``."""
+        shutil.rmtree(self.directory / CHECKPOINTS / trial, ignore_errors=True)
+        if self.stored is not None:
+            self.stored.remove_checkpoints(trial)
 
     def _record(self, event: str, **fields: Any) -> None:
         self.events.append(self.journal.append(event, **fields))
@@ -246,7 +300,7 @@ class Session:
         if any(change.field != "trials" for change in found):
             for record in self.known:
                 if record.status in (Status.RUNNING, Status.STOPPED):
-                    shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)
+                    self.remove_checkpoints(record.id)
 
 
 def _refuse_mixture(
@@ -266,7 +320,7 @@ def _refuse_mixture(
         fields = [name for name in differences(then.identity, now.identity) if name != "version"]
         if fields:
             raise OutputError(
-                f"{', '.join(fields)}: changed, but {directory} holds trials of {model.name} that were measured as it "
-                "was, and one front cannot hold both: put it back, or start a new sweep with "
+                f"{', '.join(fields)}: changed, but {named(directory)} holds trials of {model.name} that were measured "
+                "as it was, and one front cannot hold both: put it back, or start a new sweep with "
                 f"searcher.warm_start=[{directory}], which tries the best settings of this one first"
             )

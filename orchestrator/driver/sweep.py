@@ -21,7 +21,7 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
-from orchestrator.record.folder import ANSWERS, INTERRUPTED
+from orchestrator.record.folder import ANSWERS, INTERRUPTED, named
 from orchestrator.record.journal import Journal
 from orchestrator.record.separations import separations_of
 from orchestrator.record.timings import store_sweep
@@ -127,7 +127,7 @@ def drive(
             progress.phase("writing the report")
         return _reported(session, mirrors[0], stopped, address, console, keep_figures=make_slots is None)
     except BaseException as error:
-        _told(session, mirrors, error)
+        _told(session, mirrors, error, console.say)
         raise
     finally:
         session.close()
@@ -158,6 +158,9 @@ def _reported(
         directory,
         lambda text: console.say(text or ""),
     )
+    if session.stored is not None:
+        session.trouble = lambda text: console.say(text or "the store is back")
+        session.stored.deliver(console.say)
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
         store_sweep(spec, directory, session.state, now() - reporting)
@@ -178,7 +181,7 @@ def _reported(
     )
 
 
-def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None:
+def _told(session: Session, mirrors: list[Mirror], error: BaseException, say: Callable[[str], None]) -> None:
     """An end that was not meant to be, told like any other, so that nobody waits for a driver that is gone."""
     if not session.opened:
         return
@@ -189,6 +192,8 @@ def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None
         session.journal.append("sweep_ended", interrupted=True, reason=reason)
     for mirror in mirrors:
         mirror.abandon(Status.STOPPED if interrupted else Status.FAILED, reason)
+    if session.stored is not None:
+        session.stored.deliver(say, LAST_SECONDS)
 
 
 def _trouble(mirrors: list[Mirror]) -> str | None:
@@ -252,14 +257,18 @@ def _search(
 def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirror:
     """The mirror of an opened sweep, to which what earlier drivers recorded has been passed on."""
     spec, journal = session.spec, session.journal
-    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {session.directory}")
+    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {named(session.directory)}")
+    if session.stored is not None:
+        progress.say(f"what it writes is in {session.directory} first, and in the bucket some seconds later")
+        for sentence in session.stored.said if session.first else ():
+            progress.say(sentence)
     for remark in remarks(spec):
         progress.say(remark)
     mirror = Mirror(session)
     mirrors.append(mirror)
     for event in session.events:  # MLflow may have missed the last of it; what it has it is not given twice
         mirror.on_event(event)
-    journal.on_full = progress.warn
+    journal.on_full = session.trouble = progress.warn
     return mirror
 
 
@@ -314,6 +323,8 @@ def _tell_lost(session: Session, mirror: Mirror, progress: Progress, reason: str
     )
     progress.__exit__(None, None, None)
     mirror.abandon(Status.STOPPED, reason, LAST_SECONDS)
+    if session.stored is not None:
+        session.stored.deliver(progress.say, LAST_SECONDS)
     session.close()
 
 

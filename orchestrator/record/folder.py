@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_text
-from training.storage.address import checked, is_address
+from training.storage.address import address_of, checked, is_address
 
 JOURNAL = "journal.jsonl"
 SPEC = "sweep.json"
@@ -55,8 +55,6 @@ def check_output(requested: str | Path) -> Path:
     Raises:
         OutputError: it holds something already, or cannot be made.
     """
-    if is_address(str(requested)):
-        raise OutputError(f"{checked(str(requested))}: sweeps cannot be kept in a bucket yet: name a folder with --out")
     folder = possible(Path(requested).absolute(), "--out")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         held = "; procon resume goes on with the sweep in it" if (folder / JOURNAL).is_file() else ""
@@ -109,6 +107,21 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path} cannot be read ({error}): give a folder that procon run made") from error
+
+
+def named(folder: Path) -> str:
+    """What people call the sweep whose folder is ``folder``: its address, where that is in a bucket."""
+    return _address(folder) or str(folder)
+
+
+def short_name(folder: Path) -> str:
+    """:func:`named`, as a path relative to where we are, where that is not above."""
+    return _address(folder) or short_path(folder)
+
+
+def _address(folder: Path) -> str | None:
+    """The address whose local folder, or which itself, ``folder`` is."""
+    return checked(str(folder)) if is_address(str(folder)) else address_of(folder)
 
 
 def short_path(path: Path) -> str:

@@ -177,6 +177,14 @@ class Bucket:
 
         return self._patiently("listing what is there", collect)
 
+    def is_empty(self) -> bool:
+        """Whether there is no object at all."""
+
+        def look() -> bool:
+            return not any(len(some) for some in self._objects.list(chunk_size=10))
+
+        return self._patiently("listing what is there", look)
+
     def remove(self, keys: Sequence[str]) -> None:
         """Remove these objects; those that are not there are passed over."""
         if keys:
