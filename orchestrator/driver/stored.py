@@ -71,6 +71,7 @@ class StoredSweep:
             _refuse_driven(journal, address)
             parts, content = Parts.read(bucket)
             said = reconciled(journal, content)
+            _fence(parts, journal, address)
             courier = _courier(bucket, folder, parts)
             known = Known.of(folder)
             fetch_files(bucket, folder, known, courier.uploads.has)
@@ -162,6 +163,21 @@ def reconciled(journal: Path, content: bytes) -> list[str]:
     partial.write_bytes(content)
     partial.replace(journal)
     return said
+
+
+def _fence(parts: Parts, journal: Path, address: str) -> None:
+    """From now on no earlier driver can add to the journal, one that was merely cut off for a while included.
+
+    Raises:
+        OutputError: one has added to it at this moment.
+    """
+    if journal.stat().st_size == parts.carried:
+        with journal.open("ab") as file:
+            file.write(b"\n")  # an empty line says nothing, and makes another content of the last part
+    try:
+        parts.carry(journal, journal.stat().st_size)
+    except Taken as error:
+        raise OutputError(f"{address} is in use: another driver writes its journal at this moment") from error
 
 
 def _courier(bucket: Bucket, folder: Path, parts: Parts) -> Courier:

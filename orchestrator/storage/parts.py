@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.files import Known
-from training.storage.bucket import Bucket, Version
+from training.storage.bucket import Bucket, Taken, Version
 
 PARTS = "journal/"
 LARGEST = 2**20
@@ -61,14 +61,27 @@ class Parts:
             return
         for piece in _cut(rest):
             if self._begin == self.carried:
-                self._version = self.bucket.create(_key(self._number + 1), piece)
+                self._version = self._put(_key(self._number + 1), piece, None)
                 self._number += 1
             else:
-                assert self._version is not None, "a part that was begun has been read or written"
-                self._version = self.bucket.exchange(_key(self._number), piece, self._version)
+                self._version = self._put(_key(self._number), piece, self._version)
             self.carried = self._begin + len(piece)
             if len(piece) >= LARGEST:
                 self._begin = self.carried
+
+    def _put(self, key: str, piece: bytes, before: Version | None) -> Version:
+        """Write a part in the place of ``before``, or of nothing.
+
+        What is there instead is ours where it begins as ours does and is no longer: of an earlier attempt that was
+        given up before its answer came, and since when more lines have come.
+        """
+        try:
+            return self.bucket.create(key, piece) if before is None else self.bucket.exchange(key, piece, before)
+        except Taken:
+            found = self.bucket.read(key)
+            if found is None or found.version == before or not piece.startswith(found.data):
+                raise
+            return self.bucket.exchange(key, piece, found.version)
 
 
 def _cut(lines: bytes) -> list[bytes]:
