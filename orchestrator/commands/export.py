@@ -14,13 +14,16 @@ from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
 from orchestrator.front.schema.entry import Entry
 from orchestrator.record.atomic import write_text
-from orchestrator.record.folder import CHECKPOINTS, JOURNAL, possible
+from orchestrator.record.folder import CHECKPOINTS, JOURNAL, named, possible
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.record.trials import TrialRecord
 from sweeps.schema.spec import REFERENCES
 from training.config import AdapterTuning, TrialConfig
 from training.models.located import model_path
+from training.storage.address import address_of
+from training.storage.bucket import Bucket
+from training.storage.checkpoints import fetch_latest
 
 if TYPE_CHECKING:
     from training.loop.export import Form
@@ -82,10 +85,15 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
     from training.loop.checkpoint import MANIFEST_FILE, latest
 
     kept = chosen.directory / CHECKPOINTS / chosen.record.id
-    found = latest(kept)
-    again = f"procon reproduce {chosen.directory} --trial {chosen.record.id} trains it again and keeps the weights"
+    name = named(chosen.directory)
+    shown = f"{name}/{CHECKPOINTS}/{chosen.record.id}"
+    if (address := address_of(chosen.directory)) is None:
+        found = latest(kept)
+    else:
+        found = fetch_latest(Bucket(address), f"{CHECKPOINTS}/{chosen.record.id}", kept)
+    again = f"procon reproduce {name} --trial {chosen.record.id} trains it again and keeps the weights"
     if found is None or not (found / MANIFEST_FILE).is_file():
-        raise OutputError(f"{kept} holds no weights of --trial ({chosen.record.id!r}): see keep.checkpoints; {again}")
+        raise OutputError(f"{shown} holds no weights of --trial ({chosen.record.id!r}): see keep.checkpoints; {again}")
     step = json.loads((found / MANIFEST_FILE).read_text(encoding="utf-8"))["step"]
     if step < trial.total_steps:
         raise OutputError(f"{found} is of step {step} of {trial.total_steps}, not of the trained model: {again}")

@@ -38,7 +38,7 @@ from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
-from training.storage.address import address_of, checked, is_address, local_folder
+from training.storage.address import address_of, checked, is_address
 
 MEASURED_BY = ("models", "data", "direction", "evaluation")
 """Blocks of a specification that decide how values are measured."""
@@ -220,10 +220,15 @@ class Session:
         return self._directory
 
     @property
-    def destination(self) -> Path:
-        """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then."""
+    def destination(self) -> Path | str:
+        """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then.
+
+        Of one in a bucket its address.
+        """
+        if self.stored is not None:
+            return self.stored.address
         if self._directory is None and self.out is not None and is_address(str(self.out)):
-            return local_folder(str(self.out))
+            return str(self.out)
         return self._directory or Path(self.out or Path("runs") / self.spec.name).absolute()
 
     @property
@@ -272,6 +277,8 @@ class Session:
                 )
         if self.changed:
             self._change(self.changed)
+            if self.stored is not None:  # before a slot could write what is to be removed
+                self.stored.carry_now()
         return self
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -11,9 +12,10 @@ from typing import Self
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import CHECKPOINTS, JOURNAL, STOP_REQUEST
 from orchestrator.storage.courier import Courier
-from orchestrator.storage.files import Known, Uploads, fetch_files
+from orchestrator.storage.files import Known, Uploads, fetch_directions, fetch_files
 from orchestrator.storage.lease import STOP, Lease
 from orchestrator.storage.parts import Parts
+from training.errors import StorageError
 from training.storage.address import local_folder, made_local_folder
 from training.storage.bucket import Bucket, Taken
 
@@ -95,6 +97,23 @@ class StoredSweep:
     def remove_checkpoints(self, trial: str) -> None:
         """Those of ``trial`` in the bucket, once what is in the journal by now is there as well."""
         self._courier.remove(f"{CHECKPOINTS}/{trial}")
+
+    def fetch_directions(self) -> None:
+        """Have here what workers elsewhere found out about the models' directions; while the store is out, not."""
+        with suppress(StorageError):
+            fetch_directions(Bucket(self.address, PATIENCE), self.folder)
+
+    def carry_now(self) -> None:
+        """Have in the bucket what is here, and removed there what is to be, before anything else is done.
+
+        Raises:
+            OutputError: another driver has the sweep.
+            StorageError: the store is out, or refuses.
+        """
+        try:
+            self._courier.carry()
+        except Taken as error:
+            raise OutputError(f"{self.address} is in use: another driver writes its journal") from error
 
     def deliver(self, say: Callable[[str], None], seconds: float = DELIVERY_SECONDS) -> bool:
         """Carry what is not in the bucket yet, and tell where it is if that fails; whether all is there."""

@@ -33,6 +33,7 @@ from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
 from training.models.located import local_directory, model_path
+from training.storage.address import bucket_environment
 
 if TYPE_CHECKING:
     from orchestrator.search.searcher import FrontSearcher
@@ -145,6 +146,8 @@ def _reported(
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
     reporting = now()
     found = session.state.records()
+    if session.stored is not None:
+        session.stored.fetch_directions()
     front = build_front(
         spec.objectives,
         spec.feasible,
@@ -240,7 +243,10 @@ def _search(
         if address is not None:  # of this machine it was asked before
             check_memory_on_cluster(spec, living_nodes())
         room = room_for(spec.resources, planned(spec), joined=address is not None)
-        storage = SharedStorage(session.destination, local_inputs(spec)) if address is not None else None
+        storage = None
+        if address is not None:
+            keys = bucket_environment() if isinstance(session.destination, str) else {}
+            storage = SharedStorage(session.destination, local_inputs(spec), keys)
         if storage is not None:
             progress.phase("asking every node what it sees of the sweep's files")
             storage.check()
@@ -293,6 +299,8 @@ def _with_slots(
     broker = start_broker(BROKER, room.slots, spec.resources.slot_timeout, spec.resources.stall_timeout, log)
     day = date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, room.slots, day)
+    if session.stored is not None:
+        slots.address = session.stored.address
     if storage is not None:
         slots.sight = storage.sight()
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)

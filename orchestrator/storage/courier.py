@@ -54,6 +54,16 @@ class Courier:
         """Remove what lies below the folder ``prefix``, once the bucket has the journal as it is now."""
         self._removals.append((self._journal.stat().st_size, prefix))
 
+    def carry(self) -> None:
+        """Carry all there is now.
+
+        Raises:
+            Taken: another driver writes the journal.
+            StorageError: the store is out, or refuses.
+        """
+        with self._lock:
+            self._carry()
+
     def deliver(self, seconds: float) -> bool:
         """Carry all there is, trying for that long; whether it is in the bucket. The thread has ended then."""
         self.stop()

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.storage.bucket import Bucket, Entry
+from training.storage.shared import INDEX, Shared
 
 FOLDERS = ("answers",)
 """Below the sweep's folder; beside them every file that lies in it."""
 NOT_CARRIED = ("journal.jsonl", "driver.lock", "stop.request")
 """Files of the local folder that mean something on this machine alone, or go another way."""
+DIRECTIONS = "directions"
+"""Folder of what the machines of the sweep share and its readers want too: the report tells of it."""
 FETCHED = ".fetched.json"
 
 
@@ -55,6 +58,14 @@ def _state(file: Path) -> tuple[int, int, int]:
     return about.st_mtime_ns, about.st_size, about.st_ino
 
 
+def fetch_directions(bucket: Bucket, folder: Path) -> None:
+    """Have in ``folder`` what workers found out about the models' directions."""
+    shared = Shared(bucket, folder)
+    for entry in bucket.entries(DIRECTIONS):
+        if entry.key.endswith(INDEX):
+            shared.fetch(folder / entry.key.removesuffix(INDEX))
+
+
 @dataclass
 class Known:
     """Which objects a local folder has, as they are in the bucket; kept in a file of it."""
@@ -94,10 +105,11 @@ def fetch_files(bucket: Bucket, folder: Path, known: Known, fetched: Callable[[s
     """
     for entry in bucket.entries():
         parent, _, name = entry.key.rpartition("/")
-        if (parent and parent not in FOLDERS) or name in (*NOT_CARRIED, "driver.json"):
+        if (parent and parent not in FOLDERS) or name in (*NOT_CARRIED, "driver.json") or name.startswith("."):
             continue
         file = folder / entry.key
         if not (file.is_file() and known.has(entry)):
             bucket.download(entry.key, file, entry.size)
             known.note(entry)
         fetched(entry.key)
+    fetch_directions(bucket, folder)

@@ -17,6 +17,7 @@ ADDRESS_FILE = ".address"
 DRIVEN, READ = "driven", "read"
 """What a machine keeps a local folder for: to train and drive, or to read what others drive."""
 EXAMPLE = "s3://bucket/sweeps/first"
+OF_THIS_MACHINE = ("GOOGLE_APPLICATION_CREDENTIALS", "AWS_WEB_IDENTITY_TOKEN_FILE", "AZURE_FEDERATED_TOKEN_FILE")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]*")
 _PART = re.compile(r"[\w .@+=,-]+")
 
@@ -99,3 +100,12 @@ def address_of(folder: Path) -> str | None:
         return (folder / ADDRESS_FILE).read_text(encoding="utf-8").strip() or None
     except (OSError, ValueError):
         return None
+
+
+def bucket_environment() -> dict[str, str]:
+    """What of this process's environment says where the stores are and who may use them, for other machines.
+
+    A file of keys is on this machine alone.
+    """
+    told = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))}
+    return {name: value for name, value in told.items() if name not in OF_THIS_MACHINE}
