@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from orchestrator.cli.options import Address, Directories, Directory, Driven, Json, Overrides, Spec, Steered
-from orchestrator.record.folder import INTERRUPTED, named
+from orchestrator.record.folder import INTERRUPTED, last_name, named
 
 if TYPE_CHECKING:
     from orchestrator.driver.sweep import Outcome
@@ -155,7 +155,7 @@ def front(
         from orchestrator.report.figures import Wanted, write_figures
 
         wanted = [Wanted.parse(text) for text in figure]
-        write_figures(directories[0].resolve().name, read_front(directories[0]), wanted)
+        write_figures(last_name(directories[0]), read_front(directories[0]), wanted)
         for one in wanted:
             Terminal().say(f"The {one.figure} is drawn in {one.file}")
         return
@@ -244,11 +244,29 @@ def answers(
         print_answers(found, directory, trial, Terminal(), limit)
 
 
+def _checked_place(out: str | None) -> str | None:
+    """The address that a sweep may be begun at; None for a folder."""
+    from orchestrator.driver.stored import check_new
+    from orchestrator.record.folder import check_output
+    from training.storage.address import checked, is_address
+
+    if out is None or not is_address(out):
+        if out is not None:
+            check_output(out)
+        return None
+    address = checked(out)
+    check_new(address)
+    return address
+
+
 def plan(
     spec: Spec,
     overrides: Overrides = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster whose resources count, auto for this machine's; left out: ours.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="s3://bucket/place that the sweep would be in: checked, and what it would get.")
     ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure a few steps and one evaluation here; kept for later plans.")
@@ -259,22 +277,27 @@ def plan(
 
     Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
     """
+    from orchestrator.commands.plan.bucket import BucketUse
     from orchestrator.commands.plan.estimate import make_plan
     from orchestrator.commands.plan.table import plan_json, print_plan
     from orchestrator.terminal import Terminal, complain
     from sweeps.schema.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
+    place = _checked_place(out)
     measure = None
     if profile:
         from orchestrator.commands.plan.profile import profiler
 
         measure = profiler(loaded, Terminal(stderr=as_json))
     found = make_plan(loaded, address, measure, say=Terminal(stderr=True).say)
+    use = None if place is None else BucketUse.of(found, place)
     if as_json:
-        print(json.dumps(plan_json(found), indent=2))
+        print(json.dumps(plan_json(found) | {"bucket": use and vars(use)}, indent=2))
     else:
         print_plan(found, Terminal())
+        if use is not None:
+            Terminal().say(use.sentence)
     if found.refusal:
         complain(found.refusal)
         raise typer.Exit(2)

@@ -9,7 +9,7 @@ from orchestrator.front.basis import Compared
 from orchestrator.front.comparison import compare
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.front.schema.comparison import ModelComparison
-from orchestrator.record.folder import named
+from orchestrator.record.folder import last_name, named
 from orchestrator.record.separations import read_separations
 from orchestrator.report.sentences import settings
 from orchestrator.report.shown import format_value
@@ -40,7 +40,7 @@ def compared_in(directory: Path, several: bool) -> list[Compared]:
     where = str(directory) if several else None
     return [
         Compared(
-            name=f"{directory.resolve().name}/{name}" if several else name,
+            name=f"{last_name(directory)}/{name}" if several else name,
             model=model,
             spec=sweep.spec,
             answers=sweep.answers,

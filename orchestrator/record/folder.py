@@ -119,6 +119,11 @@ def short_name(folder: Path) -> str:
     return _address(folder) or short_path(folder)
 
 
+def last_name(folder: Path) -> str:
+    """The last part of what people call the sweep whose folder is ``folder``."""
+    return named(folder.resolve()).rpartition("/")[2]
+
+
 def _address(folder: Path) -> str | None:
     """The address whose local folder, or which itself, ``folder`` is."""
     return checked(str(folder)) if is_address(str(folder)) else address_of(folder)
