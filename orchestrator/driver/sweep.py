@@ -161,12 +161,12 @@ def _reported(
         directory,
         lambda text: console.say(text or ""),
     )
-    if session.stored is not None:
-        session.trouble = lambda text: console.say(text or "the store is back")
-        session.stored.deliver(console.say)
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
         store_sweep(spec, directory, session.state, now() - reporting)
+    if session.stored is not None:
+        session.trouble = lambda text: console.say(text or "the store is back")
+        session.stored.deliver(console.say)
     return Outcome(
         directory=directory,
         front=front,
@@ -274,7 +274,8 @@ def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirr
     mirrors.append(mirror)
     for event in session.events:  # MLflow may have missed the last of it; what it has it is not given twice
         mirror.on_event(event)
-    journal.on_full = session.trouble = progress.warn
+    journal.on_full = progress.warn
+    session.trouble = lambda sentence: progress.warn(sentence or f"{named(session.directory)} answers again")
     return mirror
 
 

@@ -4,6 +4,7 @@ Files come before the lines of the journal that tell of them, and what was to be
 reads the bucket at any moment finds a sweep as a driver that was killed might have left it.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from orchestrator.storage.files import Uploads
 from orchestrator.storage.parts import Parts
 from training.errors import StorageError
 from training.storage.bucket import Bucket, Taken
+
+log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 2.0
 """Between two looks at what is new."""
@@ -94,7 +97,9 @@ class Courier:
                 self._carry()
             except Taken:
                 self.fault = f"another driver writes the journal of {self.bucket.address}: this one has to end"
-            except (StorageError, OSError) as error:
+            except Exception as error:  # whatever it is, the sweep goes on without the bucket, and tries again
+                if not isinstance(error, StorageError | OSError):
+                    log.exception("what was to be carried into %s was not", self.bucket.address)
                 if not self._troubled:
                     self._tell(f"{error}; the sweep goes on, and what it records is kept here until the store takes it")
                 self._troubled = True

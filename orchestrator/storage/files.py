@@ -77,7 +77,7 @@ class Known:
     def of(cls, folder: Path) -> "Known":
         """What is known in ``folder``."""
         known = cls(folder)
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, TypeError):
             known._seen = dict(json.loads((folder / FETCHED).read_text(encoding="utf-8")))
         return known
 

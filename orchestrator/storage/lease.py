@@ -80,13 +80,27 @@ class Lease:
         self._thread.join(2 * BEAT_PATIENCE)
         if self.fault is None:
             with suppress(StorageError, Taken):  # it then ends by itself
-                self._bucket.exchange(DRIVER, _content(self._session, self._beat + 1, ended=True), self._version)
+                self._put(_content(self._session, self._beat + 1, ended=True))
+
+    def _put(self, content: bytes) -> None:
+        """Write a sign of life.
+
+        Raises:
+            Taken: another driver has written one. Ours that arrived though its answer did not is none of another.
+        """
+        try:
+            self._version = self._bucket.exchange(DRIVER, content, self._version)
+        except Taken:
+            found = self._bucket.read(DRIVER)
+            if found is None or _session(found) != self._session:
+                raise
+            self._version = self._bucket.exchange(DRIVER, content, found.version)
 
     def _run(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
             try:
                 self._beat += 1
-                self._version = self._bucket.exchange(DRIVER, _content(self._session, self._beat), self._version)
+                self._put(_content(self._session, self._beat))
                 if self._bucket.read(STOP) is not None:
                     self._on_stop()
             except Taken:
@@ -128,6 +142,12 @@ def _holder(found: Stored) -> str | None:
         return f"process {int(told['pid'])} on {str(told['host'])[:100]}"
     except (ValueError, KeyError, TypeError):
         return "somebody whose sign cannot be read" if _age(found) <= LEASE_SECONDS else None
+
+
+def _session(found: Stored) -> str | None:
+    with suppress(ValueError):
+        return str(found.json().get("session"))
+    return None
 
 
 def _in_use(address: str, holder: str, found: Stored) -> str:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LIMIT = "PROCON_BUCKET_CACHE_GB"
@@ -33,7 +33,7 @@ def limit_bytes() -> float:
 def trim(folder: Path, limit: float) -> None:
     """Remove folders in ``folder`` that nobody uses, those changed longest ago first, down to ``limit`` bytes."""
     there = sorted((one for one in folder.iterdir() if one.is_dir()), key=_changed)
-    sizes = {one: sum(file.stat().st_size for file in one.rglob("*") if file.is_file()) for one in there}
+    sizes = {one: _size(one) for one in there}
     total = sum(sizes.values())
     for one in there:
         if total <= limit:
@@ -50,6 +50,15 @@ def _remove_unused(folder: Path) -> bool:
             return False
         shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for inside, _, files in os.walk(folder):
+        for name in files:
+            with suppress(OSError):  # it is being written, and renamed at this moment
+                total += (Path(inside) / name).stat().st_size
+    return total
 
 
 def _changed(folder: Path) -> float:

@@ -45,6 +45,8 @@ class StoredCheckpoints:
         self._run = run
         self._attempt = attempt
         self._version: Version | None = None
+        self._tokens: set[str] = set()
+        """Of what this process wrote, or tried to."""
         self.published: list[Published] = []
         """What there is, oldest first; as of the last call of :meth:`take` or :meth:`publish` on this rank."""
 
@@ -110,17 +112,23 @@ class StoredCheckpoints:
         try:
             self._write(published, self._version)
         except Taken as error:
-            raise CheckpointError(
-                f"{self.bucket.address}/{self._prefix} is no longer this worker's: the trial was given to another"
-            ) from error
+            found = self.bucket.read(self.key(INDEX))
+            if found is None or not self._wrote(found):
+                raise CheckpointError(
+                    f"{self.bucket.address}/{self._prefix} is no longer this worker's: the trial was given to another"
+                ) from error
+            self._version = found.version  # of a write that was given up before its answer came
+            return self._exchange(published)
         for gone in (one for one in before if one not in published):
             self.bucket.remove([f"{self.key(gone.folder)}/{name}" for name in gone.files])
 
     def _write(self, published: list[Published], before: Version | None) -> None:
+        token = secrets.token_hex(8)
+        self._tokens.add(token)
         told = {
             "run": self._run,
             "attempt": self._attempt,
-            "written": secrets.token_hex(8),
+            "written": token,
             "checkpoints": [{**vars(one), "files": dict(one.files)} for one in published],
         }
         key, data = self.key(INDEX), json.dumps(told).encode()
@@ -134,6 +142,10 @@ class StoredCheckpoints:
                 f"{self.bucket.address}/{self._prefix} is no longer this worker's: the trial was given to another"
             )
         return _published(told)
+
+    def _wrote(self, found: Stored) -> bool:
+        """Whether it was this process that wrote ``found``."""
+        return _checked(found, f"{self.bucket.address}/{self.key(INDEX)}").get("written") in self._tokens
 
     def key(self, name: str) -> str:
         """The object ``name`` of this training."""

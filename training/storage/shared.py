@@ -15,7 +15,7 @@ from filelock import FileLock
 from training.distributed.locks import acquire
 from training.errors import StorageError
 from training.storage.address import address_of
-from training.storage.bucket import Bucket, Taken
+from training.storage.bucket import FOR_EVER, Bucket, Taken
 
 INDEX = ".index.json"
 """Ending of the object that says which files count."""
@@ -37,9 +37,12 @@ class Shared:
 
     @classmethod
     def of(cls, root: Path) -> Self | None:
-        """Of the local folder ``root``; None for a folder that is no bucket's, which all machines see anyway."""
+        """Of the local folder ``root``; None for a folder that is no bucket's, which all machines see anyway.
+
+        A store that is out is waited for: without what is shared nothing can be trained, and nobody is at fault.
+        """
         address = address_of(root)
-        return None if address is None else cls(Bucket(address), root)
+        return None if address is None else cls(Bucket(address, FOR_EVER), root)
 
     def fetch(self, path: Path) -> None:
         """Have ``path`` here, a file or a folder, where the bucket has it and this machine does not."""

@@ -33,6 +33,7 @@ from training.models.forms import Form
 from training.models.loading import load_tokenizer
 from training.models.located import model_path
 from training.organism.once import Report as BuildReport
+from training.storage.bucket import Bucket
 from training.storage.checkpoints import StoredCheckpoints
 from training.storage.shared import Shared
 from training.workbench.measuring import Measuring
@@ -96,6 +97,8 @@ class Workbench:
         """See :class:`training.loop.checkpoint.Checkpointing`."""
         self._chat = chat or ChatSettings()
         self._shared = Shared.of(directory)
+        if self._shared is not None:
+            self._shared.bucket.tell = lambda sentence: self.notify(sentence) if sentence is not None else None
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
         self._measuring = Measuring(evaluation, verdicts, self._chat.date, directory / "served", self._export)
@@ -286,7 +289,7 @@ class Workbench:
         if self._shared is None or claim is None:
             return None
         prefix = checkpoint.relative_to(self.directory).as_posix()
-        return StoredCheckpoints(self._shared.bucket, prefix, claim.run, claim.attempt)
+        return StoredCheckpoints(Bucket(self._shared.bucket.address), prefix, claim.run, claim.attempt)
 
     def _export(self, trained: nn.Module, directory: Path) -> None:
         """Write what was trained; all ranks must call it."""

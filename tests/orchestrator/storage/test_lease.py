@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from s3_server import LocalS3
 
 from orchestrator.errors import OutputError
 from orchestrator.storage import lease as lease_module
@@ -37,6 +38,19 @@ def test_one_drives_until_it_lets_go(bucket: Bucket) -> None:
     second = Lease.take(bucket)
     assert first.fault is second.fault is None
     second.release()
+
+
+def test_a_sign_of_life_whose_answer_was_lost_is_ones_own(
+    bucket: Bucket, s3: LocalS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "BEAT_PATIENCE", 0.0)
+    lease = Lease.take(bucket)
+    s3.losing = 3
+    time.sleep(2.0)
+    assert s3.losing == 0
+    assert lease.fault is None
+    lease.release()
+    assert living_driver(bucket) is None
 
 
 def test_a_stop_request_is_heard(bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ from training.errors import CheckpointError, StorageError
 from training.loop import bucket_shelf
 from training.loop.checkpoint import Checkpointing
 from training.storage.bucket import Bucket
-from training.storage.checkpoints import StoredCheckpoints, fetch_latest, published
+from training.storage.checkpoints import Published, StoredCheckpoints, fetch_latest, published
 
 pytestmark = pytest.mark.usefixtures("process")
 
@@ -73,6 +73,19 @@ def test_a_worker_whose_trial_was_given_to_another_publishes_nothing(tmp_path, a
         run(TRIAL, where(tmp_path / "one", address))
     resumed = run(TRIAL, where(tmp_path / "other", address, run="resumed"))
     assert resumed["steps"] == [4, 8, 10], "of another run of the sweep any attempt is a later one"
+
+
+def test_a_publication_that_was_given_up_and_yet_arrived_is_ones_own(s3, address):
+    store = StoredCheckpoints(Bucket(address, patience=0.0), PREFIX, "sweep", 1)
+    store.take()
+    s3.losing = 1
+    with pytest.raises(StorageError, match="cannot be reached"):
+        store.publish(Published("step-00000003", "step-00000003-a", {}), 2)
+    store.publish(Published("step-00000006", "step-00000006-b", {}), 2)
+    assert steps_of(address)[-1] == 6
+    StoredCheckpoints(Bucket(address), PREFIX, "sweep", 2).take()
+    with pytest.raises(CheckpointError, match="given to another"):
+        store.publish(Published("step-00000009", "step-00000009-c", {}), 2)
 
 
 def test_what_was_removed_comes_back_through_nobody(tmp_path, address):
