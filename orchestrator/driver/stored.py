@@ -11,6 +11,7 @@ from typing import Self
 
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import CHECKPOINTS, JOURNAL, STOP_REQUEST
+from orchestrator.slots.shared_storage import TOKEN
 from orchestrator.storage.courier import Courier
 from orchestrator.storage.files import Known, Uploads, fetch_directions, fetch_files
 from orchestrator.storage.lease import STOP, Lease
@@ -78,6 +79,7 @@ class StoredSweep:
             known = Known.of(folder)
             fetch_files(bucket, folder, known, courier.uploads.has)
             known.keep()
+            bucket.remove([one.key for one in bucket.entries() if one.key.startswith(TOKEN)])  # of a driver that died
             return cls(address, folder, said, lease, courier)
         except BaseException:
             lease.release()

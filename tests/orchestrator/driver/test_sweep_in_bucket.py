@@ -25,17 +25,21 @@ SPEC = small_sweep(trial=TRIAL, trials=2, resources={"max_concurrent": 1})
 
 @pytest.fixture
 def machine(s3: LocalS3, organism_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Makes a machine's cache, in which the embedded model is there already; its path."""
+    """Makes a machine's cache, in which the embedded model is there already; its path.
+
+    It is named by ``XDG_CACHE_HOME``: a ``PROCON_CACHE`` of the driver's counts on every node.
+    """
     monkeypatch.setenv("PROCON_CACHE", str(organism_cache))
     ensure_organism(ModelConfig(name="small", path="organism/small"))
+    monkeypatch.delenv("PROCON_CACHE")
 
     def make(name: str) -> str:
-        cache = tmp_path / "machines" / name
+        cache = tmp_path / "machines" / name / "procon-sweeps"
         cache.mkdir(parents=True)
         for one in organism_cache.iterdir():
             if one.name != "buckets":
                 (cache / one.name).symlink_to(one)
-        return str(cache)
+        return str(cache.parent)
 
     return make
 
@@ -69,14 +73,14 @@ def test_killed_on_one_machine_and_resumed_on_another_it_comes_to_the_same_front
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     address = f"s3://{BUCKET}/killed"
-    monkeypatch.setenv("PROCON_CACHE", machine("undisturbed"))
+    monkeypatch.setenv("XDG_CACHE_HOME", machine("undisturbed"))
     undisturbed = start_sweep(tmp_path / "undisturbed", SPEC)
     code, output = undisturbed.finish()
     assert code == 0, output
 
     worker, driver = machine("worker"), machine("driver")
-    with raylets({"PROCON_CACHE": worker}, one={"CPU": 1}) as (cluster, _nodes):
-        monkeypatch.setenv("PROCON_CACHE", driver)
+    with raylets({"XDG_CACHE_HOME": worker}, one={"CPU": 1}) as (cluster, _nodes):
+        monkeypatch.setenv("XDG_CACHE_HOME", driver)
         run = start_sweep(tmp_path / "killed", SPEC, "--out", address, "--address", cluster.address)
         run = replace(run, directory=local_folder(address))
         s3.losing = 3
@@ -89,7 +93,7 @@ def test_killed_on_one_machine_and_resumed_on_another_it_comes_to_the_same_front
     shutil.rmtree(driver)
     shutil.rmtree(worker)
 
-    monkeypatch.setenv("PROCON_CACHE", machine("later"))
+    monkeypatch.setenv("XDG_CACHE_HOME", machine("later"))
     again = start_sweep(tmp_path / "later", None, "resume", address)
     code, output = again.finish()
     assert code == 0, output
@@ -98,7 +102,7 @@ def test_killed_on_one_machine_and_resumed_on_another_it_comes_to_the_same_front
     assert any("went on from its last checkpoint" in event.get("text", "") for event in later.events)
     assert not list((later.directory / "checkpoints").glob("*/step-*")), "what has ended is in the bucket alone"
 
-    monkeypatch.setenv("PROCON_CACHE", machine("reader"))
+    monkeypatch.setenv("XDG_CACHE_HOME", machine("reader"))
     front = procon("front", address, "--json", folder=tmp_path)
     assert front.returncode == 0, front.stderr
     (found,) = json.loads(front.stdout).values()
