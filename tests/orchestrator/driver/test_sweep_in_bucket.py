@@ -20,6 +20,7 @@ from training.storage.bucket import Bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
 TRIAL = {**small_sweep()["trial"], "log_every": 2, "checkpoint_every": 4}
+TIMES = ("evaluation/seconds",)
 SPEC = small_sweep(trial=TRIAL, trials=2, resources={"max_concurrent": 1})
 
 
@@ -54,15 +55,17 @@ def in_last_trial(events: list[dict[str, Any]]) -> bool:
     return last.get("event") == "trial_reported" and last["id"] == "small-1" and 6 <= last["step"] < 12
 
 
-def front_of(text: str) -> list[tuple[str, dict[str, Any], Any]]:
+def front_of(text: str) -> dict[str, Any]:
     """What the front says of each trial and reference, but for what takes time."""
     (body,) = json.loads(text)["models"].values()
-    everyone = [*body["reference"].values(), *body["trials"]]
-    timeless = [
-        {name: value for name, value in one["metrics"].items() if "second" not in name and "train/memory" not in name}
-        for one in everyone
-    ]
-    return [(one["id"], metrics, one.get("on_front")) for one, metrics in zip(everyone, timeless, strict=True)]
+    everyone = {**body["reference"], **{one["id"]: one for one in body["trials"]}}
+    return {
+        name: (
+            one.get("on_front"),
+            {metric: value for metric, value in one["metrics"].items() if metric not in TIMES},
+        )
+        for name, one in everyone.items()
+    }
 
 
 def test_killed_on_one_machine_and_resumed_on_another_it_comes_to_the_same_front(
