@@ -13,5 +13,5 @@ COPY --chown=ray:users pyproject.toml README.md LICENSE ./
 COPY --chown=ray:users orchestrator/ orchestrator/
 COPY --chown=ray:users sweeps/ sweeps/
 COPY --chown=ray:users training/ training/
-RUN pip install --no-cache-dir . && procon --version
+RUN pip install --no-cache-dir '.[buckets]' && procon --version
 WORKDIR /home/ray

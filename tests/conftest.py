@@ -4,8 +4,12 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from s3_server import LocalS3
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -61,3 +65,20 @@ def organism_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("PROCON_FRESH", "1")  # a test finds what it measures itself
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         yield cache
+
+
+@pytest.fixture(scope="module")
+def shared_s3() -> Iterator["LocalS3"]:
+    """A store on this machine, found by this process and those that it starts."""
+    from s3_server import local_s3
+
+    with local_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(shared_s3: "LocalS3", tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["LocalS3"]:
+    """The store, well again afterwards; this machine keeps what it has of it in the test's folder."""
+    monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
+    yield shared_s3
+    shared_s3.out, shared_s3.slow, shared_s3.losing = False, 0.0, 0

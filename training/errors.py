@@ -9,6 +9,7 @@ TrainingError
 ├── MetricError      a metric of another package that cannot be loaded or measured
 ├── OrganismError    the embedded model failed its quality gate
 ├── CheckpointError  a checkpoint that does not fit or cannot be read
+├── StorageError     a bucket that cannot be opened, reached or written
 └── DivergedError    a loss that is not finite
 """
 
@@ -47,6 +48,10 @@ class OrganismError(TrainingError):
 
 class CheckpointError(TrainingError):
     """A checkpoint belongs to another training or cannot be read."""
+
+
+class StorageError(TrainingError):
+    """A bucket cannot be opened, reached or written."""
 
 
 class DivergedError(TrainingError):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import Directory, Json, Model, Overrides, Spec, Trial
+from orchestrator.cli.options import Directory, Json, Model, Overrides, Spec, Trial, sweep_or_specification
 
 
 def train(
@@ -52,6 +52,7 @@ def direction(
     from orchestrator.terminal import Terminal, complain
     from sweeps.schema.load import load_spec
 
+    spec = sweep_or_specification(spec)
     if is_sweep(spec):
         if overrides or model:
             raise typer.BadParameter("--set and --model go with a specification, not with a sweep's folder")

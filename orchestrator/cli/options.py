@@ -8,12 +8,50 @@ import typer
 from orchestrator.record.folder import possible
 
 
-def _possible(folder: Path) -> Path:
-    return possible(folder, "directory")
+def _address(folder: Path) -> str | None:
+    """The address that was typed, or whose local folder was."""
+    from training.storage.address import address_of, checked, is_address
+
+    if is_address(str(folder)):
+        return checked(str(folder), "directory")
+    return address_of(possible(folder, "directory"))
 
 
-def _all_possible(folders: list[Path]) -> list[Path]:
-    return [_possible(folder) for folder in folders]
+def _read(folder: Path) -> Path:
+    """A folder to read a sweep from; one in a bucket is fetched."""
+    address = _address(folder)
+    if address is None:
+        return folder
+    from orchestrator.record.pulled import pulled
+
+    return pulled(address)
+
+
+def sweep_or_specification(typed: str) -> str:
+    """``typed``, or the folder into which the sweep was fetched whose address it is."""
+    from training.storage.address import is_address
+
+    return str(_read(Path(typed))) if is_address(typed) else typed
+
+
+def _all_read(folders: list[Path]) -> list[Path]:
+    return [_read(folder) for folder in folders]
+
+
+def _driven(folder: Path) -> Path:
+    """A folder to drive a sweep in; one in a bucket is fetched when its driver may."""
+    from training.storage.address import made_local_folder
+
+    address = _address(folder)
+    return folder if address is None else made_local_folder(address)
+
+
+def _steered(folder: Path) -> Path:
+    """A folder whose driver is asked; of one in a bucket nothing is fetched yet."""
+    from training.storage.address import READ, made_local_folder
+
+    address = _address(folder)
+    return folder if address is None else made_local_folder(address, READ)
 
 
 def _specs(typed: str) -> list[str]:
@@ -33,8 +71,11 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=C", help="Change one field; repeatable; numbers reach into lists."),
 ]
 Model = Annotated[str | None, typer.Option(help="Name of the model in the spec. [default: the first]")]
-Directory = Annotated[Path, typer.Argument(help="Output folder of a sweep.", callback=_possible)]
-Directories = Annotated[list[Path], typer.Argument(help="Output folders of sweeps.", callback=_all_possible)]
+_HELP = "Output folder of a sweep, or s3://bucket/place."
+Directory = Annotated[Path, typer.Argument(help=_HELP, callback=_read)]
+Directories = Annotated[list[Path], typer.Argument(help="Output folders of sweeps.", callback=_all_read)]
+Driven = Annotated[Path, typer.Argument(help=_HELP, callback=_driven)]
+Steered = Annotated[Path, typer.Argument(help=_HELP, callback=_steered)]
 Trial = Annotated[str, typer.Option(help="Id of a finished trial, as procon front shows it.")]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to join, auto for this machine's; left out: a local Ray.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from orchestrator.cli.options import Address, Directories, Directory, Json, Overrides, Spec
-from orchestrator.record.folder import INTERRUPTED
+from orchestrator.cli.options import Address, Directories, Directory, Driven, Json, Overrides, Spec, Steered
+from orchestrator.record.folder import INTERRUPTED, last_name, named
 
 if TYPE_CHECKING:
     from orchestrator.driver.sweep import Outcome
@@ -34,7 +34,9 @@ def init(
 def run(
     spec: Spec,
     overrides: Overrides = None,
-    out: Annotated[str | None, typer.Option(help="Output folder; left out: runs/<name>, then runs/<name>-2.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="Output folder, or s3://bucket/place; left out: runs/<name>, then runs/<name>-2.")
+    ] = None,
     address: Address = None,
     fresh: Annotated[
         bool,
@@ -52,7 +54,7 @@ def run(
 
 
 def resume(
-    directory: Directory,
+    directory: Driven,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="A.B=C", help="Change one field of the recorded spec.")
     ] = None,
@@ -73,7 +75,7 @@ def resume(
 
 
 def extend(
-    directory: Directory,
+    directory: Driven,
     trials: Annotated[int, typer.Option(min=1, help="Searched trials to add, per model.")],
     overrides: Annotated[
         list[str] | None,
@@ -111,7 +113,7 @@ def _tell(outcome: "Outcome", as_json: bool) -> None:
 
 
 def stop(
-    directory: Directory,
+    directory: Steered,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the end; 0 returns at once.")] = 120.0,
 ) -> None:
     """End a running sweep cleanly from another shell; procon resume goes on with it."""
@@ -119,9 +121,9 @@ def stop(
     from orchestrator.terminal import Terminal, complain
 
     if request_stop(directory, wait):
-        Terminal().say(f"{directory} has stopped; go on with: procon resume {directory}")
+        Terminal().say(f"{named(directory)} has stopped; go on with: procon resume {named(directory)}")
     elif wait:
-        complain(f"{directory} was asked to stop and is still at it after {wait:g} s")
+        complain(f"{named(directory)} was asked to stop and is still at it after {wait:g} s")
         raise typer.Exit(1)
 
 
@@ -157,11 +159,11 @@ def front(
         from orchestrator.report.figures import Wanted, write_figures
 
         wanted = [Wanted.parse(text) for text in figure]
-        write_figures(directories[0].resolve().name, read_front(directories[0]), wanted)
+        write_figures(last_name(directories[0]), read_front(directories[0]), wanted)
         for one in wanted:
             Terminal().say(f"The {one.figure} is drawn in {one.file}")
         return
-    fronts = {str(directory): read_front(directory) for directory in directories}
+    fronts = {named(directory): read_front(directory) for directory in directories}
     if as_csv:
         from orchestrator.report.files import trials_csv
         from orchestrator.terminal import neutralised
@@ -246,11 +248,29 @@ def answers(
         print_answers(found, directory, trial, Terminal(), limit)
 
 
+def _checked_place(out: str | None) -> str | None:
+    """The address that a sweep may be begun at; None for a folder."""
+    from orchestrator.driver.stored import check_new
+    from orchestrator.record.folder import check_output
+    from training.storage.address import checked, is_address
+
+    if out is None or not is_address(out):
+        if out is not None:
+            check_output(out)
+        return None
+    address = checked(out)
+    check_new(address)
+    return address
+
+
 def plan(
     spec: Spec,
     overrides: Overrides = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster whose resources count, auto for this machine's; left out: ours.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="s3://bucket/place that the sweep would be in: checked, and what it would get.")
     ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Measure a few steps and one evaluation here; kept for later plans.")
@@ -261,22 +281,27 @@ def plan(
 
     Exits with 2 where procon run would refuse, also where only this machine is what does not suit.
     """
+    from orchestrator.commands.plan.bucket import BucketUse
     from orchestrator.commands.plan.estimate import make_plan
     from orchestrator.commands.plan.table import plan_json, print_plan
     from orchestrator.terminal import Terminal, complain
     from sweeps.schema.load import load_spec
 
     loaded = load_spec(spec, overrides or [])
+    place = _checked_place(out)
     measure = None
     if profile:
         from orchestrator.commands.plan.profile import profiler
 
         measure = profiler(loaded, Terminal(stderr=as_json))
     found = make_plan(loaded, address, measure, say=Terminal(stderr=True).say)
+    use = None if place is None else BucketUse.of(found, place)
     if as_json:
-        print(json.dumps(plan_json(found), indent=2))
+        print(json.dumps(plan_json(found) | {"bucket": use and vars(use)}, indent=2))
     else:
         print_plan(found, Terminal())
+        if use is not None:
+            Terminal().say(use.sentence)
     if found.refusal:
         complain(found.refusal)
         raise typer.Exit(2)
@@ -304,7 +329,7 @@ def sync(
 
 
 def status(
-    directory: Directory,
+    directory: Steered,
     as_json: Json = False,
     watch: Annotated[bool, typer.Option("--watch", help="Again whenever it changes, until the sweep ends.")] = False,
 ) -> None:

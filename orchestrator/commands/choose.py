@@ -10,6 +10,7 @@ from orchestrator.front.choice import choose, parsed
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Alternative, Choice
+from orchestrator.record.folder import named
 from orchestrator.report.console import CONSOLE_NAMES
 from orchestrator.report.sentences import export_command, how_sure, percent, settings
 from orchestrator.report.shown import short_id, short_metric
@@ -54,7 +55,9 @@ def choose_trials(directory: Path, rule: str | None, model: str | None) -> dict[
     models = sweep.model(model)
     metrics = list(dict.fromkeys(metric for one in models for metric in one.metrics))
     if not metrics:
-        raise OutputError(f"directory ({directory}) holds no finished trial yet: see procon status {directory}")
+        raise OutputError(
+            f"directory ({named(directory)}) holds no finished trial yet: see procon status {named(directory)}"
+        )
     labels = list(dict.fromkeys(label for one in models for label in one.references))
     spec = sweep.spec
     asked = parsed(rule, spec.objectives, spec.feasible, metrics, labels)

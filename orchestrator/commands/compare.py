@@ -9,6 +9,7 @@ from orchestrator.front.basis import Compared
 from orchestrator.front.comparison import compare
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.front.schema.comparison import ModelComparison
+from orchestrator.record.folder import last_name, named
 from orchestrator.record.separations import read_separations
 from orchestrator.report.sentences import settings
 from orchestrator.report.shown import format_value
@@ -39,7 +40,7 @@ def compared_in(directory: Path, several: bool) -> list[Compared]:
     where = str(directory) if several else None
     return [
         Compared(
-            name=f"{directory.resolve().name}/{name}" if several else name,
+            name=f"{last_name(directory)}/{name}" if several else name,
             model=model,
             spec=sweep.spec,
             answers=sweep.answers,
@@ -54,7 +55,7 @@ def _distinct(directories: Sequence[Path]) -> Sequence[Path]:
     seen: dict[Path, Path] = {}
     for directory in directories:
         if directory.resolve() in seen:
-            raise OutputError(f"directory ({directory}) is named twice: name each sweep once")
+            raise OutputError(f"directory ({named(directory)}) is named twice: name each sweep once")
         seen[directory.resolve()] = directory
     return directories
 

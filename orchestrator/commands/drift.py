@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OutputError
-from orchestrator.record.folder import JOURNAL, create_output
+from orchestrator.record.folder import JOURNAL, create_output, named
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.trial_ids import whole_id
 from orchestrator.record.trials import TrialRecord
@@ -65,13 +65,13 @@ def draw_drift(directory: Path, ids: Sequence[str], out: str | Path | None) -> D
         OutputError: there is no sweep, no such trial, or no trial with drift.
     """
     found = {record.id: record for record in records(read_journal(directory / JOURNAL))}
-    named = [whole_id(name, list(found), f"is not in {directory}") for name in ids]
-    chosen = named or [record.id for record in found.values() if record.kind == "reference" and record.trial]
+    wanted = [whole_id(name, list(found), f"is not in {named(directory)}") for name in ids]
+    chosen = wanted or [record.id for record in found.values() if record.kind == "reference" and record.trial]
     untouched = {record.model: record.report.metrics for record in found.values() if record.label == "base"}
     made = [drift_of(found[name], untouched.get(found[name].model, {})) for name in chosen]
     drifts = tuple(drift for drift in made if drift is not None)
     if not drifts:
-        raise OutputError(f"{directory} has no measured drift of {', '.join(chosen) or 'any trial'} yet")
+        raise OutputError(f"{named(directory)} has no measured drift of {', '.join(chosen) or 'any trial'} yet")
     picture = (create_output(out, "drift") if out is not None else directory) / PICTURE
     write_drift_png([drift_map(drift) for drift in drifts], "Drift of the refusal direction in training", picture)
     return DrawnDrift(picture, drifts)

@@ -14,7 +14,7 @@ from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.record.atomic import write_text
-from orchestrator.record.folder import CHECKPOINTS, JOURNAL, possible, short_path
+from orchestrator.record.folder import CHECKPOINTS, JOURNAL, named, possible, short_path
 from orchestrator.record.journal import read_journal, records
 from orchestrator.record.recorded_trial import RecordedTrial, recorded_trial
 from orchestrator.record.sweep_state import SweepState
@@ -23,6 +23,9 @@ from sweeps.schema.spec import REFERENCES
 from training.config import AdapterTuning, TrialConfig
 from training.models.located import model_path
 from training.secrets import without_secrets
+from training.storage.address import address_of
+from training.storage.bucket import Bucket
+from training.storage.checkpoints import fetch_latest
 
 if TYPE_CHECKING:
     from orchestrator.tracking.registry import Registration
@@ -133,10 +136,15 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
     from training.loop.checkpoint import MANIFEST_FILE, latest
 
     kept = chosen.directory / CHECKPOINTS / chosen.record.trained
-    found = latest(kept)
-    again = f"procon reproduce {chosen.directory} --trial {chosen.record.id} trains it again and keeps the weights"
+    name = named(chosen.directory)
+    shown = f"{name}/{CHECKPOINTS}/{chosen.record.trained}"
+    if (address := address_of(chosen.directory)) is None:
+        found = latest(kept)
+    else:
+        found = fetch_latest(Bucket(address), f"{CHECKPOINTS}/{chosen.record.trained}", kept)
+    again = f"procon reproduce {name} --trial {chosen.record.id} trains it again and keeps the weights"
     if found is None or not (found / MANIFEST_FILE).is_file():
-        raise OutputError(f"{kept} holds no weights of --trial ({chosen.record.id!r}): see keep.checkpoints; {again}")
+        raise OutputError(f"{shown} holds no weights of --trial ({chosen.record.id!r}): see keep.checkpoints; {again}")
     step = json.loads((found / MANIFEST_FILE).read_text(encoding="utf-8"))["step"]
     if step < trial.total_steps:
         raise OutputError(f"{found} is of step {step} of {trial.total_steps}, not of the trained model: {again}")

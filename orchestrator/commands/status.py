@@ -9,10 +9,11 @@ from typing import Any, Literal
 from orchestrator.driver.time_left import Timetable
 from orchestrator.front.membership import standings
 from orchestrator.front.pooling import mean_metrics
-from orchestrator.record.folder import JOURNAL
+from orchestrator.record.folder import JOURNAL, named
 from orchestrator.record.history import recorded_spec
 from orchestrator.record.journal import read_state
 from orchestrator.record.lock import driver_lives
+from orchestrator.record.pulled import pulled
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trial_state import TrialState
 from orchestrator.record.trials import Status, TrialRecord
@@ -20,6 +21,7 @@ from sweeps.cost.cost import planned
 from sweeps.schema.budget import Budget, spent
 from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
+from training.storage.address import address_of
 
 State = Literal["running", "stopped", "ended", "driver dead"]
 
@@ -79,6 +81,8 @@ def sweep_status(directory: Path) -> SweepStatus:
     Raises:
         OutputError: there is no sweep, or its journal is damaged.
     """
+    if (address := address_of(directory)) is not None:
+        directory = pulled(address, journal_alone=True)
     state = read_state(directory / JOURNAL)
     spec = recorded_spec(state, directory)
     standing, reason = _standing(directory, state)
@@ -88,7 +92,7 @@ def sweep_status(directory: Path) -> SweepStatus:
     records = state.records()
     fronts = {model.name: _front(spec, [r for r in records if r.model == model.name]) for model in spec.models}
     return SweepStatus(
-        directory=str(directory),
+        directory=named(directory),
         name=spec.name,
         state=standing,
         reason=reason,
@@ -113,7 +117,7 @@ def _standing(directory: Path, state: SweepState) -> tuple[State, str | None]:
         return "running", None
     last = state.last_word
     if last is None:
-        return "driver dead", f"its driver died without a word; go on with: procon resume {directory}"
+        return "driver dead", f"its driver died without a word; go on with: procon resume {named(directory)}"
     return ("stopped", last.get("reason") or "interrupted") if last["interrupted"] else ("ended", None)
 
 

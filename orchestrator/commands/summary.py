@@ -12,7 +12,7 @@ from orchestrator.driver.progress import duration
 from orchestrator.driver.resume_command import resume_command
 from orchestrator.driver.sweep import Outcome
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.record.folder import JOURNAL, short_path
+from orchestrator.record.folder import JOURNAL, named, short_name, short_path
 from orchestrator.record.trials import Status
 from orchestrator.report.console import render_table
 from orchestrator.report.plots.data import plot_data
@@ -24,7 +24,7 @@ from training.secrets import without_login
 
 def print_outcome(outcome: Outcome, console: Terminal) -> None:
     """Print what ``procon run`` ends with."""
-    print_fronts({str(outcome.directory): outcome.front}, console)
+    print_fronts({named(outcome.directory): outcome.front}, console)
     _print_failures(outcome, console)
     say = console.say
     took = duration(outcome.seconds_before + outcome.seconds)
@@ -44,7 +44,7 @@ def print_outcome(outcome: Outcome, console: Terminal) -> None:
         if name is not None:
             say(f"  {name.name:<16} {meaning}")
     if any(body.choice and body.choice.trial for body in outcome.front.models.values()):
-        say(f"Which trial to take, and why: procon choose {shlex.quote(short_path(outcome.directory))}")
+        say(f"Which trial to take, and why: procon choose {shlex.quote(short_name(outcome.directory))}")
     _print_mlflow(outcome, say)
     if outcome.undelivered:
         waiting = f"{outcome.undelivered} MLflow events could not be delivered; the journal has them all, and"

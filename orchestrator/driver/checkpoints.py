@@ -1,8 +1,6 @@
 """Which trials' checkpoints stay on disk: those that somebody may still want."""
 
-import shutil
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.front.membership import members, probabilities, standings
 from orchestrator.front.pooling import mean_metrics
@@ -92,13 +90,13 @@ class Keeper:
     """Removes checkpoints as soon as nobody needs them; a listener of the journal.
 
     Args:
-        directory: holds one folder a trial.
+        remove: lets go of those of a trial, by its id.
         spec: objectives, rules, and what is to be kept.
         state: what the journal tells.
     """
 
-    def __init__(self, directory: Path, spec: SweepSpec, state: SweepState) -> None:
-        self._directory = directory
+    def __init__(self, remove: Callable[[str], None], spec: SweepSpec, state: SweepState) -> None:
+        self._let_go = remove
         self._spec = spec
         self._state = state
         self._left_out: set[str] = set()
@@ -112,7 +110,7 @@ class Keeper:
         self._unseen += 1
         ended = self._state.trials[event["id"]]
         if ended.kept and ended.status is not Status.FINISHED:
-            shutil.rmtree(self._directory / ended.id, ignore_errors=True)
+            self._let_go(ended.id)
         elif self._unseen >= MORE * (len(self._state.trials) - len(self._left_out)):  # many draws each time
             self._remove(replicates=self._spec.seeds.replicates_on_front > 0)
 
@@ -127,6 +125,6 @@ class Keeper:
         repeated = {record.replicate_of for record in compared}
         single = {record.id for record in compared if record.kind != "replicate" and record.id not in repeated}
         for trial in superfluous(compared, spec.objectives, spec.feasible, spec.keep, replicates=replicates):
-            shutil.rmtree(self._directory / trial, ignore_errors=True)  # of scaled models there is none
+            self._let_go(trial)  # of scaled models there is nothing
             if trial in single:  # without it others are rather kept than not
                 self._left_out.add(trial)

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from orchestrator.record.folder import short_path
+from orchestrator.record.folder import short_name
 
 
 def resume_command(directory: Path, address: str | None = None, stopped: str | None = None) -> str:
@@ -14,7 +14,7 @@ def resume_command(directory: Path, address: str | None = None, stopped: str | N
         address: Ray cluster it was run on; None was a local Ray.
         stopped: why it ended before all was done.
     """
-    command = f"procon resume {shlex.quote(short_path(directory))}"
+    command = f"procon resume {shlex.quote(short_name(directory))}"
     if address:
         command += f" --address {shlex.quote(address)}"
     budget = (stopped or "").partition(" ")[0]

@@ -15,7 +15,7 @@ from orchestrator.driver.watch import Watch
 from orchestrator.errors import SlotError
 from orchestrator.record.clock import now
 from orchestrator.record.events import Event
-from orchestrator.record.folder import ANSWERS, CHECKPOINTS, INTERRUPTED
+from orchestrator.record.folder import ANSWERS, INTERRUPTED
 from orchestrator.slots.cluster import Room, living_nodes, slots_that_fit
 from orchestrator.slots.shared_storage import SharedStorage
 from sweeps.schema.budget import Budget
@@ -75,7 +75,7 @@ class SearchRun:
         self._ray_watch = ray_watch
         self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
-        self._keeper = Keeper(directory / CHECKPOINTS, spec, session.state)
+        self._keeper = Keeper(session.remove_checkpoints, spec, session.state)
         baselines = BaselineStore(spec, session.manifest, session.state, directory, directory / ANSWERS)
         listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, baselines.on_event, self._settle]
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)
@@ -191,8 +191,10 @@ class SearchRun:
             self.stop(next(iter(unseen.values())))
 
     def _spent(self) -> str | None:
-        """Which budget is spent, in a sentence; None while none is."""
+        """Which budget is spent, or why this driver is no longer the one, in a sentence; None while all is well."""
         session = self._session
+        if session.stored is not None and session.stored.fault is not None:
+            return session.stored.fault
         return self._budget.exceeded(session.seconds_before + now() - session.began, self._searcher.at_once or 1)
 
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:

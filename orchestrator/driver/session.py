@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from orchestrator.driver.baselines import Baseline, baselines_in_words
 from orchestrator.driver.epochs import with_counted_epochs
 from orchestrator.driver.preflight import check_machine, check_sweep
+from orchestrator.driver.stored import StoredSweep, check_new
 from orchestrator.errors import OutputError
 from orchestrator.record.answers import copy_answers
 from orchestrator.record.clock import now
@@ -28,6 +29,7 @@ from orchestrator.record.folder import (
     STOP_REQUEST,
     check_output,
     create_output,
+    named,
     read_json,
     write_json,
 )
@@ -41,9 +43,14 @@ from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
+from training.storage.address import address_of, checked, is_address
 
 MEASURED_BY = ("models", "data", "direction", "evaluation")
 """Blocks of a specification that decide how values are measured."""
+
+
+def _untold(_sentence: str | None) -> None:
+    """Nobody listens yet."""
 
 
 @dataclass
@@ -67,9 +74,11 @@ class Session:
     """Everything that is known of the sweep; it grows with the journal."""
     began: float = field(default_factory=now)
     out: str | Path | None = None
-    """The folder that was asked for."""
+    """The folder that was asked for, or the address of a place in a bucket."""
     fresh: bool = False
     """Whether references are measured though an earlier sweep did."""
+    stored: StoredSweep | None = None
+    """What keeps it in a bucket; None where it is in a folder, and before :meth:`open` of a new one."""
     changed: Sequence[Change] = ()
     """How the specification differs from the recorded one."""
     _directory: Path | None = None
@@ -78,6 +87,8 @@ class Session:
     """Whether the folder knows of this driver."""
     quiet: bool = False
     """Whether nothing was left to be done, so that the journal says nothing of this driver's time."""
+    trouble: Callable[[str | None], None] = _untold
+    """Told in a sentence when the store of the bucket is out, and none when it is back."""
     first: bool = field(init=False)
     """Whether no other driver worked on the sweep before."""
     known: list[TrialRecord] = field(init=False)
@@ -111,7 +122,7 @@ class Session:
 
         Args:
             spec: a validated specification with absolute paths.
-            out: output folder; None takes the next free one.
+            out: output folder, or the address of a place in a bucket; None takes the next free folder.
             address: Ray cluster that will be joined; None is a local Ray, which this machine must have room for.
             say: told what the check does and costs.
             fresh: references are measured though an earlier sweep did.
@@ -121,11 +132,14 @@ class Session:
         """
         spec = with_counted_epochs(spec)
         base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
+        if out is not None and is_address(str(out)):
+            out, base = checked(str(out)), Path("runs").absolute()
+            check_new(out)
         tracking_uri, artifacts = default_tracking_uri(base / "out")
         depths = check_sweep(spec, tracking_uri, say)
         if address is None:
             check_machine(spec)
-        if out is not None:
+        if out is not None and not is_address(str(out)):
             check_output(out)
         return cls(spec, manifest(spec), depths, tracking_uri, artifacts, out=out, fresh=fresh)
 
@@ -155,6 +169,32 @@ class Session:
             SpecError, TrainingError: the changed specification is not usable.
         """
         directory = directory.absolute()
+        bucket = address_of(directory)
+        stored = None if bucket is None else StoredSweep.again(bucket)
+        try:
+            if stored is not None:
+                directory = stored.folder
+                for sentence in stored.said:
+                    say(sentence)
+            session = cls._again(directory, overrides, more, accept, address, say)
+        except BaseException:
+            if stored is not None:
+                stored.close()
+            raise
+        session.stored = stored
+        return session
+
+    @classmethod
+    def _again(
+        cls,
+        directory: Path,
+        overrides: Sequence[str],
+        more: int,
+        accept: bool,
+        address: str | None,
+        say: Callable[[str], None],
+    ) -> Self:
+        """:meth:`again` of a folder that is here."""
         events = read_journal(directory / JOURNAL)
         state = SweepState.of(events)
         recorded = recorded_spec(state, directory)
@@ -190,8 +230,15 @@ class Session:
         return self._directory
 
     @property
-    def destination(self) -> Path:
-        """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then."""
+    def destination(self) -> Path | str:
+        """Where the sweep's folder is, or will be made; one without ``--out`` may get a number then.
+
+        Of one in a bucket its address.
+        """
+        if self.stored is not None:
+            return self.stored.address
+        if self._directory is None and self.out is not None and is_address(str(self.out)):
+            return str(self.out)
         return self._directory or Path(self.out or Path("runs") / self.spec.name).absolute()
 
     @property
@@ -216,12 +263,16 @@ class Session:
         if self.opened:
             return self
         if self._directory is None:
-            self._directory = create_output(self.out, self.spec.name)
+            if self.out is not None and is_address(str(self.out)):
+                self.stored = StoredSweep.new(str(self.out))
+            self._directory = create_output(self.out, self.spec.name) if self.stored is None else self.stored.folder
             self._journal = Journal(self._directory / JOURNAL, state=self.state)
         self.opened, self.quiet = True, quietly
         (self.directory / STOP_REQUEST).unlink(missing_ok=True)
         driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
         write_json(self.directory / LOCK, driver)
+        if self.stored is not None:
+            self.stored.start(lambda sentence: self.trouble(sentence))
         if quietly:
             return self
         if self.first:
@@ -236,6 +287,8 @@ class Session:
                 )
         if self.changed:
             self._change(self.changed)
+            if self.stored is not None:  # before a slot could write what is to be removed
+                self.stored.carry_now()
         return self
 
     def reuse(self, found: Sequence[Baseline]) -> None:
@@ -257,6 +310,14 @@ class Session:
             (self.directory / LOCK).unlink(missing_ok=True)
         if self._journal is not None:
             self._journal.close()
+        if self.stored is not None:
+            self.stored.close()
+
+    def remove_checkpoints(self, trial: str) -> None:
+        """Let go of the weights of ``trial``."""
+        shutil.rmtree(self.directory / CHECKPOINTS / trial, ignore_errors=True)
+        if self.stored is not None:
+            self.stored.remove_checkpoints(trial)
 
     def _record(self, event: str, **fields: Any) -> None:
         self.events.append(self.journal.append(event, **fields))
@@ -269,7 +330,7 @@ class Session:
         if any(change.field != "trials" for change in found):
             for record in self.known:
                 if record.status in (Status.RUNNING, Status.STOPPED):
-                    shutil.rmtree(self.directory / CHECKPOINTS / record.id, ignore_errors=True)
+                    self.remove_checkpoints(record.id)
 
 
 def _refuse_mixture(
@@ -289,7 +350,7 @@ def _refuse_mixture(
         fields = [name for name in differences(then.identity, now.identity) if name != "version"]
         if fields:
             raise OutputError(
-                f"{', '.join(fields)}: changed, but {directory} holds trials of {model.name} that were measured as it "
-                "was, and one front cannot hold both: put it back, or start a new sweep with "
+                f"{', '.join(fields)}: changed, but {named(directory)} holds trials of {model.name} that were measured "
+                "as it was, and one front cannot hold both: put it back, or start a new sweep with "
                 f"searcher.warm_start=[{directory}], which tries the best settings of this one first"
             )

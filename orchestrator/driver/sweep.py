@@ -22,7 +22,7 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
-from orchestrator.record.folder import ANSWERS, INTERRUPTED
+from orchestrator.record.folder import ANSWERS, INTERRUPTED, named
 from orchestrator.record.journal import Journal
 from orchestrator.record.labels import labels_or_warning
 from orchestrator.record.separations import separations_of
@@ -36,6 +36,7 @@ from orchestrator.terminal import Terminal
 from sweeps.cost.cost import planned
 from sweeps.schema.spec import SweepSpec
 from training.models.located import local_directory, model_path
+from training.storage.address import bucket_environment
 
 if TYPE_CHECKING:
     from orchestrator.search.searcher import FrontSearcher
@@ -133,7 +134,7 @@ def drive(
             progress.phase("writing the report")
         return _reported(session, mirrors[0], stopped, address, console, keep_figures=make_slots is None)
     except BaseException as error:
-        _told(session, mirrors, error)
+        _told(session, mirrors, error, console.say)
         raise
     finally:
         session.close()
@@ -151,6 +152,8 @@ def _reported(
         journal.append("sweep_ended", interrupted=stopped is not None, reason=stopped)
     reporting = now()
     found = session.state.records()
+    if session.stored is not None:
+        session.stored.fetch_directions()
     front = build_front(
         spec.objectives,
         spec.feasible,
@@ -168,6 +171,9 @@ def _reported(
     undelivered = mirror.finish(front, files, found, stopped is not None)
     if keep_figures and not session.quiet:
         store_sweep(spec, directory, session.state, now() - reporting)
+    if session.stored is not None:
+        session.trouble = lambda text: console.say(text or "the store is back")
+        session.stored.deliver(console.say)
     return Outcome(
         directory=directory,
         front=front,
@@ -185,7 +191,7 @@ def _reported(
     )
 
 
-def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None:
+def _told(session: Session, mirrors: list[Mirror], error: BaseException, say: Callable[[str], None]) -> None:
     """An end that was not meant to be, told like any other, so that nobody waits for a driver that is gone."""
     if not session.opened:
         return
@@ -196,6 +202,8 @@ def _told(session: Session, mirrors: list[Mirror], error: BaseException) -> None
         session.journal.append("sweep_ended", interrupted=True, reason=reason)
     for mirror in mirrors:
         mirror.abandon(Status.STOPPED if interrupted else Status.FAILED, reason)
+    if session.stored is not None:
+        session.stored.deliver(say, LAST_SECONDS)
 
 
 def _trouble(mirrors: list[Mirror]) -> str | None:
@@ -242,7 +250,10 @@ def _search(
         if address is not None:  # of this machine it was asked before
             check_memory_on_cluster(spec, living_nodes())
         room = room_for(spec.resources, planned(spec), joined=address is not None)
-        storage = SharedStorage(session.destination, local_inputs(spec)) if address is not None else None
+        storage = None
+        if address is not None:
+            keys = bucket_environment() if isinstance(session.destination, str) else {}
+            storage = SharedStorage(session.destination, local_inputs(spec), keys)
         if storage is not None:
             progress.phase("asking every node what it sees of the sweep's files")
             storage.check()
@@ -262,13 +273,18 @@ def _search(
 def _mirror(session: Session, progress: Progress, mirrors: list[Mirror]) -> Mirror:
     """The mirror of an opened sweep, to which what earlier drivers recorded has been passed on."""
     spec, journal = session.spec, session.journal
-    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {session.directory}")
+    progress.say(f"sweep {spec.name}: {planned(spec)} trials into {named(session.directory)}")
+    if session.stored is not None:
+        progress.say(f"what it writes is in {session.directory} first, and in the bucket some seconds later")
+        for sentence in session.stored.said if session.first else ():
+            progress.say(sentence)
     for remark in remarks(spec):
         progress.say(remark)
     mirror = Mirror(session)
     mirrors.append(mirror)
     mirror.replay(session.events)  # MLflow may have missed the last of it; what it has it is not given twice
     journal.on_full = progress.warn
+    session.trouble = lambda sentence: progress.warn(sentence or f"{named(session.directory)} answers again")
     return mirror
 
 
@@ -293,6 +309,8 @@ def _with_slots(
     broker = start_broker(BROKER, room.slots, spec.resources.slot_timeout, spec.resources.stall_timeout, log)
     day = date.fromisoformat(session.manifest["date"])
     slots = (make_slots or Slots)(broker, BROKER, searcher.namespace, spec, session.directory, room.slots, day)
+    if session.stored is not None:
+        slots.address = session.stored.address
     if storage is not None:
         slots.sight = storage.sight()
     ray_watch = RayWatch(ray_addresses(), SILENT_LOCAL if address is None else SILENT_JOINED)
@@ -323,6 +341,8 @@ def _tell_lost(session: Session, mirror: Mirror, progress: Progress, reason: str
     )
     progress.__exit__(None, None, None)
     mirror.abandon(Status.STOPPED, reason, LAST_SECONDS)
+    if session.stored is not None:
+        session.stored.deliver(progress.say, LAST_SECONDS)
     session.close()
 
 

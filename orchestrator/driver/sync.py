@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.driver.mirror import Mirror
 from orchestrator.errors import OutputError
 from orchestrator.front.front_file import read_front
-from orchestrator.record.folder import JOURNAL, short_path, write_json
+from orchestrator.record.folder import JOURNAL, named, short_name, write_json
 from orchestrator.record.history import recorded_manifest, recorded_spec
 from orchestrator.record.journal import read_journal
 from orchestrator.record.lock import driver_lives
@@ -80,7 +80,9 @@ def sync(directory: Path, uri: str | None) -> Synced:
     events = read_journal(directory / JOURNAL)
     state = SweepState.of(events)
     if driver_lives(directory):
-        raise OutputError(f"directory ({directory}) has a driver at work, which delivers to MLflow itself: wait for it")
+        raise OutputError(
+            f"directory ({named(directory)}) has a driver at work, which delivers to MLflow itself: wait for it"
+        )
     spec = recorded_spec(state, directory)
     default, location = default_tracking_uri(directory)
     chosen = uri or default
@@ -115,7 +117,7 @@ def sync(directory: Path, uri: str | None) -> Synced:
 def synced_in_words(found: Synced, directory: Path) -> str:
     """What to say of it."""
     if found.undelivered:
-        again = f"procon sync {short_path(directory)} --uri {found.uri}"
+        again = f"procon sync {short_name(directory)} --uri {found.uri}"
         return f"{found.undelivered} events could not be delivered to {found.uri}; this tries them again: {again}"
     return f"{found.trials} trials and references are in MLflow at {found.uri}, experiment {found.experiment}."
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.errors import OutputError
 from orchestrator.front.schema.document import VERSION, FrontDocument
 from orchestrator.record.atomic import write_text
-from orchestrator.record.folder import ANSWERS, JOURNAL
+from orchestrator.record.folder import ANSWERS, JOURNAL, named
 from orchestrator.record.journal import read_state
 from orchestrator.record.labels import Label, labels_digest, labels_or_warning
 from orchestrator.record.separations import separations_of
@@ -45,7 +45,7 @@ def read_front(directory: Path) -> FrontDocument:
         return _built(directory, state, labels)
     if not file.is_file():
         raise OutputError(
-            f"directory ({directory}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
+            f"directory ({named(directory)}) has no {FRONT}: it holds no sweep: give the folder that procon run named"
         )
     return _alone(file)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_with
-from orchestrator.record.folder import ANSWERS
+from orchestrator.record.folder import ANSWERS, named
 from orchestrator.record.trial_ids import whole_id
 from training.evaluation.columns import TEXTS, VERDICT
 
@@ -87,9 +87,9 @@ def read_answers(directory: Path, trial: str, wanted: Wanted) -> list[dict[str, 
     files = _files(directory / ANSWERS)
     if not files:
         raise OutputError(
-            f"directory ({directory}) holds no {ANSWERS}/: give the folder of a sweep with a measured trial"
+            f"directory ({named(directory)}) holds no {ANSWERS}/: give the folder of a sweep with a measured trial"
         )
-    trial = whole_id(trial, list(files), f"left no answers in {directory}")
+    trial = whole_id(trial, list(files), f"left no answers in {named(directory)}")
     rows = _rows(files[trial], texts=True)
     names = list(dict.fromkeys(str(row[key]) for key in ("set", "attack") for row in rows if row.get(key)))
     if wanted.name is not None and wanted.name not in names:

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.errors import OutputError
 from orchestrator.record.atomic import write_text
+from training.storage.address import address_of, checked, is_address
 
 JOURNAL = "journal.jsonl"
 SPEC = "sweep.json"
@@ -106,6 +107,26 @@ def read_json(path: Path) -> dict[str, Any]:
         return found
     except (OSError, ValueError, RecursionError) as error:
         raise OutputError(f"{path} cannot be read ({error}): give a folder that procon run made") from error
+
+
+def named(folder: Path) -> str:
+    """What people call the sweep whose folder is ``folder``: its address, where that is in a bucket."""
+    return _address(folder) or str(folder)
+
+
+def short_name(folder: Path) -> str:
+    """:func:`named`, as a path relative to where we are, where that is not above."""
+    return _address(folder) or short_path(folder)
+
+
+def last_name(folder: Path) -> str:
+    """The last part of what people call the sweep whose folder is ``folder``."""
+    return named(folder.resolve()).rpartition("/")[2]
+
+
+def _address(folder: Path) -> str | None:
+    """The address whose local folder, or which itself, ``folder`` is."""
+    return checked(str(folder)) if is_address(str(folder)) else address_of(folder)
 
 
 def short_path(path: Path) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from orchestrator.errors import OutputError
 from orchestrator.record.folder import JOURNAL, LOCK
+from orchestrator.storage.lease import living_driver
+from training.storage.address import address_of
+from training.storage.bucket import Bucket
 
 
 def is_driven(directory: Path) -> bool:
@@ -15,7 +18,11 @@ def is_driven(directory: Path) -> bool:
 
     Raises:
         OutputError: there is no sweep.
+        StorageError: it is in a bucket that cannot be reached.
     """
+    address = address_of(directory)
+    if address is not None:
+        return living_driver(Bucket(address)) is not None
     journal = directory / JOURNAL
     if not journal.is_file():
         raise OutputError(f"{directory} holds no sweep: {JOURNAL} is missing; give the folder that procon run named")
@@ -30,8 +37,12 @@ def is_driven(directory: Path) -> bool:
 def driver_lives(directory: Path) -> bool:
     """Whether a driver holds the sweep: by its lock file where that names this host, then by the journal's own lock.
 
+    One in a bucket is asked for its driver's sign of life.
+
     A process of this host that is gone is told without touching the journal's lock, which a new driver may be taking.
     """
+    if address_of(directory) is not None:
+        return is_driven(directory)
     try:
         driver = dict(json.loads((directory / LOCK).read_text(encoding="utf-8")))
         gone = driver.get("host") == socket.gethostname() and not _exists(int(driver["pid"]))

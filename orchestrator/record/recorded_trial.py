@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import OutputError
 from orchestrator.record.events import Event
-from orchestrator.record.folder import JOURNAL, SPEC
+from orchestrator.record.folder import JOURNAL, SPEC, named
 from orchestrator.record.history import recorded_manifest, recorded_spec
 from orchestrator.record.journal import read_journal
 from orchestrator.record.sweep_state import SweepState
@@ -48,10 +48,12 @@ def recorded_trial(directory: Path, trial: str) -> RecordedTrial:
     events = read_journal(directory / JOURNAL)
     state = SweepState.of(events)
     found = {record.id: record for record in state.records()}
-    trial = whole_id(trial, list(found), f"is not in {directory}")
+    trial = whole_id(trial, list(found), f"is not in {named(directory)}")
     record = found[trial]
     if record.status is not Status.FINISHED:
-        raise OutputError(f"--trial ({trial!r}) is {record.status} in {directory}: only a FINISHED one was measured")
+        raise OutputError(
+            f"--trial ({trial!r}) is {record.status} in {named(directory)}: only a FINISHED one was measured"
+        )
     try:
         config = TrialConfig.model_validate(record.trial) if record.trial is not None else None
     except ValidationError as error:

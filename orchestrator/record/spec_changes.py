@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.record.folder import named
 from sweeps.schema.spec import SweepSpec
 
 
@@ -35,7 +36,7 @@ def refusal(directory: Path, found: Sequence[Change]) -> str:
     """Why a changed specification is not taken as it is; one line a change."""
     return "\n".join(
         [
-            f"the specification differs from the one that {directory} was run with; "
+            f"the specification differs from the one that {named(directory)} was run with; "
             "add --accept to go on with it, or put these fields back:",
             *(f"  {change}" for change in found),
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.front.schema.choice import Alternative, Choice
 from orchestrator.front.schema.document import FrontDocument
-from orchestrator.record.folder import short_path
+from orchestrator.record.folder import short_name
 from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, short_metric, short_params
 
 AGAINST = ("ift", "ift_safety")
@@ -46,7 +46,7 @@ def choose_command(directory: Path) -> str:
 
 
 def _quoted(directory: Path) -> str:
-    return shlex.quote(short_path(directory))
+    return shlex.quote(short_name(directory))
 
 
 def verdict(front: FrontDocument, model: str) -> str:

@@ -14,6 +14,7 @@ from orchestrator.slots.shared_storage import Sight
 from orchestrator.slots.worker import SlotSetup, slot_loop
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.spec import SweepSpec
+from training.storage.address import bucket_environment
 
 RESTARTS = 100
 """How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""
@@ -34,6 +35,7 @@ class Slots:
         count: how many slots run at once.
         day: that the prompts are of: every worker of every host is told the same.
         sight: what every worker has to see; None where all are on this machine.
+        address: of the sweep's place in a bucket; None where ``directory`` is all there is.
     """
 
     broker: Any
@@ -44,6 +46,7 @@ class Slots:
     count: int
     day: date
     sight: Sight | None = None
+    address: str | None = None
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
@@ -88,7 +91,8 @@ class Slots:
             self.day,
             spec.resources.slot_timeout,
             self.sight,
-            keys_for(spec) if self.sight is not None else {},
+            keys_for(spec, bucket=self.address is not None) if self.sight is not None else {},
+            self.address,
             spec.resources.sizes if spec.resources.min_workers is not None else (),
         )
 
@@ -143,14 +147,15 @@ class Slots:
         )
 
 
-def keys_for(spec: SweepSpec) -> dict[str, str]:
+def keys_for(spec: SweepSpec, *, bucket: bool = False) -> dict[str, str]:
     """The secrets of this process's environment that workers on other machines need, by variable.
 
-    They are of the Hub, and of the servers that the specification names.
+    They are of the Hub, of the servers that the specification names, and of the ``bucket`` that the sweep is in.
     """
     servers = [*spec.evaluation.judges, *([spec.evaluation.generator] if spec.evaluation.generator else [])]
     names = {"HF_TOKEN", *(getattr(server, "api_key_env", None) for server in servers)}
-    return {name: os.environ[name] for name in names if name is not None and name in os.environ}
+    of_bucket = bucket_environment() if bucket else {}
+    return {name: os.environ[name] for name in names if name is not None and name in os.environ} | of_bucket
 
 
 def worker_resources(resources: ResourcesConfig) -> dict[str, float]:

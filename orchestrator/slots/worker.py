@@ -1,11 +1,13 @@
 """The train loop of a warm slot: takes jobs one after another, with weights, data and references staying loaded."""
 
 import os
+import shutil
 import socket
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,8 @@ from orchestrator.slots.shared_storage import Sight, node_name
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
 from training.evaluation.scores import Scores
 from training.loop.claim import Claim
+from training.storage.address import made_local_folder
+from training.storage.cache import in_use
 
 if TYPE_CHECKING:
     from training.evaluation.measure import ScaledMeasurement
@@ -62,6 +66,8 @@ class SlotSetup:
     """What this machine has to see of the sweep's files; None where it is the driver's own."""
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Variables of the driver's environment that hold secrets; none where workers inherit it."""
+    address: str | None = None
+    """Of the sweep's place in a bucket; None where ``directory`` is a folder that all machines see."""
     sizes: tuple[int, ...] = ()
     """How many workers a trial may have, ascending; none where that is always the same."""
 
@@ -69,6 +75,10 @@ class SlotSetup:
     def workers(self) -> int | None:
         """How many a trial has unless nodes were lost; None where it never has fewer."""
         return self.sizes[-1] if self.sizes else None
+
+    def here(self) -> "SlotSetup":
+        """The same with this machine's own folder, where the sweep is in a bucket."""
+        return self if self.address is None else replace(self, directory=made_local_folder(self.address))
 
 
 def slot_loop(setup: SlotSetup) -> None:
@@ -79,6 +89,7 @@ def slot_loop(setup: SlotSetup) -> None:
     from training.importing import importing
 
     os.environ.update(setup.keys)
+    setup = setup.here()
     with importing():
         import training.workbench  # noqa: F401
         from training.distributed.process import start_process
@@ -109,8 +120,12 @@ def slot_loop(setup: SlotSetup) -> None:
                 raise _RestartNeededError("its workers have to be elsewhere, or more")
             if isinstance(given, Assignment):
                 line = Line(broker, setup, given, speaks=rank == 0, group=group)
+                checkpoints = setup.directory / CHECKPOINTS
                 try:
-                    _serve(given, benches, setup.directory / CHECKPOINTS, line)
+                    with nullcontext() if setup.address is None else in_use(checkpoints / given.job.id):
+                        _serve(given, benches, checkpoints, line)
+                    if setup.address is not None:  # the bucket has them, and whoever goes on fetches them
+                        shutil.rmtree(checkpoints / given.job.id, ignore_errors=True)
                 except _FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
                     line.speaks = True
                     line.say(Update("failed", error=str(failed)))

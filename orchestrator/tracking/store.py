@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import TrackingError
 from training.secrets import without_secrets
+from training.storage.address import address_of
 
 HEALTH_TIMEOUT = 5.0
 """Seconds that the one probe of a tracking server may take."""
@@ -23,12 +24,13 @@ def default_tracking_uri(out: Path) -> tuple[str, str | None]:
 
     Returns:
         (tracking URI, artifact location): ``$MLFLOW_TRACKING_URI`` if set, with the location left to that store;
-        else one SQLite file and one artifact folder beside ``out``, shared by all sweeps there.
+        else one SQLite file and one artifact folder beside ``out``, shared by all sweeps there; of a sweep in a bucket
+        below ``runs/``.
     """
     chosen = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if chosen:
         return chosen, None
-    parent = out.absolute().parent
+    parent = (Path("runs") if address_of(out) is not None else out.parent).absolute()
     return f"sqlite:///{parent / 'mlflow.db'}", (parent / "mlartifacts").as_uri()
 
 

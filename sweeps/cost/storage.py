@@ -43,6 +43,11 @@ class Checkpoints:
     """Steps between two."""
 
     @property
+    def kept(self) -> float:
+        """Bytes that stay of a trial that ended, at most."""
+        return KEPT * self.bytes
+
+    @property
     def held(self) -> float:
         """Bytes on disk at most, while a trial runs."""
         return (KEPT + 1) * self.bytes

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import ValidationError
 from torch import distributed
 
 from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
-from training.errors import CheckpointError
+from training.errors import CheckpointError, StorageError
 from training.loop import portable
 from training.loop.averaging import WeightAverage
+from training.loop.bucket_shelf import BucketShelf
 from training.loop.claim import Claim
+from training.loop.identity import Identity, refuse_others
 from training.loop.unpickling import damaged_part, data_alone
+from training.storage.checkpoints import StoredCheckpoints
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -37,7 +39,10 @@ _DAMAGED = "damaged-"
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Where the checkpoints of one trial go. On several machines the directory must be one that all of them share."""
+    """Where the checkpoints of one trial go.
+
+    On several machines the directory must be one that all of them share, or there must be a store.
+    """
 
     directory: Path
     """Of this trial alone; made when the first checkpoint is."""
@@ -53,26 +58,14 @@ class Checkpointing:
     """Told in a sentence what whoever trains should know; on rank 0."""
     claim: Claim | None = None
     """By which the directory is this training's; None where no other can want it."""
+    store: StoredCheckpoints | None = None
+    """Where they are kept in a bucket, under its claim; the directory is then this machine's alone."""
     any_size: bool = False
     """Whether a group of another size may have to go on: :mod:`training.loop.portable` is then written as well, where
     ZeRO's shares would not let it. It takes as much room and time again."""
     leaves: Callable[[], bool] | None = None
     """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
     and to go on elsewhere. None where that cannot be."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What must be the same for a checkpoint to fit."""
-
-    trial: dict[str, Any]
-    """The trial's settings, as JSON."""
-    data: str
-    """Fingerprint of the samples."""
-    model: str
-    """Fingerprint of the untouched model."""
-    world_size: int
-    """Number of ranks."""
 
 
 def latest(directory: Path) -> Path | None:
@@ -99,24 +92,16 @@ def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> N
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
-def _with_new_fields(trial: dict[str, Any]) -> dict[str, Any]:
-    """Settings as an earlier version wrote them, with the defaults of the fields that came since."""
-    try:
-        return TrialConfig.model_validate(trial).model_dump(mode="json")
-    except ValidationError:  # what this version does not understand is another trial
-        return trial
+@dataclass(frozen=True)
+class _Unusable:
+    """A checkpoint from which nothing goes on."""
+
+    path: Path
+    damage: str | None
+    """What is damaged; None where it is whole, and of a version that made other batches."""
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
-def _unreadable(path: Path, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+def _unreadable(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(f"the checkpoint {path} cannot be read ({reason}): remove {path.parent} to start over")
 
 
@@ -137,6 +122,10 @@ class Checkpoints:
         self._identity = Identity(trial.model_dump(mode="json"), data, where.model, ranks.world_size())
         self._with_frozen = isinstance(trial.tuning, FullTuning)
         self._any_world_size = trial.zero_stage == 0
+        self._last = trial.total_steps
+        self._shelf: BucketShelf | None = None
+        if where.store is not None:
+            self._shelf = BucketShelf(where.store, where.directory, where.keep, self._point_to, where.say)
 
     def due(self, step: int, steps: int) -> bool:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
@@ -171,9 +160,13 @@ class Checkpoints:
 
         Raises:
             CheckpointError: the trial was given to another worker, who goes on from an earlier one.
+            StorageError: it is that of the last step, and the store refuses it; one before the last is then left out.
         """
         directory, name = self.where.directory, f"step-{step:08d}"
-        ranks.from_rank_zero(lambda: self._make_room(directory))
+        if self._shelf is None:
+            ranks.from_rank_zero(lambda: self._make_room(directory))
+        else:
+            self._shelf.make_room(_PARTIAL)
         own = {"record": record, "random": _random_state(self._device)}
         everyone: list[Any] = [own]
         if ranks.world_size() > 1:
@@ -192,8 +185,31 @@ class Checkpoints:
         if average is not None:
             ranks.from_rank_zero(lambda: average.save(directory / self._partial(name)))
         ranks.barrier()
-        ranks.from_rank_zero(lambda: self._complete(directory, name, step))
+        if self._shelf is None:
+            ranks.from_rank_zero(lambda: self._complete(directory, name, step))
+        else:
+            self._publish(self._shelf, name, step)
         return directory / name
+
+    def _publish(self, shelf: BucketShelf, name: str, step: int) -> None:
+        """Put it into the bucket; where that is out for long, the training goes on, and may lose more by a failure."""
+        written, last = self.where.directory / self._partial(name), step == self._last
+
+        def finish(files: dict[str, int]) -> Path:
+            return self._write_manifest(written, step, files)
+
+        try:
+            shelf.publish(written, name, finish, last=last)
+        except StorageError as error:
+            if last:
+                raise
+            self.where.say(f"the checkpoint after step {step} is left out ({error}); the training goes on")
+            shelf.give_up(written)
+
+    def _write_manifest(self, written: Path, step: int, files: dict[str, int]) -> Path:
+        manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
+        (written / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        return written / MANIFEST_FILE
 
     def _partial(self, name: str) -> str:
         """What a checkpoint is called while it is written; no other attempt writes under that name."""
@@ -213,8 +229,7 @@ class Checkpoints:
     def _complete(self, directory: Path, name: str, step: int) -> None:
         written, final = directory / self._partial(name), directory / name
         files = {file.name: file.stat().st_size for file in sorted(written.iterdir())}
-        manifest = {"step": step, "plan": PLAN, **vars(self._identity), "files": files}
-        (written / MANIFEST_FILE).write_text(json.dumps(manifest, indent=1))
+        self._write_manifest(written, step, files)
         self._check_claim()
         if final.exists():  # of a training that was killed between the two renames
             shutil.rmtree(final)
@@ -244,7 +259,7 @@ class Checkpoints:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
                 none can be read; or the trial was given to another worker.
         """
-        ranks.from_rank_zero(self._take)
+        self._take(resume=self.where.resume)
         found = self._whole()
         if found is None:
             return 0, None
@@ -256,7 +271,7 @@ class Checkpoints:
                 if average is not None:
                     average.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
-            raise _unreadable(path, error) from error
+            raise _unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
         everyone, rank = state["ranks"], ranks.rank()
         if rank < len(everyone):
             _set_random_state(everyone[rank]["random"], self._device)
@@ -278,22 +293,39 @@ class Checkpoints:
 
         The ranks share the reading of it; one that is damaged is put aside for the one before.
         """
-        while (found := ranks.from_rank_zero(self._found)) is not None:
+        while True:
+            if self._shelf is not None:
+                self._shelf.fetch()
+            found = ranks.from_rank_zero(self._found)
+            if found is None:
+                return None
+            if isinstance(found, _Unusable) and found.damage is not None:
+                ranks.from_rank_zero(partial(self._put_aside, found.path, found.damage))
+                continue
+            if isinstance(found, _Unusable):
+                self._start_over(found.path)
+                return None
             files = sorted(found[0].glob("*.pt"))[ranks.rank() :: ranks.world_size()]
             damage = next((one for one in ranks.from_all_ranks(damaged_part(files)) if one), None)
             if damage is None:
                 return found
-            ranks.from_rank_zero(partial(self._put_aside, found[0], ValueError(damage)))
-        return None
+            ranks.from_rank_zero(partial(self._put_aside, found[0], damage))
 
-    def _take(self) -> None:
-        """Make the folder ours, and empty where nothing shall be gone on with; runs on rank 0."""
-        if not self.where.resume:
-            shutil.rmtree(self.where.directory, ignore_errors=True)
-        if self.where.claim is not None:
-            self.where.claim.take(self.where.directory)
+    def _take(self, *, resume: bool) -> None:
+        """Make what there is ours, and empty where nothing shall be gone on with; all ranks must call it."""
+        if self._shelf is not None:
+            self._shelf.take(resume=resume)
+            return
 
-    def _found(self) -> tuple[Path, int] | None:
+        def take() -> None:
+            if not resume:
+                shutil.rmtree(self.where.directory, ignore_errors=True)
+            if self.where.claim is not None:
+                self.where.claim.take(self.where.directory)
+
+        ranks.from_rank_zero(take)
+
+    def _found(self) -> "tuple[Path, int] | _Unusable | None":
         """The newest checkpoint of the right size and its world size; runs on rank 0."""
         path = self.latest
         if path is None:
@@ -302,65 +334,44 @@ class Checkpoints:
             manifest = json.loads((path / MANIFEST_FILE).read_text())
             saved = Identity(**{name: manifest[name] for name in vars(self._identity)})
             if manifest.get("plan", 1) != PLAN:
-                self._start_over(path)
-                return None
+                return _Unusable(path, None)
             for name, size in manifest["files"].items():
                 found = (path / name).stat().st_size
                 if found != size:
                     raise ValueError(f"{name} has {found} bytes instead of {size}")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            self._put_aside(path, error)
-            return self._found()
-        self._refuse_others(path, saved)
+            return _Unusable(path, " ".join(str(error).split()) or type(error).__name__)
+        refuse_others(path, saved, self._identity, any_world_size=self._any_world_size)
         return path, saved.world_size
 
-    def _put_aside(self, path: Path, error: Exception) -> None:
+    def _put_aside(self, path: Path, damage: str) -> None:
         """Go on from the checkpoint before ``path``, which is damaged; runs on rank 0.
 
         Raises:
             CheckpointError: there is none.
         """
-        before = sorted(one for one in path.parent.glob("step-*") if one.name < path.name)
+        if self._shelf is not None:
+            before = [one.name for one in self._shelf.store.published if one.name < path.name]
+        else:
+            before = sorted(one.name for one in path.parent.glob("step-*") if one.name < path.name)
         if not before:
-            raise _unreadable(path, error) from error
-        self._point_to(before[-1])
+            raise _unreadable(path, damage)
+        if self._shelf is not None:
+            self._shelf.store.drop(path.name)
+        else:
+            self._point_to(path.with_name(before[-1]))
         if path.exists():
             shutil.rmtree(path.with_name(_DAMAGED + path.name), ignore_errors=True)
             path.rename(path.with_name(_DAMAGED + path.name))
-        reason = " ".join(str(error).split()) or type(error).__name__
         self.where.say(
-            f"the checkpoint {path} is damaged ({reason}): this training goes on from the one before, {before[-1].name}"
+            f"the checkpoint {path} is damaged ({damage}): this training goes on from the one before, {before[-1]}"
         )
 
     def _start_over(self, path: Path) -> None:
         """The samples of the steps to come would be others than those that the steps before left over."""
-        self.where.say(
-            f"the checkpoint {path} was made by a version that put samples into batches otherwise: this training "
-            "starts over from its first step"
-        )
-        shutil.rmtree(self.where.directory)
-        self._take()
-
-    def _refuse_others(self, path: Path, saved: Identity) -> None:
-        own = self._identity
-        trial = _with_new_fields(saved.trial)
-        if trial != own.trial:
-            before, now = _flat(trial), _flat(own.trial)
-            changed = [name for name in sorted(before.keys() | now.keys()) if before.get(name) != now.get(name)]
-            shown = ", ".join(f"{name} {before.get(name)!r} there and {now.get(name)!r} here" for name in changed[:3])
-            raise CheckpointError(
-                f"the checkpoint {path} belongs to another trial ({shown}): use its settings, another checkpoint "
-                "directory, or start over without resuming"
+        if ranks.rank() == 0:
+            self.where.say(
+                f"the checkpoint {path} was made by a version that put samples into batches otherwise: this training "
+                "starts over from its first step"
             )
-        for field, what in (("data", "other samples"), ("model", "another model")):
-            if getattr(saved, field) != getattr(own, field):
-                raise CheckpointError(
-                    f"the checkpoint {path} belongs to {what}: use the {field} it was made with, another checkpoint "
-                    "directory, or start over without resuming"
-                )
-        if saved.world_size != own.world_size and not self._any_world_size and not portable.is_in(path):
-            raise CheckpointError(
-                f"the checkpoint {path} was made by {saved.world_size} workers and cannot be loaded by "
-                f"{own.world_size}: use {saved.world_size} workers (only ZeRO stage 0 in fp32 resumes with another "
-                "number, and what was written under resources.min_workers), or start over without resuming"
-            )
+        self._take(resume=False)

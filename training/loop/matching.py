@@ -30,6 +30,7 @@ from training.distributed.deepspeed_config import BatchSizes
 from training.errors import TrainingError
 from training.loop.train import Steps, TrainingSet, train
 from training.loop.tuning import trainable
+from training.storage.shared import Shared
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
@@ -167,26 +168,38 @@ def ratio_file(directory: Path, trial: TrialConfig, *fingerprints: str) -> Path:
     return directory / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
 
 
-def matched(trial: TrialConfig, kept: Path, measure: Callable[[], float]) -> TrialConfig:
+def matched(trial: TrialConfig, kept: Path, measure: Callable[[], float], shared: Shared | None = None) -> TrialConfig:
     """The trial with the strength of its random control multiplied by the ratio; all ranks must call it.
 
     Args:
         trial: with a random control.
         kept: :func:`ratio_file`, read where it exists and written where not.
         measure: :func:`strength_ratio` of the trial.
+        shared: what other machines share ``kept`` by, where they do not see it; the first ratio then counts for all.
     """
     held = trial.constraint
     assert isinstance(held, RandomDirectionConstraint)
-    ratio = ranks.from_rank_zero(lambda: float(json.loads(kept.read_text())["ratio"]) if kept.exists() else None)
+    ratio = ranks.from_rank_zero(lambda: _kept(kept, shared))
     if ratio is None:
-        ratio = measure()
-        ranks.from_rank_zero(lambda: _keep(kept, ratio))
+        measured = measure()
+        ratio = ranks.from_rank_zero(lambda: _keep(kept, measured, shared))
     scaled = {"alpha": held.alpha * ratio, "alpha_after": held.alpha_after * ratio, "strength": "alpha"}
     return trial.model_copy(update={"constraint": held.model_copy(update=scaled)})
 
 
-def _keep(path: Path, ratio: float) -> None:
+def _kept(path: Path, shared: Shared | None) -> float | None:
+    """The ratio in ``path``; None where there is none."""
+    if shared is not None:
+        shared.fetch(path)
+    return float(json.loads(path.read_text())["ratio"]) if path.exists() else None
+
+
+def _keep(path: Path, ratio: float, shared: Shared | None) -> float:
+    """The ratio that is in ``path`` then: ``ratio``, or another machine's that was first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps({"ratio": ratio}))
     partial.replace(path)
+    if shared is not None and not shared.publish(path):
+        return float(json.loads(path.read_text())["ratio"])
+    return ratio

@@ -34,6 +34,9 @@ from training.models.forms import Form
 from training.models.loading import load_tokenizer
 from training.models.located import model_path
 from training.organism.once import Report as BuildReport
+from training.storage.bucket import Bucket
+from training.storage.checkpoints import StoredCheckpoints
+from training.storage.shared import Shared
 from training.workbench.measuring import Measuring
 from training.workbench.packing import PackingDecision
 from training.workbench.penalties import Penalties
@@ -71,7 +74,7 @@ class Workbench:
             direction: how the refusal direction is extracted.
             evaluation: how trials are measured.
             directory: the sweep's folder; ``directions/<name>``, ``references`` and ``verdicts``, what judges said, go
-                below it.
+                below it. Where it is the local folder of a sweep in a bucket, other machines share the first two.
             name: the model's name; the last part of its path where there is none.
             like: the untouched model is loaded and measured in the form that this trial tunes: its precision, in 4 bits
                 for QLoRA, in shards for ZeRO 3. A trial that needs another loads the checkpoint again. None takes the
@@ -95,6 +98,9 @@ class Workbench:
         self.leaves: Callable[[], bool] | None = None
         """See :class:`training.loop.checkpoint.Checkpointing`."""
         self._chat = chat or ChatSettings()
+        self._shared = Shared.of(directory)
+        if self._shared is not None:
+            self._shared.bucket.tell = lambda sentence: self.notify(sentence) if sentence is not None else None
         # One file per machine: SQLite's write-ahead log is not for several machines on one network file system.
         verdicts = directory / "verdicts" / f"{platform.node()}.sqlite"
         self._measuring = Measuring(evaluation, verdicts, self._chat.date, directory / "served", self._export)
@@ -203,8 +209,9 @@ class Workbench:
             self.tokenizer,
             extraction,
             self._data,
-            ReferenceStore(self.directory / "references"),
+            ReferenceStore(self.directory / "references", self._shared),
             self.directory / "matching",
+            self._shared,
             self.device,
             self._tell,
         )
@@ -271,6 +278,7 @@ class Workbench:
                 claim=claim,
                 any_size=self.any_size,
                 leaves=self.leaves,
+                store=self._store(checkpoint, claim),
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")
@@ -285,6 +293,13 @@ class Workbench:
             if scaling is None:
                 return found
             return replace(found, scaled=measure_line(line, scaling, found.select, self._measuring, self._tell))
+
+    def _store(self, checkpoint: Path, claim: Claim | None) -> StoredCheckpoints | None:
+        """Where checkpoints are kept besides the local folder; None where that is one that all machines see."""
+        if self._shared is None or claim is None:
+            return None
+        prefix = checkpoint.relative_to(self.directory).as_posix()
+        return StoredCheckpoints(Bucket(self._shared.bucket.address), prefix, claim.run, claim.attempt)
 
     def _export(self, trained: nn.Module, directory: Path) -> None:
         """Write what was trained; all ranks must call it."""
@@ -313,15 +328,25 @@ class Workbench:
         Raises:
             DirectionError: it cannot be extracted, or fails its causal check where ``direction.on_failure`` refuses.
         """
-        extraction = load_or_extract(
-            self.model,
-            self.tokenizer,
-            self.data,
-            self.direction_config,
-            self.directory / "directions" / self.name,
-            model_fingerprint=self.model_fingerprint,
-            say=say,
-        )
+        folder = self.directory / "directions" / self.name
+
+        def extraction_here() -> Extraction:
+            return load_or_extract(
+                self.model,
+                self.tokenizer,
+                self.data,
+                self.direction_config,
+                folder,
+                model_fingerprint=self.model_fingerprint,
+                say=say,
+            )
+
+        shared = self._shared
+        if shared is not None:
+            ranks.from_rank_zero(lambda: shared.fetch(folder))
+        extraction = extraction_here()
+        if shared is not None and not ranks.from_rank_zero(lambda: shared.publish(folder)):
+            extraction = extraction_here()  # another machine was first
         if extraction.causal is not None and not extraction.causal.passes:
             fault = f"{self.name}: {extraction.causal.sentence}"
             if self.direction_config.on_failure == "refuse":

@@ -16,6 +16,7 @@ from training.constraints.references.store import ReferenceStore
 from training.direction.extraction import Extraction
 from training.loop import matching
 from training.models.forms import Form
+from training.storage.shared import Shared
 from training.workbench.training_data import TrainingData
 from training.workbench.warm_model import WarmModel
 
@@ -36,6 +37,8 @@ class Penalties:
     """Where they are kept."""
     matching: Path
     """Folder of the ratios of matched strengths."""
+    shared: Shared | None
+    """What other machines share it by; None where they see it."""
     device: torch.device
     """Of this rank."""
     tell: Callable[[str], None]
@@ -75,7 +78,9 @@ class Penalties:
         fingerprints = self.warm.fingerprint, samples.fingerprint, self.extraction.direction.fingerprint
         path = matching.ratio_file(self.matching, trial, *fingerprints)
         model = self.warm.model
-        return matching.matched(trial, path, lambda: matching.strength_ratio(model, trial, samples, task, *both))
+        return matching.matched(
+            trial, path, lambda: matching.strength_ratio(model, trial, samples, task, *both), self.shared
+        )
 
 
 def _runs_initial_model(block: ConstraintBlock) -> bool:

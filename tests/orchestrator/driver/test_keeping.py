@@ -1,7 +1,8 @@
 """Whose trained weights stay on disk."""
 
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,11 @@ def test_a_trial_stays_for_its_scaled_model_on_the_front() -> None:
     }
 
 
+def removal_from(folder: Path) -> Callable[[str], None]:
+    """What a keeper does to a sweep in a folder."""
+    return lambda trial: shutil.rmtree(folder / trial, ignore_errors=True)
+
+
 class NoisySweep:
     """A keeper that sees one trial end after the other; prompts and training seeds both bring luck."""
 
@@ -150,7 +156,7 @@ class NoisySweep:
         self.ended: list[TrialRecord] = []
         spec = SweepSpec.model_validate(small_sweep(seeds={"replicates_on_front": 3}, feasible=list(map(str, RULES))))
         self.state = SweepState()
-        self.keeper = Keeper(folder, spec, self.state)
+        self.keeper = Keeper(removal_from(folder), spec, self.state)
 
     def run(self, name: str, rates: tuple[float, float], of: str | None = None) -> None:
         (self.folder / name).mkdir(parents=True)
@@ -202,7 +208,7 @@ def test_nothing_near_the_final_front_was_removed_on_the_way(tmp_path: Path) -> 
 def end_first_and_second(folder: Path, spec: SweepSpec) -> Iterator[Keeper]:
     """A keeper of two trials, before each of them ends and after both; the second dominates the first."""
     state = SweepState()
-    keeper = Keeper(folder, spec, state)
+    keeper = Keeper(removal_from(folder), spec, state)
     for name in ("first", "second"):
         (folder / name).mkdir()
     for name, attack in (("first", 0.5), ("second", 0.1)):

@@ -103,6 +103,37 @@ ELSEWHERE = [
         "tests/orchestrator/search/test_searcher.py::test_a_rebuilt_search_was_told_what_the_uninterrupted_one_was",
     ),
     (
+        "a bucket whose store is out",
+        "once that it cannot be reached, and once that it answers again",
+        "everything: the journal waits on the driver's disk",
+        "tests/orchestrator/storage/test_courier.py::test_an_outage_holds_nothing_up_and_is_told_once",
+    ),
+    (
+        "the same while checkpoints are due",
+        "a note for each that is left out; that of the last step waits",
+        "the trial, which would lose more by another failure",
+        "tests/training/loop/test_bucket_shelf.py::test_an_outage_leaves_checkpoints_out_but_for_the_last",
+    ),
+    (
+        "a write to a bucket that is carried out, and its answer lost",
+        "nothing",
+        "everything, once",
+        "tests/orchestrator/storage/test_parts.py::test_a_write_that_was_given_up_and_yet_arrived_is_ones_own",
+    ),
+    (
+        "a driver that another machine's has overtaken comes back",
+        "“another driver writes the journal of …: this one has to end”",
+        "what the other one writes; the own rest on the machine's disk",
+        "tests/orchestrator/storage/test_courier.py::test_a_driver_that_was_overtaken_writes_nothing_more",
+    ),
+    (
+        "SIGKILL of the driver of a sweep in a bucket, and the loss of its disk",
+        "as of any driver, from any machine",
+        "every trial that ended; those under way go on from their checkpoints on another machine",
+        "tests/orchestrator/driver/test_sweep_in_bucket.py::"
+        "test_killed_on_one_machine_and_resumed_on_another_it_comes_to_the_same_front",
+    ),
+    (
         "a clock that is set, months forth or back",
         "nothing",
         "durations, budgets and the order of events",

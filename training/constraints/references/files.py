@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from training.data.samples import Integers
 from training.distributed import ranks
 from training.distributed.locks import acquire
+from training.storage.shared import Shared
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ def read(path: Path) -> ReferenceTable:
 
 
 def load_or_build(
-    path: Path, build: Callable[[], ReferenceTable], about: Mapping[str, str], what: str
+    path: Path, build: Callable[[], ReferenceTable], about: Mapping[str, str], what: str, shared: Shared | None = None
 ) -> ReferenceTable:
     """The table at ``path``: read where it exists, else built once however many processes ask at the same time.
 
@@ -121,19 +122,33 @@ def load_or_build(
         build: computes the table on all ranks together; what it returns on rank 0 counts.
         about: kept in the file's metadata.
         what: what the table holds, for messages.
+        shared: what other machines share ``path`` by, where they do not see it.
     """
+
+    def usable() -> bool:
+        if shared is not None:
+            shared.fetch(path)
+        return _usable(path)
+
+    def keep() -> None:
+        write(path, table, about)
+        if shared is not None:
+            shared.publish(path)
+
     lock = FileLock(f"{path}.lock")
     if ranks.rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         acquire(lock)
     try:
-        if not ranks.from_rank_zero(lambda: _usable(path)):
+        if not ranks.from_rank_zero(usable):
             if ranks.rank() == 0:
                 log.info("computing %s into %s", what, path)
             table = build()
-            ranks.from_rank_zero(lambda: write(path, table, about))
+            ranks.from_rank_zero(keep)
     finally:
         lock.release()
+    if shared is not None:
+        shared.fetch(path)  # on the machines that rank 0 is not on
     return read(path)
 
 

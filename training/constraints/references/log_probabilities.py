@@ -22,6 +22,7 @@ from training.constraints.references.projections import FORMAT, Precision
 from training.data.samples import Batch, Integers, Samples
 from training.distributed.sharding import sharded
 from training.models.logits import model_inputs, reduced_logits
+from training.storage.shared import Shared
 
 TOP = 64
 """Likeliest tokens kept; all of a smaller vocabulary."""
@@ -136,7 +137,7 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
 
 
 def load_or_build(
-    directory: Path, key: LogProbabilityKey, model: PreTrainedModel, samples: Samples
+    directory: Path, key: LogProbabilityKey, model: PreTrainedModel, samples: Samples, shared: Shared | None = None
 ) -> LogProbabilityReferences:
     """The references of ``key``: read where they exist, else computed once; all ranks must call it.
 
@@ -145,9 +146,10 @@ def load_or_build(
         key: fingerprints of what follows.
         model: the initial model, without adapters.
         samples: what it will be trained on.
+        shared: what other machines share them by, where they do not see ``directory``.
     """
     what = f"reference log-probabilities of {len(samples)} samples"
     table = reference_files.load_or_build(
-        directory / key.name, lambda: compute(model, samples, key.kind, key.precision), vars(key), what
+        directory / key.name, lambda: compute(model, samples, key.kind, key.precision), vars(key), what, shared
     )
     return LogProbabilityReferences(table)

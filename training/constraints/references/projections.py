@@ -26,6 +26,7 @@ from training.distributed.sharding import sharded
 from training.errors import ModelError
 from training.models.loading import decoder
 from training.models.residual import Site, capture
+from training.storage.shared import Shared
 
 FORMAT = "2"
 """Part of the key: raise it when the file's layout or the computation changes."""
@@ -133,6 +134,7 @@ def load_or_build(
     model: PreTrainedModel,
     samples: Samples,
     unit: Tensor,
+    shared: Shared | None = None,
 ) -> References:
     """The references of ``key``: read where they exist, else computed once; all ranks must call it.
 
@@ -142,6 +144,7 @@ def load_or_build(
         model: the initial model, without adapters.
         samples: what it will be trained on.
         unit: ``[layers, d_model]`` unit directions, or several per layer ``[layers, directions, d_model]``.
+        shared: what other machines share them by, where they do not see ``directory``.
 
     Raises:
         ModelError: a projection is too large for fp16.
@@ -156,5 +159,5 @@ def load_or_build(
         return ReferenceTable({"projections": found}, starts_of(tokens_of(samples, key.tokens)))
 
     what = f"reference projections of {len(samples)} samples"
-    table = reference_files.load_or_build(directory / key.name, build, vars(key), what)
+    table = reference_files.load_or_build(directory / key.name, build, vars(key), what, shared)
     return References(table.columns["projections"], table.starts, unit.shape[1] if unit.ndim == 3 else 1)

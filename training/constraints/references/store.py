@@ -11,14 +11,16 @@ from training.constraints.references import projections as references
 from training.constraints.references.log_probabilities import LogProbabilityKey
 from training.constraints.references.projections import Precision, ReferenceKey, ReferenceValues, vectors_fingerprint
 from training.data.samples import Samples
+from training.storage.shared import Shared
 
 
 class ReferenceStore:
     """References by content; every rank makes one and calls the same methods."""
 
-    def __init__(self, directory: Path) -> None:
-        """Remember where the files are."""
+    def __init__(self, directory: Path, shared: Shared | None = None) -> None:
+        """Remember where the files are, and what other machines share them by, where they do not see the directory."""
         self.directory = directory
+        self._shared = shared
         self._loaded: dict[str, ReferenceValues] = {}
 
     def of(
@@ -45,11 +47,13 @@ class ReferenceStore:
             of_logits = LogProbabilityKey(model_fingerprint, samples.fingerprint, wants.kind, precision)
             if of_logits.name not in self._loaded:
                 self._loaded[of_logits.name] = logprob_references.load_or_build(
-                    self.directory, of_logits, model, samples
+                    self.directory, of_logits, model, samples, self._shared
                 )
             return self._loaded[of_logits.name]
         directions = vectors_fingerprint(wants.unit)
         key = ReferenceKey(model_fingerprint, directions, samples.fingerprint, "block_output", wants.tokens, precision)
         if key.name not in self._loaded:
-            self._loaded[key.name] = references.load_or_build(self.directory, key, model, samples, wants.unit)
+            self._loaded[key.name] = references.load_or_build(
+                self.directory, key, model, samples, wants.unit, self._shared
+            )
         return self._loaded[key.name]
