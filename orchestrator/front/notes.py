@@ -205,7 +205,7 @@ def _scaled_references(sweep: Examined) -> Iterator[str]:
         ]
         if beaten:
             yield (
-                f"{label}, which is plain fine-tuning scaled and costs no search, beats {len(beaten)} of the "
+                f"{label}, a reference scaled, which takes neither training nor search, beats {len(beaten)} of the "
                 f"{len(members)} members of the front on the report prompts (such as {beaten[0].id})"
             )
 

@@ -50,8 +50,8 @@ def test_scaled_references_are_apart_from_the_three_that_every_sweep_has() -> No
     assert list(body.scaled_references or {}) == ["ift@0.5"]
     (note,) = [note for note in front.notes if note.check == "scaled references"]
     assert note.sentence == (
-        "ift@0.5, which is plain fine-tuning scaled and costs no search, beats 1 of the 2 members of the front on the "
-        "report prompts (such as a)"
+        "ift@0.5, a reference scaled, which takes neither training nor search, beats 1 of the 2 members of the front "
+        "on the report prompts (such as a)"
     )
 
 
