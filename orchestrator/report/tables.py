@@ -67,7 +67,7 @@ def how_sure(trial: TrialEntry) -> str:
     if trial.membership is None:
         return ""
     if trial.membership == "open":
-        return ", which cannot be told" if trial.on_front else ", or on the front: cannot be told"
+        return ", but not for sure"
     settled = (trial.membership == "on") == trial.on_front
     return (
         ", surely" if settled else ", by chance: surely not" if trial.on_front else ", by chance: surely on the front"

@@ -229,7 +229,7 @@ def _caption(body: ModelFront) -> str:
     scaled = len(body.trials) - len(trials)
     parts = [
         f"{len(trials)} searched trials ({tally})" if trials else "no searched trial",
-        *([f"{scaled} scaled models"] if scaled else []),
+        *([f"{scaled} scaled"] if scaled else []),
         *([f"{infeasible} of them infeasible"] if infeasible else []),
         f"front of {len(body.members)}",
         f"hypervolume {body.hypervolume:.3f}",

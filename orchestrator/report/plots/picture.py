@@ -59,7 +59,8 @@ def _scatter(axes: "Axes", data: PlotData, panel: Panel) -> list[Point]:
     """One model's trials; returns the points to label."""
     _frame(axes, data.x, data.y)
     axes.set_title(f"{panel.model}\n", loc="left", fontweight="bold", fontsize=12)
-    axes.text(0, 1.015, panel.caption, transform=axes.transAxes, fontsize=8.5, color=GREY, va="bottom")
+    caption = axes.text(0, 1.015, panel.caption, transform=axes.transAxes, fontsize=8.5, color=GREY, va="bottom")
+    caption.set_in_layout(False)  # a long one may reach over the colour bar, and would push it away
     dominated, front = panel.of("dominated"), panel.of("front")
     _bars(axes, data, dominated if len(dominated) <= BARS_OF_DOMINATED else (), PALE, 0.7)
     _bars(axes, data, front, INK, 1.0)
@@ -147,7 +148,14 @@ def _finish(axes: "Axes", data: PlotData) -> None:
         axes.plot([], [], color=GREY, linewidth=0.9, label="thin lines: 95 % interval")
     handles, _ = axes.get_legend_handles_labels()
     if handles:  # few columns: a legend wider than the axes would push the colour bar away
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.1), ncols=3, frameon=False, fontsize=8.5, borderaxespad=0)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, -0.1),
+            ncols=2 if any(panel.scaled for panel in data.panels) else 3,
+            frameon=False,
+            fontsize=8.5,
+            borderaxespad=0,
+        )
     right = data.x.goal == "maximize"
     arrow = ("→" if right else "←") if data.y is None else ("↗" if right else "↖")
     if data.y is not None and data.y.goal == "minimize":
