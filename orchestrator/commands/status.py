@@ -61,6 +61,8 @@ class SweepStatus:
     """Estimate; None before a trial has finished, and where nobody drives the sweep."""
     slots: int
     """Trials that ran at once, at most, since the last start."""
+    slots_lost: int
+    """Those of the slots that are dead or cut off at the moment; 0 where nobody drives the sweep."""
     used: dict[str, float | None]
     """Hours, GPU-hours and money."""
     budget: dict[str, float | None]
@@ -103,6 +105,7 @@ def sweep_status(directory: Path) -> SweepStatus:
         seconds=seconds,
         seconds_left=Timetable(spec, state).seconds_left(now) if alive else None,
         slots=state.slots,
+        slots_lost=state.lost_slots if alive else 0,
         used=vars(spent(seconds, state.slots, spec.resources)),
         budget=spec.budget.model_dump(),
         over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, state.slots),

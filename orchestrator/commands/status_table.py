@@ -31,6 +31,9 @@ def print_status(status: SweepStatus, console: Terminal) -> None:
     left = "" if status.seconds_left is None else f", about {duration(status.seconds_left)} left"
     running = status.state == "running"
     say(f"time      {duration(status.seconds)} {'so far' if running else 'in all'}{left}")
+    if status.slots_lost:
+        some = f"{status.slots_lost} slot{'s are' if status.slots_lost > 1 else ' is'}"
+        console.say((f"slots     {some} lost at the moment: trials go on in the others", "yellow"))
     _print_budget(status, console)
     for model, why in status.given_up.items():
         console.say((f"given up  {model}: {why}", "red"))

@@ -149,6 +149,15 @@ class TestProgress:
         assert found.slots == 2
         assert found.seconds_left == pytest.approx(30 + 40 + 40)
 
+    def test_slots_that_are_lost_are_told_while_somebody_drives(self, sweep):
+        sweep.say("slots_lost", lost=2)
+        assert sweep_status(sweep.directory).slots_lost == 0
+        sweep.driven_by(os.getpid())
+        found, said = sweep_status(sweep.directory), io.StringIO()
+        assert found.slots_lost == 2
+        print_status(found, Terminal(file=said, width=400))
+        assert "slots     2 slots are lost at the moment: trials go on in the others" in said.getvalue()
+
     def test_replicates_of_the_present_front_count_in_the_time_left(self, sweep):
         sweep.driven_by(os.getpid())
         before = sweep_status(sweep.directory).seconds_left

@@ -91,7 +91,7 @@ def test_what_has_ended_is_not_so_far(state: Any, words: tuple[str, ...]) -> Non
     none: dict[str, float | None] = {"hours": None, "gpu_hours": None, "money": None}
     counts, best = {"planned": 1, "finished": 1}, {"small": {"small-0": {"utility/accuracy": 0.5}}}
     front = {"small": ["small-0"]}
-    status = SweepStatus("d", "n", state, None, counts, [], front, best, 12.0, None, 1, none, none, None, {}, [])
+    status = SweepStatus("d", "n", state, None, counts, [], front, best, 12.0, None, 1, 0, none, none, None, {}, [])
     text = printed(print_status, status)
     assert all(word in text for word in words), text
     assert ("so far" in text) == (state == "running")
