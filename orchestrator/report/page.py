@@ -25,6 +25,7 @@ from orchestrator.report.provenance import provenance_section
 from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
 from orchestrator.report.side_by_side import normalised_section
 from orchestrator.report.tables import comparison_table, trials_table
+from sweeps.statistics.response import FEWEST
 
 _COURSE = (
     "<p>How far the refusal direction, extracted anew, has turned from that of the untouched model, and how likely the "
@@ -74,7 +75,7 @@ def write_html(
     elif several:
         body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
     for place, panel in enumerate(data.panels):
-        body += _model(place, panel, front, between=bool(drawn["models"][place]["surfaces"]))
+        body += _model(place, panel, front, drawn["models"][place])
     body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
     body.append(provenance_section(manifest or {}))
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))
@@ -168,7 +169,7 @@ def _command(command: str) -> str:
     return f'<div class="command"><code>{escape(command)}</code><button type="button">copy</button></div>'
 
 
-def _model(place: int, panel: Panel, front: FrontDocument, *, between: bool) -> list[str]:
+def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, Any]) -> list[str]:
     found = [f"<h2>{escape(panel.model)}</h2>", f'<p class="quiet">{escape(panel.caption)}</p>']
     if panel.note:
         found.append(f'<p class="note">{escape(panel.note)}</p>')
@@ -185,10 +186,21 @@ def _model(place: int, panel: Panel, front: FrontDocument, *, between: bool) -> 
         found.append(f'<h3>Settings side by side</h3>{_LINKED}<div class="chart" id="parallel-{place}"></div>')
         found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p>')
     found.append(f'<h3>All trials</h3><div id="trials-{place}">{trials_table(front, panel.model)}</div>')
-    if between:
+    if drawn["surfaces"]:
         found.append(
             f'<h3>Between the trials</h3>{_SURFACE}<div class="controls" id="surface-controls-{place}"></div>'
             f'<div class="chart" id="surface-{place}"></div><div id="surface-below-{place}"></div>'
+        )
+    elif panel.of("front", "dominated", "infeasible"):
+        found.append(
+            f'<p class="quiet">What lies between the trials is drawn once {FEWEST} have finished that have numbers for '
+            "two settings.</p>"
+        )
+    if any(figure["host"] == f"volume-{place}" for figure in drawn["figures"]):
+        found.append(
+            "<h3>How the front grew</h3>"
+            '<p class="axis">↑ hypervolume on the report prompts, the searched seeds alone</p>'
+            f'<div class="chart" id="volume-{place}"></div><p class="axis x">searched trials that had ended →</p>'
         )
     more = [section(front, panel.model) for section in SECTIONS]
     if panel.drift:

@@ -9,6 +9,7 @@ from orchestrator.front.choice import default_rule
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
+from orchestrator.front.volume_course import VolumeCourse
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.data import AXIS_TITLES, STRENGTH
 from orchestrator.report.plots.shapes import CourseLine, DriftLine, Panel, PlotData, Point
@@ -55,9 +56,10 @@ def page_data(
     third = front.metrics[2] if len(front.metrics) > 2 else None
     searched = STRENGTH in names and data.shade is not None
     entries = [e for body in front.models.values() for e in (*body.reference.values(), *body.trials)]
+    listed = list(records)
     known = {
         (record.model, record.label if record.kind == "reference" else record.id): curves(record)
-        for record in records
+        for record in listed
         if record.kind != "replicate"
     }
     return {
@@ -73,7 +75,10 @@ def page_data(
         ),
         "split": front.split,
         "choose": choose_command(directory),
-        "models": [_model(place, panel, front, names, directory, known) for place, panel in enumerate(data.panels)],
+        "models": [
+            _model(place, panel, front, names, directory, known, [r for r in listed if r.model == panel.model])
+            for place, panel in enumerate(data.panels)
+        ],
         "normalised": _normalised(front.comparison.normalised if front.comparison else None),
     }
 
@@ -102,6 +107,7 @@ def _model(
     names: Mapping[str, str],
     directory: Path,
     known: Mapping[tuple[str, str], Json],
+    records: Sequence[TrialRecord],
 ) -> Json:
     body = front.models[panel.model]
     entries = _entries(body)
@@ -132,8 +138,29 @@ def _model(
             for line in panel.scaled
         ],
         "stairs": [[_rounded(x), _rounded(y)] for x, y in panel.staircase],
-        "figures": [figure for figure in (_drift(place, panel.drift), *_courses(place, panel.course)) if figure],
+        "figures": [
+            figure
+            for figure in (_drift(place, panel.drift), *_courses(place, panel.course), _volumes(place, front, records))
+            if figure
+        ],
     }
+
+
+def _volumes(place: int, front: FrontDocument, records: Sequence[TrialRecord]) -> Json | None:
+    """The front's hypervolume by the searched trials that have ended; None where fewer than two have."""
+    scaled: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        if record.scaled_of is not None:
+            scaled.setdefault(record.scaled_of, []).append(record)
+    ended = sorted(
+        (r for r in records if r.finished is not None and r.kind == "trial"), key=lambda r: r.finished or 0.0
+    )
+    course = VolumeCourse(front.objectives, front.feasible)
+    points = [point for r in ended if (point := course.take(r, *scaled.get(r.id, ()))) is not None]
+    if len(points) < 2:
+        return None
+    line = _line("", None, None, [(point.ended, point.hypervolume) for point in points])
+    return {"host": f"volume-{place}", "label": "Hypervolume by trials that have ended", "height": 240, "lines": [line]}
 
 
 def _entries(body: ModelFront) -> dict[str, Entry]:
