@@ -191,10 +191,21 @@ def _check(spec: SweepSpec, models: Sequence[ModelConfig], available: float | No
         if shape is None:
             continue
         fit = fit_of(spec, model, shape, available - (CONTEXT if gpu else 0.0), on_node)
+        where = f"models.{spec.models.index(model)}.path ({model.path}) cannot fit"
         if fit.impossible:
             raise ClusterError(
-                f"models.{spec.models.index(model)}.path ({model.path}) cannot fit as configured: "
-                f"{needs(model.name, fit)}; {remedy_sentence(fit)}; resources.check_memory=false tries it all the same"
+                f"{where} as configured: {needs(model.name, fit)}; {remedy_sentence(fit)}; "
+                "resources.check_memory=false tries it all the same"
+            )
+        least = spec.resources.sizes[0]
+        if least == spec.resources.workers or not gpu:  # without GPUs fewer workers have more memory each
+            continue
+        alone = spec.resources.model_copy(update={"workers": least, "min_workers": None})
+        fit = fit_of(spec.model_copy(update={"resources": alone}), model, shape, available - CONTEXT, on_node)
+        if fit.impossible:
+            raise ClusterError(
+                f"{where} a group that has lost nodes: resources.min_workers lets it shrink to {least} of {spec.resources.workers} workers, and "
+                f"{needs(model.name, fit)}; raise it, or leave it out"
             )
 
 

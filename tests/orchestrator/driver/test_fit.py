@@ -143,6 +143,14 @@ class TestCluster:
         check_memory_on_cluster(spec, [{"CPU": 64, "GPU": 8}])
         check_memory_on_cluster(spec, [{"CPU": 64, "GPU": 8, "accelerator_type:B200": 1.0}])
 
+    def test_a_group_that_lost_nodes_has_to_fit_too(self, tmp_path, large):
+        sharded = ("trial.tuning.type=full", "trial.deepspeed.zero_stage=3", "resources.workers=8")
+        nodes = [{"CPU": 64, "GPU": 8, "accelerator_type:H100": 1.0}]
+        check_memory_on_cluster(spec_of(tmp_path, large, *ON_GPU, *sharded), nodes)
+        check_memory_on_cluster(spec_of(tmp_path, large, *ON_GPU, *sharded, "resources.min_workers=4"), nodes)
+        with pytest.raises(ClusterError, match=r"min_workers lets it shrink to 1 of 8 workers, and .* needs about"):
+            check_memory_on_cluster(spec_of(tmp_path, large, *ON_GPU, *sharded, "resources.min_workers=1"), nodes)
+
     def test_the_plan_for_it_refuses_what_run_refuses(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
         nodes = [{"CPU": 64, "GPU": 8, "accelerator_type:T4": 1.0}]
