@@ -204,7 +204,8 @@ def _check(spec: SweepSpec, models: Sequence[ModelConfig], available: float | No
         fit = fit_of(spec.model_copy(update={"resources": alone}), model, shape, available - CONTEXT, on_node)
         if fit.impossible:
             raise ClusterError(
-                f"{where} a group that has lost nodes: resources.min_workers lets it shrink to {least} of {spec.resources.workers} workers, and "
+                f"{where} a group that lost nodes: resources.min_workers lets it shrink to {least} of "
+                f"{spec.resources.workers} workers, and "
                 f"{needs(model.name, fit)}; raise it, or leave it out"
             )
 
