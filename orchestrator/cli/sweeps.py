@@ -40,7 +40,7 @@ def run(
     address: Address = None,
     fresh: Annotated[
         bool,
-        typer.Option("--fresh", envvar="PROCON_FRESH", help="Measure the references though an earlier sweep did."),
+        typer.Option("--fresh", help="Measure the references though an earlier sweep did; PROCON_FRESH=1 does so too."),
     ] = False,
     as_json: Json = False,
 ) -> None:

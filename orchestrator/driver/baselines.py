@@ -32,6 +32,8 @@ from training.config import ModelConfig
 from training.models.template_date import prints_date
 from training.organism.cache import cache_root
 
+FRESH = "PROCON_FRESH"
+"""Environment variable under which references are measured every time; ``0`` and nothing leave it."""
 FOLDER, EVENTS = "baselines", "events.jsonl"
 KEPT = 100
 """References that the cache keeps, the latest."""
@@ -90,8 +92,13 @@ def baseline_key(spec: SweepSpec, model: ModelConfig, label: str, manifest: Mapp
 
 
 def find_baselines(spec: SweepSpec, manifest: Mapping[str, Any]) -> list[Baseline]:
-    """The references of ``spec`` that an earlier sweep measured; a damaged one is passed over."""
-    found = []
+    """The references of ``spec`` that an earlier sweep measured; a damaged one is passed over.
+
+    None where the environment asks for fresh ones.
+    """
+    found: list[Baseline] = []
+    if os.environ.get(FRESH, "0") not in ("", "0"):
+        return found
     for model in spec.models:
         for label in REFERENCES:
             key = baseline_key(spec, model, label, manifest)

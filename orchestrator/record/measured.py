@@ -34,7 +34,8 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
     usual = max(0.0, statistics.mean(later) if later else min(beside))
     once = sum(max(0.0, beside[number] - usual) for number in first) / slots
     pause = statistics.median(state.pauses) if state.pauses else 0.0
-    measuring = [seconds for trial in finished if (seconds := trial.record().report.metrics.get(MEASURING)) is not None]
+    ends = [trial.ended.get("metrics", {}) for trial in finished if trial.ended is not None]
+    measuring = [metrics[MEASURING] for metrics in ends if MEASURING in metrics]
     return Figures(per_step, usual + pause, once, statistics.mean(measuring) if measuring else 0.0)
 
 

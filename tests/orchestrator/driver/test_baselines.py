@@ -105,6 +105,7 @@ def told(name: str = "small-ift") -> list[Event]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROCON_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("PROCON_FRESH", raising=False)
     return tmp_path / "cache"
 
 
@@ -157,6 +158,12 @@ class TestStore:
         (cache / "baselines" / "old").mkdir(parents=True)
         keep(tmp_path, told())
         assert [path.name for path in (cache / "baselines").iterdir()] == [key()]
+
+    def test_the_environment_may_ask_for_fresh_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        keep(tmp_path, told())
+        for value, found in (("1", 0), ("0", 1), ("", 1)):
+            monkeypatch.setenv("PROCON_FRESH", value)
+            assert len(find_baselines(SPEC, MANIFEST)) == found
 
     def test_a_cache_that_cannot_be_written_costs_nothing(self, tmp_path: Path, cache: Path) -> None:
         cache.write_text("no folder")

@@ -13,7 +13,7 @@ from orchestrator.commands.status import sweep_status
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.journal import read_journal, records
 
-pytestmark = pytest.mark.xdist_group("sweeps")
+pytestmark = [pytest.mark.xdist_group("sweeps"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

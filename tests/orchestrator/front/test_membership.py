@@ -205,8 +205,9 @@ class TestSettled:
         }
 
     def test_what_has_no_known_error_settles_nothing(self) -> None:
-        drift = [Objective(metric="drift", goal="minimize"), *OBJECTIVES[1:]]
-        one = record("a", scores=Scores({"drift": 0.1, ACCURACY: 0.5}, {ACCURACY: (50, 100)}))
+        name = "direction/displacement/layer_00"
+        drift = [Objective(metric=name, goal="minimize"), *OBJECTIVES[1:]]
+        one = record("a", scores=Scores({name: 0.1, ACCURACY: 0.5}, {ACCURACY: (50, 100)}))
         (found,) = build_front(drift, [], [one]).models["organism"].trials
         assert found.membership is None
 

@@ -112,6 +112,7 @@ def test_a_measured_job_reports_steps_rungs_and_both_halves(handle: Handle) -> N
         "checkpoint": Path("/nowhere/checkpoints/m-0"),
         "rungs": (3,),
         "claim": Claim("here", 1),
+        "scaling": None,
     }
     news = handle.ask("news", 0)
     assert (news.notes, news.doing) == (["short answers"], {"m-0": "loading"}), "warnings become notes"
