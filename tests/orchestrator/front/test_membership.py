@@ -206,7 +206,7 @@ class TestSettled:
 
     def test_what_has_no_known_error_settles_nothing(self) -> None:
         name = "direction/displacement/layer_00"
-        drift = [Objective(metric=name, goal="minimize"), *OBJECTIVES[1:]]
+        drift = [Objective(metric=name, goal="minimize", worst=5.0), *OBJECTIVES[1:]]
         one = record("a", scores=Scores({name: 0.1, ACCURACY: 0.5}, {ACCURACY: (50, 100)}))
         (found,) = build_front(drift, [], [one]).models["organism"].trials
         assert found.membership is None
