@@ -210,9 +210,14 @@ def test_a_second_sweep_trains_no_reference_again(
         **{f"small-{label}": str(first) for label in ("base", "ift", "ift_safety")},
         "small-0": None,
     }
-    one, other = ({record.id: measured(record) for record in records(events)} for events in (before, after))
+    # Which scaled models of a searched trial answer depends on what was known when it was handed out.
+    one, other = (
+        {record.id: measured(record) for record in records(events) if record.kind != "scaled"}
+        for events in (before, after)
+    )
     assert one == other, "the searched trial too: its settings are drawn as if the references had been measured here"
     fronts = [json.loads((folder / "front.json").read_text())["models"]["small"] for folder in (first, second)]
     assert fronts[0]["reference"] == fronts[1]["reference"]
     answers = [AnswerFolder(folder / "answers") for folder in (first, second)]
-    assert dict(answers[0]) == dict(answers[1])
+    assert set(one) <= set(answers[1])
+    assert all(answers[0][name] == answers[1][name] for name in one)
