@@ -88,9 +88,9 @@ def _print(model: str, chosen: Chosen, console: Terminal) -> None:
     console.print(f"  {settings(chosen.params)}")
     console.print()
     if choice.keeps:
-        why = f"Of {choice.finished} finished trials {choice.kept_by} keep the rule, and of these it is the best."
+        why = f"Of {choice.finished} measured models {choice.kept_by} keep the rule, and of these it is the best."
     else:
-        why = f"None of {choice.finished} finished trials keeps the rule: this one comes nearest to it."
+        why = f"None of {choice.finished} measured models keeps the rule: this one comes nearest to it."
     console.print(f"{why} {how_sure(choice)}")
     console.print()
     console.print(_bounds_table(choice))

@@ -1,8 +1,8 @@
 """References that an earlier sweep measured, by all that they depend on: the same need not be trained twice.
 
-They lie in the user's cache folder, each under a hash of model, data, settings, evaluation, versions and hardware. What
-has no hash, such as a set on the Hub or a judge behind an address, may change unseen: references that depend on it are
-measured every time.
+They lie in the user's cache folder, each under a hash of model, data, settings, evaluation, versions and the driver's
+hardware. What has no hash, such as a set on the Hub, a task of lm-eval, or a judge or generator behind an address, may
+change unseen: references that depend on it are measured every time.
 """
 
 import contextlib
@@ -69,8 +69,10 @@ def baseline_key(spec: SweepSpec, model: ModelConfig, label: str, manifest: Mapp
     paths = [path for source in spec.data.sources.values() for path in paths_of(source)]
     hashed = manifest.get("data", {})
     unseen = [path for path in paths if path not in hashed and not path.startswith("organism/")]
-    judged = any(judge.type == "endpoint" for judge in spec.evaluation.judges)
-    if unseen or judged or not manifest.get("models", {}).get(model.name):
+    evaluation = spec.evaluation
+    elsewhere = evaluation.generator.type != "transformers" or evaluation.lm_eval is not None
+    elsewhere |= any(judge.type == "endpoint" for judge in evaluation.judges)
+    if unseen or elsewhere or not manifest.get("models", {}).get(model.name):
         return None
     if any(value is None for value in manifest.get("judges", {}).values()):
         return None
@@ -82,9 +84,9 @@ def baseline_key(spec: SweepSpec, model: ModelConfig, label: str, manifest: Mapp
         "trial": config.model_dump(mode="json") if config is not None else None,
         "like": [spec.trial.precision, spec.trial.tuning.type, spec.trial.zero_stage == 3],
         "course": course_steps(config.total_steps, spec.pruning) if config is not None else [],
-        "scales": spec.evaluation.derived_scales,
-        "texts": spec.evaluation.keeps_text(embedded=model.embedded),
-        "workers": spec.resources.workers,
+        "scales": evaluation.derived_scales,
+        "texts": evaluation.keeps_text(embedded=model.embedded),
+        "workers": [spec.resources.workers, spec.resources.gpus_per_worker],
         "versions": manifest.get("versions"),
         "hardware": manifest.get("hardware"),
     }

@@ -201,7 +201,7 @@ def _why_empty(rules: Sequence[FeasibilityRule], trials: Sequence[TrialRecord], 
     reached = f"comes nearest with {value:.3g}" if math.isfinite(value) else "did not measure it either"
     rules_text = " and ".join(str(rule) for rule in rules)
     return (
-        f"None of the {len(finished)} finished trials keeps {rules_text}, so the front is empty: trial "
+        f"None of the {len(finished)} measured models keeps {rules_text}, so the front is empty: trial "
         f"{nearest.record.id} {reached} for {hardest.metric}; loosen the rule under feasible, or widen the search."
     )
 

@@ -67,7 +67,7 @@ def _nothing_feasible(sweep: Examined) -> Iterator[str]:
     finished = sweep.body.finished
     if finished and not any(trial.feasible for trial in finished):
         yield (
-            f"nothing is feasible: none of {len(finished)} finished trials keeps "
+            f"nothing is feasible: none of {len(finished)} measured models keeps "
             f"{' and '.join(map(str, sweep.front.feasible))}, so the search had no front to improve"
         )
 

@@ -60,7 +60,7 @@ def verdict(front: FrontDocument, model: str) -> str:
     if choice.trial is None:
         return choice.note or ""
     trial = short_id(choice.trial, model)
-    finished = f"{choice.finished} finished trial{'' if choice.finished == 1 else 's'}"
+    finished = f"{choice.finished} measured model{'' if choice.finished == 1 else 's'}"
     if not choice.keeps:
         return f"None of {finished} keeps the rule; trial {trial} comes nearest{_missing(choice)}."
     if choice.kept_by == 1:

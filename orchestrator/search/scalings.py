@@ -1,11 +1,11 @@
 """Which scaled models a proposed trial is to measure besides its own (see :mod:`training.loop.scaling`)."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 from orchestrator.record.trials import Status, TrialRecord
 from orchestrator.search.proposal import Kind
 from orchestrator.slots.messages import Axis, ScalingJob
+from orchestrator.slots.scaling import known_of
 from sweeps.errors import ObjectiveError
 from sweeps.goals.pruning import PruningConfig
 from sweeps.goals.rung_metrics import rung_goals
@@ -15,8 +15,6 @@ from sweeps.statistics.pareto import non_dominated
 
 LATEST = 200
 """Of so many models what was measured is sent along: more foretell no better, and every job is kept by the broker."""
-
-Values = tuple[float, ...]
 
 
 class Scalings:
@@ -61,21 +59,15 @@ class Scalings:
             return ScalingJob(scales) if scales else None
         if not self._axes:
             return ScalingJob(self._scales)
-        rows = ((self._rungs(record), self._objectives(record)) for record in known[-LATEST:])
-        whole = tuple(row for row in rows if all(map(math.isfinite, (*row[0], *row[1]))))
+        rows = [known_of(self._axes, record.select) for record in known[-LATEST:]]
+        whole = tuple((row.rungs, row.objectives) for row in rows if row.whole)
         return ScalingJob(self._scales, self._axes, whole, self._rivals(known, arm))
 
-    def _rivals(self, known: Sequence[TrialRecord], arm: Arm) -> tuple[Values, ...]:
+    def _rivals(self, known: Sequence[TrialRecord], arm: Arm) -> tuple[tuple[float, ...], ...]:
         """Objectives of the arm's models that nothing else dominates; trained references are of the plain one."""
-        values = [self._objectives(record) for record in known if _arm(record) == arm]
+        values = [known_of(self._axes, record.select).objectives for record in known if _arm(record) == arm]
         best = non_dominated(values, [axis.goal for axis in self._axes]) if values else ()
         return tuple(value for value, first in zip(values, best, strict=True) if first)
-
-    def _rungs(self, record: TrialRecord) -> Values:
-        return tuple(record.select.metrics.get(axis.rung, float("nan")) for axis in self._axes)
-
-    def _objectives(self, record: TrialRecord) -> Values:
-        return tuple(record.select.metrics.get(axis.metric, float("nan")) for axis in self._axes)
 
 
 def _arm(record: TrialRecord) -> Arm | None:

@@ -5,6 +5,7 @@ have been measured in full (isotonic regression, Barlow et al. 1972). No more is
 attack success belong together differs from model to model.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,11 @@ class Known:
     objectives: tuple[float, ...]
     """Objectives, in the same order."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of it was measured."""
+        return all(map(math.isfinite, (*self.rungs, *self.objectives)))
+
 
 class Foretelling:
     """Objectives of models of which rung metrics alone are known.
@@ -35,7 +41,7 @@ class Foretelling:
     """
 
     def __init__(self, known: Sequence[Known], rising: Sequence[bool]) -> None:
-        rows = [one for one in known if np.isfinite([*one.rungs, *one.objectives]).all()]
+        rows = [one for one in known if one.whole]
         self.count = len(rows)
         self._curves = [
             _Curve.fitted([one.rungs[at] for one in rows], [one.objectives[at] for one in rows], rises)

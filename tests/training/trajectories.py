@@ -1,13 +1,17 @@
 """Short trainings of a tiny model, as a function that ranks can run."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
+import torch
 from tiny import held_as, random_direction, random_samples, references_of, sums_of, tiny_llama
 
 from training.config import TrialConfig
 from training.constraints import build_constraint
 from training.distributed.process import start_process
-from training.loop.train import StepReport, TrainingSet
+from training.loop.checkpoint import Checkpointing
+from training.loop.scaling import Tuned
+from training.loop.train import Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned
 from training.models.loading import DTYPES
 
@@ -23,6 +27,17 @@ def trial(**changes: Any) -> TrialConfig:
         "tuning": {"type": "lora", "rank": 4},
     }
     return TrialConfig.model_validate({**settings, **changes})
+
+
+def tuned_tiny(
+    changes: dict[str, Any], where: Checkpointing | None = None, rungs: Rungs | None = None
+) -> AbstractContextManager[Tuned]:
+    """A tiny model fine-tuned with ``changes`` of :func:`trial`, in float32, in a process that is ready."""
+    config, samples, direction = trial(**changes), random_samples(60), random_direction()
+    model = held_as(config, tiny_llama())
+    constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
+    data = TrainingSet(samples, 40, references_of(model, samples, direction))
+    return tuned(model, config, data, constraint, lambda _report: False, where, rungs)
 
 
 def trajectory(changes: dict[str, Any]) -> dict[str, Any]:

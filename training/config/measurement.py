@@ -13,6 +13,9 @@ from training.config.judges import Judges, default_judges
 from training.config.lm_eval import LmEvalConfig
 from training.config.plugins import plugin_names
 
+TRAINED_SCALE = 1.0
+"""The trained model's place on the line from the untouched one (0); see :mod:`training.loop.scaling`."""
+
 
 class EvaluationConfig(Config):
     """Which held-out prompts a trial is measured on, and how its answers are judged."""
@@ -93,7 +96,7 @@ class EvaluationConfig(Config):
     @property
     def derived_scales(self) -> tuple[float, ...]:
         """Scales but 1, which is the trained model itself, ascending."""
-        return tuple(sorted(scale for scale in self.scales if scale != 1))
+        return tuple(sorted(scale for scale in self.scales if scale != TRAINED_SCALE))
 
     @model_validator(mode="after")
     def _distinct_attacks(self) -> Self:

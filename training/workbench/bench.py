@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from training.config import DataConfig, DirectionConfig, EvaluationConfig, ModelConfig, TrialConfig
+from training.config.measurement import TRAINED_SCALE
 from training.constraints.references.store import ReferenceStore
 from training.data.chat_settings import ChatSettings
 from training.direction.drift import DriftReference
@@ -40,7 +41,7 @@ from training.storage.shared import Shared
 from training.workbench.measuring import Measuring
 from training.workbench.packing import PackingDecision
 from training.workbench.penalties import Penalties
-from training.workbench.scaled import TRAINED, Scaling, measure_line
+from training.workbench.scaled import Scaling, measure_line
 from training.workbench.training_data import TrainingData
 from training.workbench.warm_model import WarmModel
 
@@ -227,7 +228,7 @@ class Workbench:
         rungs: Collection[int] = (),
         claim: Claim | None = None,
         scaling: Scaling | None = None,
-        save_scale: float = TRAINED,
+        save_scale: float = TRAINED_SCALE,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 

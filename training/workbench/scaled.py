@@ -3,14 +3,12 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from training.config.measurement import TRAINED_SCALE
 from training.distributed.ranks import from_rank_zero
 from training.evaluation.measure import ScaledMeasurement
 from training.evaluation.scores import Scores
 from training.loop.scaling import Line
 from training.workbench.measuring import Measuring
-
-TRAINED = 1.0
-"""The scale of the trained model."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class Scaling:
     scales: tuple[float, ...]
     """Where, ascending, without 1."""
     worth: Callable[[Mapping[float, Scores]], Collection[float]] = lambda seen: seen
-    """Given what forward passes say of every scale on the select prompts, :data:`TRAINED` included, those of which
+    """Given what forward passes say of every scale on the select prompts, the trained model included, those of which
     answers are worth generating; asked on rank 0."""
 
 
@@ -41,7 +39,7 @@ def measure_line(
         tell(f"looking at the model scaled by {scale:g}")
         with line.at(scale) as model:
             rungs[scale] = measuring.without_generation(model)
-    chosen = from_rank_zero(lambda: set(scaling.worth({**rungs, TRAINED: trained})))
+    chosen = from_rank_zero(lambda: set(scaling.worth({**rungs, TRAINED_SCALE: trained})))
     measured = []
     for scale, rung in rungs.items():
         found = None

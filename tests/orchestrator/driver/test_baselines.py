@@ -55,8 +55,9 @@ class TestKey:
             {"evaluation": {**small_sweep()["evaluation"], "keep_answers": False}},
             {"direction": {"prompts": 9}},
             {"resources": {"workers": 2}},
+            {"resources": {"gpus_per_worker": 1}},
         ],
-        ids=["steps", "seed", "prompts", "scales", "texts", "direction", "workers"],
+        ids=["steps", "seed", "prompts", "scales", "texts", "direction", "workers", "gpus"],
     )
     def test_whatever_changes_a_value_changes_it(self, changes: dict[str, Any]) -> None:
         assert key(spec(**changes)) != key()
@@ -84,6 +85,12 @@ class TestKey:
         judge = {"type": "endpoint", "name": "far", "url": "http://localhost:1/v1", "model": "m", "format": "wildguard"}
         asked = {**small_sweep()["evaluation"], "judges": [{"type": "phrases"}, judge]}
         assert key(spec(evaluation=asked)) is None
+        for changed in (
+            {"lm_eval": {"tasks": ["arc_easy"]}},
+            {"generator": {"type": "vllm", "endpoint": "http://x:1"}},
+        ):
+            chosen = SPEC.evaluation.model_validate({**SPEC.evaluation.model_dump(), **changed})
+            assert key(SPEC.model_copy(update={"evaluation": chosen})) is None
 
 
 def told(name: str = "small-ift") -> list[Event]:

@@ -117,7 +117,7 @@ def test_the_front_document_says_which_trial_to_take() -> None:
     trial = str(choice.trial).removeprefix("organism-")
     assert verdict(front, "organism") == (
         f"Take trial {trial}: the lowest attack success rate of the {choice.kept_by} that keep the rule, of "
-        f"{choice.finished} finished trials."
+        f"{choice.finished} measured models."
     )
     assert facts(choice)[0].startswith("It has attack success rate ")
     assert facts(choice)[1].startswith("Against plain fine-tuning: attack success rate -")

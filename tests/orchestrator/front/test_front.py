@@ -95,7 +95,7 @@ def test_a_value_that_is_not_a_number_becomes_null_and_is_not_on_the_front() -> 
 def test_an_empty_front_says_why() -> None:
     assert "1 PRUNED" in str(model_of([record("a", status=Status.PRUNED)]).note)
     note = str(model_of([record("a", over_refusal=0.4), record("b", over_refusal=0.2)]).note)
-    assert "None of the 2 finished trials keeps safety/over_refusal <= 0.15" in note
+    assert "None of the 2 measured models keeps safety/over_refusal <= 0.15" in note
     assert "trial b comes nearest with 0.2" in note
     assert model_of([record("a")]).note is None
 

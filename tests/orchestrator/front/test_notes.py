@@ -57,7 +57,7 @@ def test_nothing_feasible_and_failures() -> None:
         record("same", status=Status.FAILED, error="out of memory"),
     ]
     found = said(records, [FeasibilityRule.parse("safety/over_refusal < 0.0")])
-    assert "none of 4 finished trials" in found["nothing feasible"][0]
+    assert "none of 4 measured models" in found["nothing feasible"][0]
     assert found["failed trials"] == ["3 trials failed; 2 of them: out of memory"]
 
 

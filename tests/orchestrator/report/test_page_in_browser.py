@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, playwright
+from chromium import CHROMIUM, browsers
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES
 from written_sweeps import demo_spec
@@ -34,12 +34,7 @@ def page_file(front: FrontDocument, tmp_path_factory: pytest.TempPathFactory) ->
     return write_report(tmp_path_factory.mktemp("page"), NASTY, front, []).front_html
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+browser = pytest.fixture(scope="module", name="browser")(browsers)
 
 
 class Opened:

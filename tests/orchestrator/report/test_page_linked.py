@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, playwright
+from chromium import CHROMIUM, browsers
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, sweep
 from test_page_in_browser import Opened
 from written_sweeps import demo_spec
@@ -47,12 +47,7 @@ def page_file(front: FrontDocument, records: list[TrialRecord], tmp_path_factory
     return write_report(tmp_path_factory.mktemp("linked"), "linked", front, records).front_html
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+browser = pytest.fixture(scope="module", name="browser")(browsers)
 
 
 @pytest.fixture

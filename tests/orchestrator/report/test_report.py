@@ -139,7 +139,7 @@ def test_the_table_of_trials_tells_what_each_half_says(tmp_path: Path) -> None:
 
 def test_the_console_says_why_a_front_is_empty_and_compares_models() -> None:
     text = " ".join(console_text(sweep(6), [FeasibilityRule.parse("safety/over_refusal < 0.0")]).split())
-    assert "None of the 5 finished trials keeps safety/over_refusal < 0" in text
+    assert "None of the 5 measured models keeps safety/over_refusal < 0" in text
     both = console_text([*sweep(6), *sweep(6, "small")])
     assert both.count("Pareto front of") == 2
     assert "The models compared" in both

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, playwright
+from chromium import CHROMIUM, browsers
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR
 from mlflow import MlflowClient
@@ -97,12 +97,7 @@ def _wait(address: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
     raise AssertionError(f"the server did not start: {log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
+browser = pytest.fixture(scope="module", name="browser")(browsers)
 
 
 class Opened:

@@ -4,16 +4,14 @@ import pytest
 import torch
 from ranks import on_ranks
 from resumption import run, run_cases
-from tiny import held_as, random_direction, random_samples, references_of, tiny_llama
-from trajectories import trial
+from tiny import tiny_llama
+from trajectories import tuned_tiny
 
-from training.constraints import build_constraint
 from training.evaluation.scores import Scores
 from training.loop.averaging import WeightAverage
 from training.loop.checkpoint import Checkpointing, latest
 from training.loop.export import trained_model_of
-from training.loop.train import Rungs, StepReport, TrainingSet
-from training.loop.tuning import tuned
+from training.loop.train import Rungs, StepReport
 
 pytestmark = pytest.mark.usefixtures("process")
 
@@ -28,21 +26,14 @@ def weights_of(model):
 
 def train(changes, stage, rungs=(), where=None):
     """The weights that came out, and those that each rung was measured with."""
-    config, samples, direction = (
-        trial(**changes, deepspeed={"zero_stage": stage}),
-        random_samples(60),
-        random_direction(),
-    )
-    model = held_as(config, tiny_llama())
-    constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
-    data = TrainingSet(samples, 40, references_of(model, samples, direction))
     seen = {}
 
     def measure(module, step):
         seen[step] = weights_of(module)
         return StepReport(step, Scores(), rung=True)
 
-    with tuned(model, config, data, constraint, lambda _report: False, where, Rungs(frozenset(rungs), measure)) as made:
+    settings = {**changes, "deepspeed": {"zero_stage": stage}}
+    with tuned_tiny(settings, where, Rungs(frozenset(rungs), measure)) as made:
         return weights_of(made.model), seen
 
 

@@ -2,15 +2,12 @@ import pytest
 import torch
 from ranks import on_ranks
 from resumption import run_cases
-from tiny import held_as, random_direction, random_samples, references_of, tiny_llama
-from trajectories import trial
+from tiny import tiny_llama
+from trajectories import trial, tuned_tiny
 
-from training.constraints import build_constraint
 from training.errors import CheckpointError, ModelError
 from training.loop.checkpoint import Checkpointing, latest
 from training.loop.export import export, form_of, trained_model_of
-from training.loop.train import TrainingSet
-from training.loop.tuning import tuned
 from training.models.adapters import attach
 from training.models.loading import load_model, load_tokenizer
 
@@ -32,12 +29,8 @@ def logits(model):
 
 def train_and_export(changes, tokenizer, directory, checkpoints=None, **settings):
     """Train, export, and return the logits of the model that was exported."""
-    config, samples, direction = trial(**changes), random_samples(60), random_direction()
-    model = held_as(config, tiny_llama())
-    constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
-    data = TrainingSet(samples, 40, references_of(model, samples, direction))
     where = None if checkpoints is None else Checkpointing(checkpoints, every=3)
-    with tuned(model, config, data, constraint, lambda _report: False, where) as (trained, _):
+    with tuned_tiny(changes, where) as (trained, _):
         before = logits(trained)
         export(trained, tokenizer, directory, **{"form": form_of(trained), **settings})
         assert torch.equal(logits(trained), before)

@@ -3,16 +3,13 @@
 import pytest
 import torch
 from ranks import on_ranks
-from tiny import held_as, random_direction, random_samples, references_of, tiny_llama
-from trajectories import trial
+from tiny import tiny_llama
+from trajectories import trial, tuned_tiny
 
-from training.constraints import build_constraint
 from training.errors import ModelError
 from training.loop.checkpoint import Checkpointing, latest
 from training.loop.export import export, form_of, trained_model_of
 from training.loop.scaling import Line
-from training.loop.train import TrainingSet
-from training.loop.tuning import tuned
 from training.models.adapters import attach
 
 pytestmark = pytest.mark.usefixtures("process")
@@ -28,16 +25,8 @@ def logits(model):
 
 
 def trained(changes, stage, checkpoints=None):
-    config, samples, direction = (
-        trial(**changes, deepspeed={"zero_stage": stage}),
-        random_samples(60),
-        random_direction(),
-    )
-    model = held_as(config, tiny_llama())
-    constraint = build_constraint(config.constraint, direction, torch.device("cpu"))
-    data = TrainingSet(samples, 40, references_of(model, samples, direction))
     where = None if checkpoints is None else Checkpointing(checkpoints, every=3)
-    return tuned(model, config, data, constraint, lambda _report: False, where)
+    return tuned_tiny({**changes, "deepspeed": {"zero_stage": stage}}, where)
 
 
 @pytest.mark.parametrize("changes", [LORA, FULL], ids=["lora", "full"])
