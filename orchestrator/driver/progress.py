@@ -64,7 +64,6 @@ class Progress(Screen):
         self._doing: dict[str, str] = {}
         self._phase_since = self._begin
         self._recent: deque[tuple[Event, float]] = deque(maxlen=RECENT)
-        self._done = sum(trial.kept for trial in state.listed())
         self._lock = threading.Lock()
         super().__init__(console, self._render)
 
@@ -105,7 +104,6 @@ class Progress(Screen):
             with self._lock:
                 ended = event, self._state.trials[event["id"]].seconds
                 self._recent.append(ended)
-                self._done += 1
             if not self._live:
                 self.say(self._line(*ended))
         elif kind == "model_given_up":
@@ -128,6 +126,11 @@ class Progress(Screen):
 
     def _clock(self) -> str:
         return f"{duration(now() - self._begin)} elapsed{self._left(', ')}"
+
+    @property
+    def _done(self) -> int:
+        """Trials that need not be run again, those of earlier drivers and other sweeps among them."""
+        return sum(trial.kept for trial in self._state.listed())
 
     def _left(self, before: str, after: str = "") -> str:
         """The time left between ``before`` and ``after``; nothing while it is unknown."""

@@ -211,6 +211,7 @@ def test_a_second_sweep_trains_no_reference_again(
         found.append((run.directory, output, read_journal(run.directory / "journal.jsonl")))
     (first, _, before), (second, output, after) = found
     assert "base, ift, ift_safety of small: measured before" in " ".join(output.split())
+    assert "[4/4] small-0 FINISHED" in output, "what was taken over is done"
     assert not [event for event in before if "reused" in event]
     started = [event for event in after if event["event"] == "trial_started"]
     assert {event["id"]: event.get("reused") for event in started} == {
