@@ -1,11 +1,13 @@
 """Record every trial of a full factorial on the embedded model, with its rung metrics: the table searches replay.
 
-    python benchmarks/factorial.py   # writes benchmarks/results/factorial.parquet; about two hours on two cores
+    python benchmarks/factorial.py   # writes benchmarks/results/factorial.parquet; about three hours on two cores
     python benchmarks/factorial.py --processes 1 --no-repeats
+    python benchmarks/factorial.py --base-seed 1 --no-repeats --out benchmarks/results/holdout.parquet
 
 6 alphas x 3 warm-ups x 4 layers x 3 safety shares = 216 trials with the settings of the demo, each measured without
-generation at several steps and whole at its end, and the model before training. Those on or near the front, by the rule
-of a sweep's own replicates, are repeated under two more training seeds (their ends alone are measured), and so are
+generation at several steps and whole at its end and scaled back, and the model before training. Another base seed is
+another embedded model: what was chosen on the one table is checked on the other. Those on or near the front, by the
+rule of a sweep's own replicates, are repeated under two more training seeds (their ends alone are measured), and so are
 those that then come near it, until none near the front has one seed alone: the luck of one seed is no point on a front.
 Trials run without Ray, one process a core; what the table has is not run again, and what is done is kept in a journal
 beside it, so that an interrupted run goes on. Another kind of processor builds another embedded model, whose trials do
@@ -24,7 +26,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search_table import BASE_MODEL, GOALS, HALVES, OBJECTIVES, SETTINGS, counts_of
 
@@ -35,8 +37,13 @@ WARMUPS: tuple[int | str, ...] = (20, 50, "all")
 LAYERS = (0, 1, 2, 3)
 SHARES = (0.0, 0.02, 0.05)
 RUNGS = (10, 20, 30, 40, 50, 70)
+SCALES = (0.25, 0.5, 0.75)
+"""Of the models between the untouched and the trained one, each measured by forward passes and in full."""
 REPEATS = (1, 2)
 """Training seeds of the cells near the front, beside seed 0 of all."""
+if TYPE_CHECKING:
+    from sweeps.schema.spec import SweepSpec
+
 Run = tuple[int, int]
 """Training seed and number of the cell."""
 RESULTS = Path(__file__).parent / "results"
@@ -55,12 +62,19 @@ def cells() -> list[dict[str, Any]]:
     ]
 
 
-def organism() -> Path:
-    """The embedded model of the demo, built if need be."""
+def setting(base_seed: int) -> "SweepSpec":
+    """The demo, its embedded model built under another seed."""
     from sweeps.schema.load import load_spec
-    from training.models.located import model_path
 
     spec = load_spec("demo")
+    return spec.model_copy(update={"models": [spec.models[0].model_copy(update={"seed": base_seed})]})
+
+
+def organism(base_seed: int) -> Path:
+    """The embedded model, built if need be."""
+    from training.models.located import model_path
+
+    spec = setting(base_seed)
     return Path(model_path(spec.models[0], spec.data))
 
 
@@ -70,16 +84,15 @@ def weights_of(model: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
+def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: Path) -> None:
     """Carry out some runs, one after the other."""
     os.environ.update({"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "DS_ACCELERATOR": "cpu"})
     os.environ.update({"MASTER_PORT": str(29600 + part)})
-    from sweeps.schema.load import load_spec
     from training.workbench import StepReport, Workbench
+    from training.workbench.scaled import Scaling
 
-    spec = load_spec("demo")
-    model = organism()
-    weights = weights_of(model)
+    spec = setting(base_seed)
+    weights = weights_of(organism(base_seed))
     bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, work, day=None)
     for seed, number in runs:
         params = None if number == BASE_MODEL else cells()[number]
@@ -92,7 +105,8 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
 
         begin = time.perf_counter()
         trial = None if params is None else spec.trial_config({**params, "seed": seed})
-        found = bench.run(trial, keep, rungs=RUNGS if trial and not seed else ())
+        first = trial is not None and not seed
+        found = bench.run(trial, keep, rungs=RUNGS if first else (), scaling=Scaling(SCALES) if first else None)
         seconds = time.perf_counter() - begin
         entry = {
             "seed": seed,
@@ -103,17 +117,27 @@ def record(runs: Sequence[Run], part: int, journal: Path, work: Path) -> None:
             "final": found.report.metrics,
             "select": found.select.counts,
             "report": found.report.counts,
+            "scaled": [
+                {
+                    "scale": one.scale,
+                    "rung": one.rung.metrics,
+                    "select": full.select.counts,
+                    "report": full.report.counts,
+                }
+                for one in found.scaled
+                if (full := one.found)
+            ],
         }
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")
         print(f"seed {seed}  {number:3}  {seconds:5.1f} s  {params}", flush=True)
 
 
-def all_recorded(runs: Iterable[Run], path: Path, processes: int) -> None:
+def all_recorded(runs: Iterable[Run], path: Path, processes: int, base_seed: int) -> None:
     """See to it that the table has these runs; exits where one of them fails."""
     journal = path.with_suffix(".jsonl")
     recorded = [*rows_of(path), *entries_of(journal)]
-    weights = weights_of(organism())
+    weights = weights_of(organism(base_seed))
     if any(row.get("organism") != weights for row in recorded):
         sys.exit(f"{path} holds trials of another embedded model than this machine builds: choose another --out")
     there = {(row["seed"], row["trial"]) for row in recorded}
@@ -121,7 +145,7 @@ def all_recorded(runs: Iterable[Run], path: Path, processes: int) -> None:
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as work:
         workers = [
-            context.Process(target=record, args=(missing[part::processes], part, journal, Path(work)))
+            context.Process(target=record, args=(missing[part::processes], part, base_seed, journal, Path(work)))
             for part in range(processes if missing else 0)
         ]
         for worker in workers:
@@ -167,7 +191,8 @@ def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
     """One row a run.
 
     Settings; ``final.<metric>`` as the report shows it; for each objective and half of the prompts ``<half>.<metric>``
-    (successes) and ``<half>.total.<metric>``; ``rung<step>.<metric>``, with ``rung<step>.error.`` or ``.total.``.
+    (successes) and ``<half>.total.<metric>``; ``rung<step>.<metric>``, with ``rung<step>.error.`` or ``.total.``; of
+    each scaled model the objectives under ``scale<s>.`` and its forward passes under ``scale<s>.rung.<metric>``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -191,14 +216,25 @@ def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
         "organism": entry["organism"],
         "seconds": entry["seconds"],
     }
-    for half, objective in itertools.product(HALVES, OBJECTIVES):
-        row[f"{half}.{objective.metric}"], row[f"{half}.total.{objective.metric}"] = entry[half][objective.metric]
+    row |= _successes(entry, "")
     row |= {f"final.{name}": value for name, value in entry["final"].items() if not name.startswith("train/")}
     for rung in entry["rungs"]:
         row |= {f"rung{rung['step']}.{name}": value for name, value in rung["metrics"].items()}
         row |= {f"rung{rung['step']}.error.{name}": value for name, value in rung["errors"].items()}
         row |= {f"rung{rung['step']}.total.{name}": total for name, (_, total) in rung["counts"].items()}
+    for one in entry["scaled"]:
+        name = f"scale{one['scale']:g}."
+        row |= {**_successes(one, name), **{f"{name}rung.{metric}": value for metric, value in one["rung"].items()}}
     return row
+
+
+def _successes(measured: dict[str, Any], name: str) -> dict[str, int]:
+    """Successes and totals of both objectives on both halves, by column."""
+    found = {}
+    for half, objective in itertools.product(HALVES, OBJECTIVES):
+        successes, total = measured[half][objective.metric]
+        found |= {f"{name}{half}.{objective.metric}": successes, f"{name}{half}.total.{objective.metric}": total}
+    return found
 
 
 def _settings(number: int) -> dict[str, Any]:
@@ -217,11 +253,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="trials at once")
     parser.add_argument("--out", type=Path, default=RESULTS / "factorial.parquet", help="the table")
+    parser.add_argument("--base-seed", type=int, default=0, help="of the embedded model")
     parser.add_argument("--no-repeats", action="store_true", help="leave it at one training seed")
     options = parser.parse_args()
-    all_recorded([(0, number) for number in (BASE_MODEL, *range(len(cells())))], options.out, options.processes)
+    once = [(0, number) for number in (BASE_MODEL, *range(len(cells())))]
+    all_recorded(once, options.out, options.processes, options.base_seed)
     while not options.no_repeats and (cells_to_repeat := to_repeat(rows_of(options.out))):
-        all_recorded(itertools.product(REPEATS, cells_to_repeat), options.out, options.processes)
+        all_recorded(itertools.product(REPEATS, cells_to_repeat), options.out, options.processes, options.base_seed)
     rows = rows_of(options.out)
     repeated = sum(row["seed"] == REPEATS[0] for row in rows)
     print(f"{len(rows)} trials in {options.out}, {repeated} cells of it under {1 + len(REPEATS)} seeds")

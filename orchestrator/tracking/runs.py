@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from orchestrator.front.entries import SCALE
 from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.volume_course import VolumePoint
@@ -300,7 +301,8 @@ class RunStore:
         if self._described.get(run) == record.params:
             return {}
         fixed = {"model": record.model, **flat(record.trial or {})} if run in self._index.created else {}
-        return {**fixed, **record.params}
+        scaled = {SCALE: record.scale} if record.scaled_of is not None else {}
+        return {**fixed, **record.params, **scaled}
 
     def _reopen(self, run: str) -> None:
         if run in self._index.ended:

@@ -68,6 +68,7 @@ def test_mlflow_has_a_run_of_each(scaled: Path) -> None:
     for name, record in recorded.items():
         metrics = found[name].data.metrics
         assert metrics["utility/loss"] == pytest.approx(record.report.metrics["utility/loss"])
+        assert found[name].data.params.get("scale") == (None if record.scaled_of is None else "0.5")
 
 
 def test_weights_of_the_front_are_kept_and_of_scaled_members_those_of_their_training(
