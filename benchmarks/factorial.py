@@ -230,7 +230,7 @@ def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
 
 def _successes(measured: dict[str, Any], name: str) -> dict[str, int]:
     """Successes and totals of both objectives on both halves, by column."""
-    found = {}
+    found: dict[str, int] = {}
     for half, objective in itertools.product(HALVES, OBJECTIVES):
         successes, total = measured[half][objective.metric]
         found |= {f"{name}{half}.{objective.metric}": successes, f"{name}{half}.total.{objective.metric}": total}
