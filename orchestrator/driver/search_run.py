@@ -193,8 +193,8 @@ class SearchRun:
     def _spent(self) -> str | None:
         """Which budget is spent, or why this driver is no longer the one, in a sentence; None while all is well."""
         session = self._session
-        if session.stored is not None and session.stored.fault is not None:
-            return session.stored.fault
+        if session.fault is not None:
+            return session.fault
         return self._budget.exceeded(session.seconds_before + now() - session.began, self._searcher.at_once or 1)
 
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:

@@ -1,8 +1,6 @@
 """One driver's time with a sweep's folder: checked first, opened once nothing can be refused any more."""
 
-import os
 import shutil
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +22,6 @@ from orchestrator.record.folder import (
     ANSWERS,
     CHECKPOINTS,
     JOURNAL,
-    LOCK,
     SPEC,
     STOP_REQUEST,
     check_output,
@@ -36,6 +33,7 @@ from orchestrator.record.folder import (
 from orchestrator.record.history import recorded_spec
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.manifest import manifest
+from orchestrator.record.sign import Sign, refuse_living
 from orchestrator.record.spec_changes import Change, changes, refusal
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import Status, TrialRecord
@@ -83,6 +81,7 @@ class Session:
     """How the specification differs from the recorded one."""
     _directory: Path | None = None
     _journal: Journal | None = None
+    _sign: Sign | None = None
     opened: bool = False
     """Whether the folder knows of this driver."""
     quiet: bool = False
@@ -219,6 +218,11 @@ class Session:
         if {change.field.partition(".")[0] for change in found} & set(MEASURED_BY):
             _refuse_mixture(directory, state, recorded, spec, ran_with)
         journal = Journal(directory / JOURNAL, state=state)
+        try:
+            refuse_living(directory, say)
+        except OutputError:
+            journal.close()
+            raise
         session = cls(spec, ran_with, depths, tracking_uri, artifacts, events, state, changed=found)
         session._directory, session._journal = directory, journal
         return session
@@ -228,6 +232,13 @@ class Session:
         """The sweep's folder; a new one has none before it is opened."""
         assert self._directory is not None, "open() makes the folder"
         return self._directory
+
+    @property
+    def fault(self) -> str | None:
+        """Why this driver is no longer the one, in a sentence; None while it is."""
+        if self.stored is not None and self.stored.fault is not None:
+            return self.stored.fault
+        return self._sign.fault if self._sign is not None else None
 
     @property
     def destination(self) -> Path | str:
@@ -269,8 +280,7 @@ class Session:
             self._journal = Journal(self._directory / JOURNAL, state=self.state)
         self.opened, self.quiet = True, quietly
         (self.directory / STOP_REQUEST).unlink(missing_ok=True)
-        driver = {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
-        write_json(self.directory / LOCK, driver)
+        self._sign = Sign(self.directory, self.journal.divert)
         if self.stored is not None:
             self.stored.start(lambda sentence: self.trouble(sentence))
         if quietly:
@@ -306,8 +316,8 @@ class Session:
 
     def close(self) -> None:
         """Let go of the folder; one that was not opened is as it was."""
-        if self.opened:
-            (self.directory / LOCK).unlink(missing_ok=True)
+        if self._sign is not None:
+            self._sign.release()
         if self._journal is not None:
             self._journal.close()
         if self.stored is not None:

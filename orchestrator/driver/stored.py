@@ -1,6 +1,5 @@
 """A sweep whose folder is in a bucket, as its driver has it: a local folder like others, and what carries it there."""
 
-import fcntl
 import secrets
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from orchestrator.errors import OutputError
+from orchestrator.record.flock import lock_of
 from orchestrator.record.folder import CHECKPOINTS, JOURNAL, STOP_REQUEST
 from orchestrator.slots.shared_storage import TOKEN
 from orchestrator.storage.courier import Courier
@@ -221,6 +221,6 @@ def _refuse_driven(journal: Path, what: str) -> None:
         return
     with journal.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            lock_of(file)
+        except BlockingIOError as error:
             raise OutputError(f"{what} is in use: a driver on this machine is at work on it; end it first") from error

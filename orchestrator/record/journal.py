@@ -1,6 +1,5 @@
 """The record of a sweep: append-only, one JSON event per line, fsynced; all else is derived from it (SweepState)."""
 
-import fcntl
 import gc
 import json
 import logging
@@ -19,6 +18,7 @@ from orchestrator.record.clock import now
 from orchestrator.record.disk import once_there_is_room
 from orchestrator.record.event_shapes import Shapes
 from orchestrator.record.events import Event
+from orchestrator.record.flock import lock_of
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trials import TrialRecord
 from training.secrets import without_secrets
@@ -96,6 +96,14 @@ class Journal:
         self._file = _locked(self.path)
         log.warning("%s was deleted while the sweep ran; it is written anew", self.path)
 
+    def divert(self, reason: str) -> None:
+        """Another driver has the file now: from here on write beside it, where nobody reads."""
+        with self._lock:
+            beside = self.path.with_name(f"journal.{os.getpid()}.lost")
+            log.warning("%s: what this driver still says goes to %s", reason, beside)
+            self._file.close()
+            self._file = beside.open("ab")
+
     def close(self) -> None:
         """Release the file."""
         self._file.close()
@@ -109,8 +117,9 @@ def _locked(path: Path) -> BinaryIO:
     """
     file = path.open("ab")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when this process dies
-    except OSError as error:
+        if not lock_of(file):
+            log.warning("%s: its file system knows no locks; drivers' signs of life alone keep a second one away", path)
+    except BlockingIOError as error:
         file.close()
         raise OutputError(
             f"{path.parent} is in use: another driver writes to {path.name}; follow it with procon status, "

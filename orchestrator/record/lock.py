@@ -1,20 +1,21 @@
 """Whether somebody drives a sweep, told from its folder alone."""
 
-import fcntl
 import json
 import os
 import socket
 from pathlib import Path
 
 from orchestrator.errors import OutputError
+from orchestrator.record.flock import lock_of
 from orchestrator.record.folder import JOURNAL, LOCK
+from orchestrator.record.sign import is_fresh
 from orchestrator.storage.lease import living_driver
 from training.storage.address import address_of
 from training.storage.bucket import Bucket
 
 
 def is_driven(directory: Path) -> bool:
-    """Whether a driver holds the sweep in ``directory`` now.
+    """Whether a driver holds the sweep in ``directory`` now: by its journal's lock or another machine's fresh sign.
 
     Raises:
         OutputError: there is no sweep.
@@ -28,14 +29,14 @@ def is_driven(directory: Path) -> bool:
         raise OutputError(f"{directory} holds no sweep: {JOURNAL} is missing; give the folder that procon run named")
     with journal.open("ab") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            lock_of(file)
+        except BlockingIOError:
             return True
-    return False
+    return is_fresh(directory)
 
 
 def driver_lives(directory: Path) -> bool:
-    """Whether a driver holds the sweep: by its lock file where that names this host, then by the journal's own lock.
+    """Whether a driver holds the sweep: by its lock file where that names this host, then as :func:`is_driven` tells.
 
     One in a bucket is asked for its driver's sign of life.
 

@@ -125,7 +125,7 @@ def _content(session: str, beat: int, *, ended: bool = False) -> bytes:
     told = {
         "session": session,
         "host": socket.gethostname(),
-        "boot": _boot(),
+        "boot": this_boot(),
         "pid": os.getpid(),
         "beat": beat,
         "ended": ended,
@@ -164,7 +164,7 @@ def _age(found: Stored) -> float:
 
 def _gone_from_here(told: dict[str, Any]) -> bool:
     """Whether the driver ran on this machine, since it was started, and its process is no more."""
-    if told["host"] != socket.gethostname() or told["boot"] != _boot() or not _boot():
+    if told["host"] != socket.gethostname() or told["boot"] != this_boot() or not this_boot():
         return False
     try:
         os.kill(int(told["pid"]), 0)
@@ -175,7 +175,7 @@ def _gone_from_here(told: dict[str, Any]) -> bool:
     return False
 
 
-def _boot() -> str:
+def this_boot() -> str:
     """Changes with every start of this machine; empty where that cannot be told."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

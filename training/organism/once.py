@@ -1,7 +1,9 @@
 """A directory that is built exactly once, whoever asks and whoever is killed."""
 
+import glob
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,12 +53,19 @@ def build_once(directory: Path, build: Callable[[Path], None], report: Report) -
 
 
 def _build(directory: Path, build: Callable[[Path], None]) -> None:
-    # The lock is ours, so whatever lies here belongs to a build that was killed.
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    machine = f".{directory.name}.partial-{socket.gethostname()}-"
+    # The lock is ours, so whatever this machine left belongs to a build that was killed. Another one may be building, where
+    # a home folder is shared without its locks.
+    for left in directory.parent.glob(f"{glob.escape(machine)}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    partial = directory.with_name(f"{machine}{os.getpid()}")
     partial.mkdir()
     try:
         build(partial)
-        os.replace(partial, directory)
+        try:
+            os.replace(partial, directory)
+        except OSError:
+            if not directory.is_dir():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from orchestrator.errors import OutputError
 from orchestrator.record.journal import Journal
 from orchestrator.record.lock import driver_lives, is_driven
+from orchestrator.record.sign import FRESH_SECONDS
 
 
 def named(folder: Path, **changes: Any) -> None:
@@ -49,8 +51,11 @@ def test_a_driver_lives_while_its_process_is_there_and_holds_the_journal(tmp_pat
     named(tmp_path, pid=gone)
     assert not driver_lives(tmp_path), "a new driver may be taking the lock"
     named(tmp_path, pid=gone, host="another")
-    assert driver_lives(tmp_path), "a process of another host is told by the lock alone"
+    assert driver_lives(tmp_path), "a process of another host is not looked for here"
     journal.close()
+    assert driver_lives(tmp_path), "its lock may not reach so far, and its sign of life is fresh"
+    old = time.time() - 2 * FRESH_SECONDS
+    os.utime(tmp_path / "driver.lock", (old, old))
     assert not driver_lives(tmp_path)
     named(tmp_path)
     assert not driver_lives(tmp_path), "the process lives, and drives something else"
