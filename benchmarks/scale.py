@@ -1,13 +1,15 @@
 """How the orchestration scales: many slots that train nothing, on one real Ray.
 
     python benchmarks/scale.py --parts broker --slots 256 --trials 512
-    python benchmarks/scale.py --parts sweep --slots 64 --trials 300
+    python benchmarks/scale.py --parts sweep --slots 64 --trials 2000 --seconds 20
+    python benchmarks/scale.py --parts memory
 
 The slots are threads of a few Ray tasks. In the part ``sweep`` all else is real: broker, Tune and its trial actors (a
 process for each trial under way), driver, journal and MLflow. In the part ``broker`` only the broker is, and threads
-of a few more tasks stand where Tune's trial actors do. A trial sleeps for ``--seconds``, times exp(normal(0, 0.2)),
+of a few more tasks stand where Tune's trial actors do. The part ``memory`` is a small sweep that does train, to see
+what a slot keeps on the driver's machine. A trial sleeps for ``--seconds``, times exp(normal(0, 0.2)),
 with twelve reports on the way and a sign of life every five seconds. Prints what it finds and adds it to
-benchmarks/results/scale.json.
+benchmarks/results/scale.json, by which benchmarks/scaling.py foretells other sizes.
 """
 
 import argparse
@@ -18,7 +20,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -52,19 +56,15 @@ class Usage:
             now = time.time()
             used = own.cpu_times()
             self.driver.append((now, used.user + used.system, own.memory_info().rss))
-            unshared = 0
             for process in own.children(recursive=True):
                 try:
                     title = " ".join(process.cmdline())
                     if title.startswith("ray::Broker"):
                         used = process.cpu_times()
                         self.broker.append((now, used.user + used.system))
-                    elif title.startswith("ray::ImplicitFunc"):
-                        memory = process.memory_info()
-                        unshared += memory.rss - memory.shared
                 except psutil.Error:
                     continue
-            self.actors.append(unshared)
+            self.actors.append(sum(_unshared(own, "ray::ImplicitFunc")))
 
 
 def measured(slots: int, trials: int, seconds: float) -> dict[str, float]:
@@ -166,6 +166,47 @@ def ask_together(broker: Any, jobs: list[Any], at_once: int) -> None:
         list(threads.map(ask, jobs))
 
 
+def memory_of_a_slot() -> dict[str, float]:
+    """What a slot keeps on the driver's machine, wherever its workers are: a controller and a trial's actor."""
+    largest = {"ray::TrainController": 0, "ray::ImplicitFunc": 0}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        small = [
+            f"--set={each}" for each in ("trials=2", "trial.steps=20", "search.constraint.warmup_steps.values=[5]")
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "orchestrator",
+            "run",
+            "demo",
+            "--out",
+            f"{folder}/sweeps/out",
+            "--fresh",
+            *small,
+        ]
+        sweep = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        while sweep.poll() is None:
+            time.sleep(1.0)
+            for name, seen in largest.items():
+                largest[name] = max([seen, *_unshared(psutil.Process(sweep.pid), name)])
+        if sweep.returncode:
+            sys.exit("the sweep failed")
+    return {
+        "controller_megabytes": largest["ray::TrainController"] / 2**20,
+        "trial_actor_megabytes": largest["ray::ImplicitFunc"] / 2**20,
+    }
+
+
+def _unshared(root: psutil.Process, name: str) -> Iterator[int]:
+    """Resident bytes of each process below ``root`` called ``name``, less what it shares."""
+    with suppress(psutil.Error):
+        for process in root.children(recursive=True):
+            with suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(name):
+                    memory = process.memory_info()
+                    yield memory.rss - memory.shared
+
+
 def _summary(spans: list[Any], usage: Usage, slots: int, begin: float) -> dict[str, float]:
     """Over the time from which all slots had work until the last job was handed out."""
     first = {slot: min(span.begin for span in spans if span.slot == slot) for slot in {span.slot for span in spans}}
@@ -189,20 +230,30 @@ def _summary(spans: list[Any], usage: Usage, slots: int, begin: float) -> dict[s
     }
 
 
+PARTS: dict[str, Callable[..., dict[str, float]]] = {
+    "broker": broker_alone,
+    "sweep": measured,
+    "memory": memory_of_a_slot,
+}
+SIZED = ("broker", "sweep")
+"""That take slots, trials and seconds of a trial."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--parts", nargs="+", choices=("broker", "sweep"), default=["broker", "sweep"])
+    parser.add_argument("--parts", nargs="+", choices=tuple(PARTS), default=["broker", "sweep"])
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60.0, help="that a trial takes, in the median")
     options = parser.parse_args()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    size = options.slots, options.trials, options.seconds
     for part in options.parts:
-        measure = {"broker": broker_alone, "sweep": measured}[part]
-        found = measure(options.slots, options.trials, options.seconds)
-        for name, value in found.items():
-            print(f"{part:7s} {name:36s} {value:.4g}", flush=True)
-        kept[f"{part} {options.slots}"] = found
+        found = PARTS[part](*(size if part in SIZED else ()))
+        name = f"{part} {options.slots}" if part in SIZED else part
+        for key, value in found.items():
+            print(f"{part:7s} {key:36s} {value:.4g}", flush=True)
+        kept[name] = found
         RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
 
 

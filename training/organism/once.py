@@ -54,8 +54,8 @@ def build_once(directory: Path, build: Callable[[Path], None], report: Report) -
 
 def _build(directory: Path, build: Callable[[Path], None]) -> None:
     machine = f".{directory.name}.partial-{socket.gethostname()}-"
-    # The lock is ours, so whatever this machine left belongs to a build that was killed. Another one may be building, where
-    # a home folder is shared without its locks.
+    # The lock is ours, so whatever this machine left belongs to a build that was killed. Another one may be at work,
+    # where a home folder is shared without its locks.
     for left in directory.parent.glob(f"{glob.escape(machine)}*"):
         shutil.rmtree(left, ignore_errors=True)
     partial = directory.with_name(f"{machine}{os.getpid()}")
