@@ -84,7 +84,7 @@ def measured(slots: int, trials: int, seconds: float) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         out = Path(folder) / "sweeps/out"
-        share = psutil.cpu_count() / (slots + 1)  # of a core: nothing is computed
+        share = (psutil.cpu_count() or 1) / (slots + 1)  # of a core: nothing is computed
         changes = [f"trials={trials}", f"resources.max_concurrent={slots}", f"resources.cpus_per_worker={share}"]
         changes += ["searcher.sampler=random", "seeds.replicates_on_front=0"]
         session = Session.new(load_spec("demo", changes), out)

@@ -91,6 +91,7 @@ def sweep_status(directory: Path) -> SweepStatus:
     alive = standing == "running"
     now = time.time()
     seconds = state.seconds + (max(0.0, now - state.latest) if alive else 0.0)
+    held = state.slot_seconds(now if alive else None)
     records = state.records()
     fronts = {model.name: _front(spec, [r for r in records if r.model == model.name]) for model in spec.models}
     return SweepStatus(
@@ -106,9 +107,9 @@ def sweep_status(directory: Path) -> SweepStatus:
         seconds_left=Timetable(spec, state).seconds_left(now) if alive else None,
         slots=state.slots,
         slots_lost=state.lost_slots if alive else 0,
-        used=vars(spent(seconds, state.slots, spec.resources)),
+        used=vars(spent(seconds, held, spec.resources)),
         budget=spec.budget.model_dump(),
-        over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, state.slots),
+        over_budget=Budget(spec.budget, spec.resources).exceeded(seconds, held),
         given_up=state.given_up,
         notes=list(dict.fromkeys(state.notes)),
     )

@@ -116,6 +116,11 @@ class Recorder(tune.Callback):  # type: ignore[misc]
         if lost != self._journal.state.lost_slots:
             self._record("slots_lost", lost=lost)
 
+    def slots_up(self, up: int) -> None:
+        """So many slots hold their resources at the moment; recorded where it is news."""
+        if up != self._journal.state.slots_up:
+            self._record("slots_up", up=up)
+
     def close(self) -> None:
         """End what is still open, since the sweep itself was ended; nothing is recorded any more."""
         with self._lock:

@@ -167,6 +167,7 @@ class SearchRun:
             for sentence in news.notes:
                 self._recorder.note(sentence)
             self._recorder.slots_lost(news.lost)
+            self._recorder.slots_up(news.up)
             self._progress.doing(news.doing)
             self._searcher.at_once = max(self._searcher.at_once or 1, news.up)
         if self._searcher.exhausted:
@@ -195,7 +196,7 @@ class SearchRun:
         session = self._session
         if session.fault is not None:
             return session.fault
-        return self._budget.exceeded(session.seconds_before + now() - session.began, self._searcher.at_once or 1)
+        return self._budget.exceeded(session.seconds_before + now() - session.began, session.state.slot_seconds(now()))
 
     def _take_answers(self, job_id: str) -> list[dict[str, Any]]:
         import ray

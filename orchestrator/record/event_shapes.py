@@ -93,6 +93,7 @@ _NEEDED: dict[str, dict[str, Test]] = {
     "mlflow_run": {"key": _text, "run_id": _text},
     "note": {"text": _text},
     "slots_lost": {"lost": _count},
+    "slots_up": {"up": _count},
 }
 """What the events of a kind have had since the first version."""
 _POSSIBLE: dict[str, dict[str, Test]] = {

@@ -21,6 +21,7 @@ KINDS = {
     "measured in full report_metrics, select_metrics and so on",
     "trial_ended": "how a trial ended: id, status, metrics, counts, errors, select_metrics and so on, error, reason",
     "mlflow_run": "which MLflow run stands for a trial, or for a model's front: key, run_id",
+    "slots_up": "how many slots hold their resources at the moment: up",
     "slots_lost": "how many slots are lost at the moment, dead or cut off: lost",
     "note": "what a slot had to say: text",
 }

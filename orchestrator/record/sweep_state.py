@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import pairwise
 from typing import Any, Self
 
 from orchestrator.record.events import Event
@@ -23,6 +24,18 @@ class SessionState:
     """When it ended, else when it recorded the last that is known of it."""
     ended: Event | None = None
     """Its last word."""
+    slots: list[tuple[float, int]] = field(default_factory=list)
+    """From when on, in seconds since the epoch, how many slots held their resources; versions before did not say."""
+    most: int = 1
+    """Trials that were under way at once, at most."""
+
+    def slot_seconds(self, until: float) -> float:
+        """For how long slots were held before ``until``, added up; a start is counted like what came of it."""
+        if not self.slots:
+            return self.most * (until - self.began)
+        times = [self.began, *(at for at, _ in self.slots[1:]), until]
+        spans = zip(self.slots, pairwise(times), strict=True)
+        return sum(up * max(0.0, end - begin) for (_, up), (begin, end) in spans)
 
 
 @dataclass
@@ -140,6 +153,21 @@ class SweepState:
         """Those of :attr:`slots` that are not lost at the moment; at least 1."""
         return max(1, self.slots - self.lost_slots)
 
+    @property
+    def slots_up(self) -> int:
+        """How many slots of the last driver hold their resources at the moment, as far as it said."""
+        return self.sessions[-1].slots[-1][1] if self.sessions and self.sessions[-1].slots else 0
+
+    def slot_seconds(self, now: float | None = None) -> float:
+        """For how long slots held their resources, added up over them and over all drivers.
+
+        Args:
+            now: until when the last driver's count; None is the last thing that it recorded.
+        """
+        with self._lock:
+            before = sum(each.slot_seconds(each.until) for each in self.sessions[:-1])
+            return before + sum(each.slot_seconds(max(each.until, now or 0.0)) for each in self.sessions[-1:])
+
     def slots_of(self, model: str) -> int:
         """The most trials of ``model`` that had started and not ended at once; at least 1."""
         return max(1, self._of_model[model].most if model in self._of_model else 0)
@@ -210,6 +238,9 @@ class SweepState:
                 self._end(event)
             case "mlflow_run":
                 self.runs[event["key"]] = event["run_id"]
+            case "slots_up":
+                if self.sessions:
+                    self.sessions[-1].slots.append((at, event["up"]))
             case "slots_lost":
                 self.lost_slots = event["lost"]
             case "note":
@@ -250,6 +281,8 @@ class SweepState:
         else:
             known.restart(event, len(self.sessions), self._any_ended)
         self._running.start(trial)
+        if self.sessions:
+            self.sessions[-1].most = self._running.most
         self._of_model.setdefault(event["model"], AtOnce()).start(trial)
 
     def _end(self, event: Event) -> None:

@@ -186,4 +186,4 @@ def _trials(work: Work, at_most: bool) -> list[int]:
 
 def cost(seconds: float, slots: int, resources: ResourcesConfig) -> Spent:
     """Hours, GPU-hours and money of ``slots`` slots that are held for ``seconds`` seconds."""
-    return spent(seconds, slots, resources)
+    return spent(seconds, slots * seconds, resources)

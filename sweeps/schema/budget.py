@@ -73,11 +73,11 @@ class Spent:
     """In the currency of the price; None where the spec names none."""
 
 
-def spent(seconds: float, slots: int, resources: ResourcesConfig) -> Spent:
-    """What ``slots`` slots that were held for ``seconds`` seconds have used."""
-    hours = seconds / 3600
+def spent(seconds: float, slot_seconds: float, resources: ResourcesConfig) -> Spent:
+    """What a sweep of ``seconds`` seconds has used that held slots for ``slot_seconds`` seconds, added up over them."""
+    held = slot_seconds / 3600
     price = slot_price(resources)
-    return Spent(hours, hours * slots * slot_gpus(resources), None if price is None else hours * slots * price)
+    return Spent(seconds / 3600, held * slot_gpus(resources), None if price is None else held * price)
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class Budget:
     config: BudgetConfig
     resources: ResourcesConfig
 
-    def exceeded(self, seconds: float, slots: int) -> str | None:
+    def exceeded(self, seconds: float, slot_seconds: float) -> str | None:
         """Why the sweep has to stop; None while it may go on.
 
         Args:
             seconds: by the clock since the sweep started, earlier sessions included and pauses between them not.
-            slots: that it holds.
+            slot_seconds: that it held slots for, added up over them.
         """
-        used = spent(seconds, slots, self.resources)
+        used = spent(seconds, slot_seconds, self.resources)
         for name, unit in (("hours", "hours"), ("gpu_hours", "GPU-hours"), ("money", "in the price's currency")):
             limit, value = getattr(self.config, name), getattr(used, name)
             if limit is not None and value is not None and value >= limit:

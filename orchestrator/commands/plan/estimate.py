@@ -132,7 +132,9 @@ class Plan:
         """Which budget the sweep would spend before its end."""
         if self.seconds_at_most is None:
             return None
-        return Budget(self.spec.budget, self.spec.resources).exceeded(self.seconds_at_most, self.slots)
+        return Budget(self.spec.budget, self.spec.resources).exceeded(
+            self.seconds_at_most, self.slots * self.seconds_at_most
+        )
 
 
 def make_plan(

@@ -66,6 +66,7 @@ SWEEP = [
     ended(33, "c", "FAILED", unprepared=True),
     at(33, "model_given_up", model="other", error="no layers"),
     at(33, "slots_lost", lost=1),
+    at(33, "slots_up", up=1),
     at(500, "sweep_resumed", manifest={"date": "2026-03-04"}),
     at(501, "spec_changed", spec={"trials": 3}, changes=[]),
     started(510, "b"),
@@ -107,6 +108,27 @@ def test_every_kind_that_is_written_is_one_that_is_described() -> None:
     assert {kind for file in DRIVER.glob("*.py") for kind in written.findall(file.read_text())} == set(KINDS)
 
 
+def test_slots_count_from_when_they_came_until_they_went() -> None:
+    grown = [
+        at(0, "sweep_started"),
+        at(10, "slots_up", up=1),  # it held what it holds while it started, too
+        started(11, "a"),
+        at(100, "slots_up", up=3),
+        at(150, "slots_up", up=2),
+        ended(200, "a"),
+    ]
+    assert SweepState.of(grown).slot_seconds() == 100 + 3 * 50 + 2 * 50
+    assert SweepState.of(grown).slot_seconds(300) == 100 + 3 * 50 + 2 * 150, "they are still there"
+    again = [*grown, at(1000, "sweep_resumed"), at(1001, "slots_up", up=4), at(1010, "note", text="")]
+    assert SweepState.of(again).slot_seconds() == 350 + 4 * 10
+    assert SweepState().slot_seconds() == 0
+
+
+def test_where_no_slot_is_told_of_trials_at_once_are_counted() -> None:
+    before = [at(0, "sweep_started"), started(1, "a"), started(2, "b"), ended(50, "a"), ended(100, "b")]
+    assert SweepState.of(before).slot_seconds() == 2 * 100
+
+
 class TestSweep:
     state = SweepState.of(SWEEP)
 
@@ -124,6 +146,7 @@ class TestSweep:
         assert self.state.seconds == 33 + 40
         assert [(one.began, one.until) for one in self.state.sessions] == [(0, 33), (500, 540)]
         assert SweepState().seconds == 0
+        assert self.state.slot_seconds() == 33 + 40
         twice = SweepState.of([*SWEEP, at(950, "sweep_ended", interrupted=True, reason="failed: no room")])
         assert (twice.seconds, twice.last_word["reason"]) == (73, "failed: no room")  # type: ignore[index]
         assert SweepState.of([*SWEEP, at(1000, "sweep_resumed"), at(1005, "x")]).seconds == 73 + 5

@@ -11,9 +11,9 @@ GPUS = ResourcesConfig(workers=2, gpus_per_worker=1, price_per_hour=2.5)
 @pytest.mark.parametrize(
     ("limits", "within", "beyond"),
     [
-        ({"hours": 2}, (7199, 3), (7200, 3)),
-        ({"gpu_hours": 6}, (3599, 3), (3600, 3)),
-        ({"money": 15}, (3599, 3), (3600, 3)),
+        ({"hours": 2}, (7199, 3 * 7199), (7200, 3 * 7200)),
+        ({"gpu_hours": 6}, (3599, 3 * 3599), (3599, 3 * 3600)),
+        ({"money": 15}, (3599, 3 * 3599), (3599, 3 * 3600)),
     ],
 )
 def test_each_limit_stops_the_sweep_when_it_is_reached_and_says_so(limits, within, beyond):
@@ -26,13 +26,13 @@ def test_each_limit_stops_the_sweep_when_it_is_reached_and_says_so(limits, withi
 
 
 def test_no_limits_never_stop_it():
-    assert Budget(BudgetConfig(), GPUS).exceeded(1e12, 1000) is None
+    assert Budget(BudgetConfig(), GPUS).exceeded(1e12, 1e15) is None
 
 
 def test_a_worker_without_gpu_has_the_price():
     budget = Budget(BudgetConfig(money=10), ResourcesConfig(workers=2, price_per_hour=1.0))
-    assert budget.exceeded(3600, 4) is None
-    assert "budget.money (10)" in str(budget.exceeded(4500, 4))
+    assert budget.exceeded(3600, 4 * 3600) is None
+    assert "budget.money (10)" in str(budget.exceeded(4500, 4 * 4500))
 
 
 @pytest.mark.parametrize(
