@@ -21,6 +21,7 @@ from orchestrator.front.membership import front
 from orchestrator.front.schema.explanations import Note
 from orchestrator.record.folder import JOURNAL, LOCK
 from orchestrator.record.journal import Journal, read_journal, records
+from orchestrator.record.sign import FRESH_SECONDS
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.terminal import Terminal
 from orchestrator.tracking.front_table import front_rows
@@ -104,10 +105,13 @@ class TestState:
             sweep.driven_by(pid)
         assert sweep_status(sweep.directory).state == "driver dead"
 
-    def test_a_driver_of_another_machine_is_known_by_the_lock_of_the_journal(self, sweep):
+    def test_a_driver_of_another_machine_is_known_by_the_lock_of_the_journal_and_its_sign_of_life(self, sweep):
         sweep.driven_by(1, host="elsewhere")
         assert sweep_status(sweep.directory).state == "running"
         sweep.journal.close()
+        assert sweep_status(sweep.directory).state == "running", "its lock may not reach so far"
+        old = time.time() - 2 * FRESH_SECONDS
+        os.utime(sweep.directory / LOCK, (old, old))
         assert sweep_status(sweep.directory).state == "driver dead"
 
     @pytest.mark.parametrize(
