@@ -30,6 +30,27 @@ ELSEWHERE = [
         "tests/orchestrator/driver/test_faults.py::test_kills_at_random_lose_nothing",
     ),
     (
+        "twelve kinds of faults in one sweep, in any order (SIGKILL and SIGTERM of the driver, SIGKILL of worker, actor, "
+        "broker, GCS and raylet, a worker that hangs, damaged journal and checkpoint, deleted files, a busy MLflow), "
+        "ten seeds",
+        "as of each",
+        "no trial is lost, none ends twice, the front is that of the undisturbed sweep",
+        "tests/orchestrator/driver/test_twelve_faults.py::test_twelve_faults_of_one_sweep_lose_nothing",
+    ),
+    (
+        "a machine that hangs, on storage whose locks reach no other machine, is resumed elsewhere and comes back",
+        "“process … on … has taken …, for want of a sign of life of this driver”",
+        "what the other one writes; the own rest beside the journal, in `journal.PID.lost`",
+        "tests/orchestrator/driver/test_shared_without_locks.py::"
+        "test_a_second_machine_is_refused_and_takes_over_from_one_that_is_silent",
+    ),
+    (
+        "a node that announces its end",
+        "a note: the node, the seconds that it has left, the trial that is saved",
+        "the trial, from the step under way, in the next free slot; it is not counted as a failure",
+        "tests/orchestrator/slots/test_announced_ends.py::test_a_trial_is_saved_within_the_notice_and_goes_on_elsewhere",
+    ),
+    (
         "SIGKILL of the broker",
         "nothing: Ray starts another, which reads the file of the one before",
         "every trial in its slot, every report; none ends twice",
