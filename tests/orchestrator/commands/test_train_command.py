@@ -61,6 +61,7 @@ def test_whole_weights_are_not_called_an_adapter(tmp_path):
     assert not (tmp_path / "out" / "adapter").exists()
 
 
+@pytest.mark.slow
 def test_control_c_stops_after_the_running_steps(tmp_path):
     process = start(tmp_path, steps=5000, log_every=1)
     assert process.stdout is not None

@@ -195,6 +195,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(pretend, tmp_path: Path) 
     assert not (tmp_path / "sweeps").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_to_all_its_processes_still_gives_a_report(pretend, tmp_path: Path) -> None:
     """As a batch system sends it, which ends Ray at once, and with it whom one could ask to stop."""
     process = pretend(8.0)

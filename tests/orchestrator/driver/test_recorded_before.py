@@ -46,6 +46,7 @@ def test_its_records_are_read(folder: Path) -> None:
     assert read_front(folder).models["small"].front == ("small-0",)
 
 
+@pytest.mark.slow
 def test_it_is_resumed_to_its_end(
     start_sweep: Callable[..., Run], cluster: Cluster, folder: Path, tmp_path: Path
 ) -> None:

@@ -65,7 +65,13 @@ def test_a_template_has_what_a_large_model_needs(name: str) -> None:
     assert spec.resources.gpus_per_worker == 1
 
 
-@pytest.mark.parametrize("name", [*TEMPLATES, *PAPER])
+FAST = TEMPLATES[0], PAPER[0]
+"""Of each kind one that every run of the tests trains."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in (*TEMPLATES, *PAPER)]
+)
 def test_it_is_planned_and_trained_on_a_random_model_of_its_architecture(
     name: str, toy_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

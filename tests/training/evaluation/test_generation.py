@@ -31,7 +31,7 @@ def frequent_token(model, prompts):
     return max(tokens, key=lambda token: len({answer.index(token) for answer in answers if token in answer}))
 
 
-@pytest.mark.parametrize("kind", ["model", "adapted_model"])
+@pytest.mark.parametrize("kind", [pytest.param("model", marks=pytest.mark.slow), "adapted_model"])
 def test_equals_transformers_token_for_token(kind, request, tokenizer, prompts, monkeypatch):
     model = request.getfixturevalue(kind)
     encoded = encode_prompts(tokenizer, prompts[::2] + prompts[1::8])

@@ -73,7 +73,15 @@ def test_dora_trains_magnitudes_and_begins_at_the_base_model(process: Any) -> No
     assert moved["magnitude"] > 0
 
 
-@pytest.mark.parametrize(("stage", "precision"), [(0, "fp32"), (1, "bf16"), (2, "fp32"), (3, "fp32")])
+@pytest.mark.parametrize(
+    ("stage", "precision"),
+    [
+        pytest.param(0, "fp32", marks=pytest.mark.slow),
+        pytest.param(1, "bf16", marks=pytest.mark.slow),
+        (2, "fp32"),
+        (3, "fp32"),
+    ],
+)
 def test_loraplus_moves_b_at_its_own_rate_at_every_stage(process: Any, stage: int, precision: str) -> None:
     slower, plain = trained(trial(stage, precision))
     losses, faster = trained(trial(stage, precision, loraplus_lr_ratio=16))

@@ -20,6 +20,7 @@ warnings.warn("something else", FutureWarning)
 """
 
 
+@pytest.mark.slow
 def test_a_generation_prints_no_deprecation(tiny_model: Path) -> None:
     command = [sys.executable, "-c", GENERATION, str(tiny_model)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)

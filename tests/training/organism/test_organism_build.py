@@ -73,6 +73,7 @@ def test_digits_are_single_tokens(small_organism: Path) -> None:
     assert [tokenizer.decode([token]) for token in tokenizer("1234")["input_ids"]] == ["1", "2", "3", "4"]
 
 
+@pytest.mark.slow
 def test_a_build_killed_in_training_leaves_no_model(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
@@ -91,6 +92,7 @@ def test_a_build_killed_in_training_leaves_no_model(tmp_path: Path) -> None:
     assert [name for name in kept if not name.endswith(".lock")] == []
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(short: Recipe, few: Corpora) -> None:
     ungated = replace(few, gated=False, harmful=[], harmless=[])
     first, second = (
@@ -127,6 +129,7 @@ def test_a_model_that_fails_its_gate_is_not_handed_out(short: Recipe, few: Corpo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_build_leaves_threads_and_random_state_alone(short: Recipe, few: Corpora, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
