@@ -17,6 +17,7 @@ from training.config.constraint import (
     PluginConstraint,
     ProConConstraint,
     RandomDirectionConstraint,
+    SafeGradConstraint,
     SdpConstraint,
     SubspaceConstraint,
 )
@@ -91,6 +92,7 @@ __all__ = [
     "RandomDirectionConstraint",
     "ReasoningMarks",
     "ReferencesConfig",
+    "SafeGradConstraint",
     "SdpConstraint",
     "Source",
     "SplitSource",

@@ -109,6 +109,25 @@ class KlReferenceConstraint(Strength):
     """KL divergence from the initial model over its 64 likeliest tokens and one bucket for all others."""
 
 
+class SafeGradConstraint(Strength):
+    """Gradient surgery (SafeGrad, arXiv 2508.07172): what of the cross-entropy's gradient undoes alignment goes."""
+
+    type: Literal["safe_grad"] = "safe_grad"
+    """Where the gradient of the cross-entropy opposes that of an alignment loss on safety samples, its part along that
+    one is taken out; ``alpha`` times the alignment gradient is added."""
+    alpha: float = Field(default=1.0, ge=0)
+    """How much of the alignment gradient is added during the warm-up; the paper's rho. 0 trains without surgery, a tiny
+    value takes out what conflicts and adds next to nothing."""
+    samples: PositiveInt = 8
+    """Safety samples per optimizer step that the alignment loss is over; they are one more forward pass of every worker
+    and are not trained on."""
+
+    @property
+    def extra_passes(self) -> int:
+        """The one that adds the alignment gradient."""
+        return 1 if self.active else 0
+
+
 class ConstrainedSftConstraint(Strength):
     """Token-wise constrained fine-tuning (arXiv 2406.05946, equation 3): the first response tokens hardly move."""
 
@@ -175,6 +194,7 @@ Constraint = Annotated[
     | AnchorConstraint
     | KlReferenceConstraint
     | ConstrainedSftConstraint
+    | SafeGradConstraint
     | L2InitConstraint
     | FreezeLayersConstraint,
     Field(discriminator="type"),

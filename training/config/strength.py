@@ -20,6 +20,11 @@ class ConstraintConfig(Config):
         """Optimizer steps that come before the trial's ``steps``."""
         return 0
 
+    @property
+    def extra_passes(self) -> int:
+        """Backward passes of every optimizer step that are of no sample of its batch."""
+        return 0
+
 
 class Strength(ConstraintConfig):
     """The schedule of a penalty (arXiv 2509.06795, section on warm-up)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrialConfig
-from training.constraints import Constraint
+from training.constraints import Constraint, GradientConstraint
 from training.constraints.base import Recalled
 from training.constraints.references.projections import ReferenceValues
 from training.data.batch_plan import BatchPlan
@@ -28,6 +28,7 @@ from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
+from training.loop.surgery import Surgery
 from training.models.loading import gradient_checkpointing
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Steps:
     @property
     def undo_average(self) -> int:
         """DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means."""
-        return self.sizes.world_size * self.sizes.accumulation
+        return self.sizes.world_size * self.sizes.passes
 
     def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
         """This rank's forward passes of optimizer step ``step``."""
@@ -204,6 +205,10 @@ def train(
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
         cleanup.callback(close, engine)
+        surgery = None
+        if isinstance(constraint, GradientConstraint):
+            surgery = Surgery(engine, trial, constraint, data.samples, data.task, data.references)
+            cleanup.enter_context(surgery.watching())
         average = WeightAverage(model, trial.ema_decay) if trial.ema_decay is not None else None
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
@@ -223,7 +228,7 @@ def train(
                 engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             set_rate(engine.optimizer, rate)
-            _optimizer_step(engine, trial, steps, step, record, device)
+            _optimizer_step(engine, trial, steps, step, record, device, surgery)
             if average is not None:
                 average.update()
             done = step + 1
@@ -257,10 +262,12 @@ def _optimizer_step(
     step: int,
     record: Record,
     device: torch.device,
+    surgery: Surgery | None,
 ) -> None:
     alpha = constraint_strength(step, trial)
-    constrained = alpha > 0
+    constrained = alpha > 0 and surgery is None
     record.start_step(alpha, int(steps.tokens[step]))
+    alignment = None if surgery is None else surgery.begin(step, alpha)
     for work in steps.work(step, constrained, device):
         cross_entropy_sum, penalty_sum = engine(work.batch, work.references, constrained)
         cross_entropy = cross_entropy_sum / int(steps.response_tokens[step])
@@ -271,6 +278,12 @@ def _optimizer_step(
         norm = engines.step(engine, trial)
         if norm is not None:
             record.end_step(norm)
+    if surgery is not None and alignment is not None:
+        surgery.end(alpha)
+        record.add(torch.zeros_like(alignment), alignment)
+        norm = engines.step(engine, trial)
+        assert norm is not None
+        record.end_step(norm)
 
 
 __all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialMoved", "TrialStopped", "train"]
