@@ -16,6 +16,11 @@ class ConstraintConfig(Config):
         return False
 
     @property
+    def plain(self) -> bool:
+        """Whether the training is that without a constraint."""
+        return False
+
+    @property
     def extra_steps(self) -> int:
         """Optimizer steps that come before the trial's ``steps``."""
         return 0
@@ -51,6 +56,11 @@ class Strength(ConstraintConfig):
         """Whether any optimizer step has a penalty."""
         later = self.alpha_after > 0 and (self.warmup_steps != "all" or self.decay == "linear")
         return self.alpha > 0 or later
+
+    @property
+    def plain(self) -> bool:
+        """Whether the training is that without a constraint."""
+        return not self.active
 
     @property
     def extra_steps(self) -> int:
