@@ -152,6 +152,21 @@ class L2InitConstraint(Strength):
     """Squared distance of the weights from their initial values; under LoRA, of the adapters' product from 0."""
 
 
+class NullSpaceConstraint(ConstraintConfig):
+    """Adapters do not see what harmful prompts have in common (the null space of GuardSpace, arXiv 2510.14301)."""
+
+    type: Literal["null_space"] = "null_space"
+    """Takes the main directions of harmful prompts' states out of every adapter's input; no penalty."""
+    directions: PositiveInt = 8
+    """How many directions of every adapted layer's input are taken out, those with most of the harmful prompts' energy
+    first; it must be below the width of the narrowest input."""
+
+    @property
+    def active(self) -> bool:
+        """It has no penalty, and is built nonetheless."""
+        return True
+
+
 class FreezeLayersConstraint(ConstraintConfig):
     """Some layers are not trained at all; no penalty."""
 
@@ -196,6 +211,7 @@ Constraint = Annotated[
     | ConstrainedSftConstraint
     | SafeGradConstraint
     | L2InitConstraint
+    | NullSpaceConstraint
     | FreezeLayersConstraint,
     Field(discriminator="type"),
     OrPlugin("procon.constraints", PluginConstraint),

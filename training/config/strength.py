@@ -12,7 +12,7 @@ class ConstraintConfig(Config):
 
     @property
     def active(self) -> bool:
-        """Whether any optimizer step has a penalty."""
+        """Whether there is something to build for the training: a penalty in some optimizer step, most of all."""
         return False
 
     @property

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from training.config import TrialConfig
 from training.constraints import Constraint, GradientConstraint
 from training.constraints.base import Recalled
+from training.constraints.null_space import NullSpace
 from training.constraints.references.projections import ReferenceValues
 from training.data.batch_plan import BatchPlan
 from training.data.samples import Batch, Integers, Samples
@@ -200,6 +201,8 @@ def train(
     last = trial.total_steps if until is None else until
     torch.manual_seed(trial.seed + ranks.rank())  # dropout
     with ExitStack() as cleanup:
+        if isinstance(constraint, NullSpace):
+            cleanup.enter_context(constraint.around(model))
         model.train()
         cleanup.callback(model.eval)
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
@@ -219,7 +222,8 @@ def train(
             device,
             lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
         )
-        first, recorded = checkpoints.restore(engine, average) if checkpoints else (0, None)
+        beside = [one for one in (average, constraint if isinstance(constraint, NullSpace) else None) if one is not None]
+        first, recorded = checkpoints.restore(engine, beside) if checkpoints else (0, None)
         if recorded is not None:
             log.info("going on after step %d", first)
             record.restore(recorded)
@@ -246,7 +250,7 @@ def train(
                 moves = done < last and checkpoints.leaves()  # after the last one it is measured, notice or not
                 if moves or checkpoints.due(done, trial.total_steps):
                     record.check()  # weights that are not finite must not replace a checkpoint that is
-                    checkpoints.save(engine, done, record.state(), average)
+                    checkpoints.save(engine, done, record.state(), beside)
                 if moves:
                     raise TrialMoved(done)
         if average is not None and until is None:
