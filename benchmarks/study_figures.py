@@ -30,6 +30,7 @@ COLORS = dict(
             "#CC79A7",
             "#8C6D31",
             "#BCBD22",
+            "#17BECF",
         ),
         strict=True,
     )
@@ -92,7 +93,9 @@ def _scaled(axes: Any, runs: Sequence[Run], scaled: Sequence[Run]) -> None:
         for scale in sorted({run.scale for run in between} | {1.0}):
             chosen = [run for run in [*between, *of_arm(runs, arm)] if run.scale == scale]
             if chosen:
-                points.append([float(np.mean([run.metrics[metric] for run in chosen])) for metric in (ATTACK, ACCURACY)])
+                points.append(
+                    [float(np.mean([run.metrics[metric] for run in chosen])) for metric in (ATTACK, ACCURACY)]
+                )
         if len(points) > 1:
             axes.plot(*zip(*points, strict=True), color=INK, linewidth=1.0, linestyle="--", zorder=1)
 

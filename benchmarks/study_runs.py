@@ -47,8 +47,9 @@ METHODS = (
     "feature L2",
     "SafeGrad 1",
     "SafeGrad 8",
+    "null space",
 )
-OF_TYPE = {"random_direction": "random direction", "sdp": "SDP", "feature_l2": "feature L2"}
+OF_TYPE = {"random_direction": "random direction", "sdp": "SDP", "feature_l2": "feature L2", "null_space": "null space"}
 SEES_SAFETY = ("SafeGrad 1", "SafeGrad 8")
 """Methods that use safety samples even where none is trained on."""
 SAFETY = " + safety data"

@@ -33,7 +33,7 @@ CONTRASTS = (
     *(("ProCon^wu within", f"{EXTRA} {steps}") for steps in (20, 40, 80, 160)),
     ("ProCon^s", "SDP"),
     ("ProCon^s", "feature L2"),
-    *(("ProCon^s", method) for method in SEES_SAFETY),
+    *(("ProCon^s", method) for method in (*SEES_SAFETY, "null space")),
 )
 """Whether the first does better than the second is asked with and without safety data."""
 ACROSS = (*((method, PLAIN + SAFETY) for method in SEES_SAFETY), ("ProCon^s" + SAFETY, "SafeGrad 1"))
@@ -113,7 +113,9 @@ def against_scaled(runs: Sequence[Run], scaled: Sequence[Run]) -> str:
         told = found.get(own)
         rows.append([arm, *cells, "" if told is None else f"{arm} {verdict(told)} scaled {own}"])
     headings = [f"{RATES[ATTACK]} - scaled {line}" for line in (PLAIN, PLAIN + SAFETY)]
-    return markdown(["arm", *headings, "at the accuracy of the arm"], rows) if rows else "No scaled models were measured."
+    return (
+        markdown(["arm", *headings, "at the accuracy of the arm"], rows) if rows else "No scaled models were measured."
+    )
 
 
 def line_for(arm: str) -> str:

@@ -41,7 +41,7 @@ def test_the_preset_is_every_arm_under_every_seed_on_every_base() -> None:
     trials = [SPEC.trial_config(point).model_dump() for point in points]
     found = sorted((arm_of(trial), trial["seed"]) for trial in trials)
     assert found == sorted((arm, seed) for arm in ARMS for seed in (0, 1, 2))
-    assert len(found) == SPEC.trials == 72
+    assert len(found) == SPEC.trials == 78
     assert [(model.name, model.seed) for model in SPEC.models] == [("base-0", 0), ("base-1", 1), ("base-2", 2)]
 
 
@@ -66,7 +66,7 @@ def test_the_preset_neither_prunes_nor_keeps_prompts_from_a_search() -> None:
 def test_searched_blocks_leave_nothing_of_each_other() -> None:
     points = given_points(SPEC.searcher, SPEC.space(4), SPEC.trials) or []
     by_type = {SPEC.trial_config(point).constraint.type: SPEC.trial_config(point).constraint for point in points}
-    assert set(by_type) == {"procon", "random_direction", "sdp", "feature_l2", "safe_grad"}
+    assert set(by_type) == {"procon", "random_direction", "sdp", "feature_l2", "safe_grad", "null_space"}
     assert "norm" not in type(by_type["sdp"]).model_fields
 
 

@@ -136,8 +136,8 @@ class TrialConfig(Config):
             )
         if isinstance(self.constraint, NullSpaceConstraint) and not isinstance(self.tuning, AdapterTuning):
             raise ValueError(
-                f"constraint.type (null_space) limits what adapters see, and tuning.type ({self.tuning.type}) has none: "
-                "set tuning.type to lora"
+                f"constraint.type (null_space) limits what adapters see, and tuning.type ({self.tuning.type}) has "
+                "none: set tuning.type to lora"
             )
         if isinstance(self.constraint, NullSpaceConstraint) and getattr(self.tuning, "use_dora", False):
             raise ValueError(

@@ -10,4 +10,12 @@ from training.constraints.base import Constraint, ForwardPass, GradientConstrain
 from training.constraints.build import build_constraint
 from training.constraints.materials import Initial, Materials
 
-__all__ = ["Constraint", "ForwardPass", "GradientConstraint", "Initial", "Materials", "TokenConstraint", "build_constraint"]
+__all__ = [
+    "Constraint",
+    "ForwardPass",
+    "GradientConstraint",
+    "Initial",
+    "Materials",
+    "TokenConstraint",
+    "build_constraint",
+]

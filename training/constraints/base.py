@@ -115,7 +115,7 @@ class TokenConstraint(Constraint):
 
 
 class GradientConstraint(TokenConstraint):
-    """One that changes the gradient of the cross-entropy by that of an alignment loss, see :mod:`training.loop.surgery`.
+    """One that changes the cross-entropy's gradient by that of an alignment loss, see :mod:`training.loop.surgery`.
 
     :meth:`penalties` make that loss: their mean over the response tokens of safety samples of its own, which are not
     those that are trained on.

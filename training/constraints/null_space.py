@@ -104,7 +104,9 @@ class NullSpace(Constraint):
         names = {module: name for name, module in model.named_modules() if isinstance(module, LoraLayer)}
         unfit = next((name for module, name in names.items() if isinstance(module, ParamWrapper)), None)
         if unfit is not None:
-            raise ModelError(f"constraint.type (null_space) cannot limit the adapters of {unfit}: leave it out of targets")
+            raise ModelError(
+                f"constraint.type (null_space) cannot limit the adapters of {unfit}: leave it out of targets"
+            )
         for block in decoder_layers(model):
             adapted = [module for module in block.modules() if module in names]
             for module, inputs in zip(adapted, self._inputs(model, adapted), strict=True):

@@ -150,9 +150,7 @@ class Checkpoints:
         """The newest complete one."""
         return latest(self.where.directory)
 
-    def save(
-        self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any], beside: Sequence[Kept] = ()
-    ) -> Path:
+    def save(self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any], beside: Sequence[Kept] = ()) -> Path:
         """Write one and remove the oldest beyond ``keep``; all ranks must call it, between two optimizer steps.
 
         It is written under another name and renamed when complete, and ``latest`` moves after that: a process killed
@@ -252,9 +250,7 @@ class Checkpoints:
         pointer.write_text(path.name)
         os.replace(pointer, path.with_name(LATEST_FILE))
 
-    def restore(
-        self, engine: "DeepSpeedEngine", beside: Sequence[Kept] = ()
-    ) -> tuple[int, dict[str, Any] | None]:
+    def restore(self, engine: "DeepSpeedEngine", beside: Sequence[Kept] = ()) -> tuple[int, dict[str, Any] | None]:
         """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
 
         Args:

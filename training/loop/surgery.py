@@ -1,4 +1,4 @@
-"""Gradient surgery: a constraint that changes the gradient of the cross-entropy instead of adding a penalty to the loss.
+"""Gradient surgery: a constraint that changes the gradient of the cross-entropy in place of adding to the loss.
 
 What is left of a gradient g when some of another gradient a is taken out, and some added, is g + k a with one number k
 that depends on the products g . a and a . a over all trained weights. So an optimizer step has

@@ -222,7 +222,9 @@ def train(
             device,
             lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
         )
-        beside = [one for one in (average, constraint if isinstance(constraint, NullSpace) else None) if one is not None]
+        beside = [
+            one for one in (average, constraint if isinstance(constraint, NullSpace) else None) if one is not None
+        ]
         first, recorded = checkpoints.restore(engine, beside) if checkpoints else (0, None)
         if recorded is not None:
             log.info("going on after step %d", first)

@@ -66,7 +66,10 @@ def test_all_or_those_of_plain_fine_tuning_alone_may_be_asked_for() -> None:
     alphas = {"constraint": {"alpha": {"type": "choice", "values": [0.0, 0.1]}}}
     spec = sweep(evaluation={"scales": [0.5], "scales_of": "plain"}, search=alphas)
     jobs = [one.job for one in Play(searcher(spec)).run().proposals if one.kind == "trial"]
-    assert {job.trial.constraint.plain: job.scaling is not None for job in jobs if job.trial} == {True: True, False: False}
+    assert {job.trial.constraint.plain: job.scaling is not None for job in jobs if job.trial} == {
+        True: True,
+        False: False,
+    }
 
 
 def test_a_job_outlives_the_brokers_process(tmp_path: Path) -> None:

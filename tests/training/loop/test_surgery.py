@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from oracle import moved
-from ranks import on_ranks
-from resumption import run, run_cases
 from tiny import random_samples, tiny_llama
-from trajectories import trial, tuned_tiny
+from trajectories import trial
 
-from training.config import SafeGradConstraint, TrialConfig
 from training.constraints.kl_reference import KlReference
 from training.constraints.references.log_probabilities import LogProbabilityReferences, compute
 from training.constraints.safe_grad import SafeGrad
-from training.errors import TrainingError
-from training.loop.checkpoint import Checkpointing
 from training.loop.loss import ConstrainedLoss
 from training.loop.schedule import learning_rate_at
 from training.loop.surgery import safety_samples
