@@ -230,8 +230,9 @@ def _bucket(shape: Shape, trial: TrialConfig, trained: int, *, gpu: bool) -> flo
 
 
 def _accumulates(trial: TrialConfig, workers: int) -> bool:
-    """Whether a step adds up several forward passes of a worker."""
-    return (trial.micro_batch_size or trial.batch_size) * workers < trial.batch_size
+    """Whether a step adds up several backward passes of a worker."""
+    shared = (trial.micro_batch_size or trial.batch_size) * workers < trial.batch_size
+    return shared or trial.constraint.extra_passes > 0
 
 
 def _zero(trial: TrialConfig) -> Mapping[str, Any]:

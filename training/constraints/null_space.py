@@ -45,7 +45,8 @@ def main_directions(inputs: Tensor, count: int) -> Tensor:
     kept = values > values[-1].clamp(min=0) * 1e-12
     values, vectors = values[kept].flip(0)[:count], vectors[:, kept].flip(1)[:, :count]
     found = vectors if tall else wide.mT @ vectors / values.sqrt()
-    return torch.linalg.qr(found).Q.to(torch.promote_types(inputs.dtype, torch.float32))
+    directions: Tensor = torch.linalg.qr(found).Q
+    return directions.to(torch.promote_types(inputs.dtype, torch.float32))
 
 
 def without(inputs: Tensor, directions: Tensor) -> Tensor:

@@ -126,7 +126,8 @@ class Surgery:
             for weight, one in zip(self._weights, found, strict=True)
         ]
         self._product.zero_()
-        return loss.detach() / ranks.world_size()
+        share: Tensor = loss.detach() / ranks.world_size()
+        return share
 
     def end(self, alpha: float) -> None:
         """The last backward pass of the optimizer step, after which DeepSpeed may move the weights."""

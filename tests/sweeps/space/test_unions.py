@@ -61,10 +61,12 @@ def test_types_with_settings_of_their_own_are_mixed_in_one_search():
         "directions": {"type": "int", "low": 4, "high": 32},
     }
     space = spec(search={"constraint": searched}).space(4)
-    drawn = {
-        name: space.decode(space.draw(lambda path, at, name=name: f'"{name}"' if "type" in path else at.at(0.5)))
-        for name in searched["type"]["values"]
-    }
+
+    def draw(name):
+        values = {"constraint.type": f'"{name}"', "constraint.alpha": 0.1}
+        return space.draw(lambda path, dimension: values.get(path, dimension.at(0.5)))
+
+    drawn = {name: draw(name) for name in searched["type"]["values"]}
     assert {name: sorted(path.partition(".")[2] for path in one) for name, one in drawn.items()} == {
         "safe_grad": ["alpha", "samples", "type"],
         "null_space": ["directions", "type"],
