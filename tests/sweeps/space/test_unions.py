@@ -74,6 +74,28 @@ def test_types_with_settings_of_their_own_are_mixed_in_one_search():
     }
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trial": {"constraint": {"type": "null_space", "directions": 96}}},
+        {
+            "search": {
+                "constraint": {"type": "choice", "values": [{"type": "null_space", "directions": 96}, {"alpha": 0}]}
+            }
+        },
+        {
+            "trial": {"constraint": {"type": "null_space"}},
+            "search": {"constraint": {"directions": {"type": "int", "low": 8, "high": 96}}},
+        },
+    ],
+)
+def test_directions_must_leave_something(changes):
+    made = spec(**changes)
+    made.check_directions(97)
+    with pytest.raises(ValueError, match=r"directions \(96\) leaves nothing of 96 dimensions: take fewer"):
+        made.check_directions(96)
+
+
 def test_a_field_that_no_searched_type_has_is_refused():
     kinds = {"type": "choice", "values": ["procon", "kl_reference"]}
     with pytest.raises(ValidationError, match=r"search\.constraint\.rank is not a field of a trial"):
