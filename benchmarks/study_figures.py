@@ -29,7 +29,6 @@ COLORS = dict(
             "#009E73",
             "#CC79A7",
             "#8C6D31",
-            "#BCBD22",
             "#17BECF",
         ),
         strict=True,

@@ -45,12 +45,17 @@ METHODS = (
     "random direction",
     "SDP",
     "feature L2",
-    "SafeGrad 1",
-    "SafeGrad 8",
+    "SafeGrad",
     "null space",
 )
-OF_TYPE = {"random_direction": "random direction", "sdp": "SDP", "feature_l2": "feature L2", "null_space": "null space"}
-SEES_SAFETY = ("SafeGrad 1", "SafeGrad 8")
+OF_TYPE = {
+    "random_direction": "random direction",
+    "sdp": "SDP",
+    "feature_l2": "feature L2",
+    "safe_grad": "SafeGrad",
+    "null_space": "null space",
+}
+SEES_SAFETY = ("SafeGrad",)
 """Methods that use safety samples even where none is trained on."""
 SAFETY = " + safety data"
 ARMS = tuple(
@@ -79,9 +84,7 @@ class Run:
 def arm_of(trial: Mapping[str, Any]) -> str:
     """The arm that a trial's configuration belongs to."""
     constraint = trial["constraint"]
-    if constraint["type"] == "safe_grad":
-        method = f"SafeGrad {constraint['samples']}"
-    elif constraint["type"] != "procon":
+    if constraint["type"] != "procon":
         method = OF_TYPE[constraint["type"]]
     elif not constraint["alpha"]:
         method = PLAIN if trial.get("ema_decay") is None else AVERAGED

@@ -36,7 +36,7 @@ CONTRASTS = (
     *(("ProCon^s", method) for method in (*SEES_SAFETY, "null space")),
 )
 """Whether the first does better than the second is asked with and without safety data."""
-ACROSS = (*((method, PLAIN + SAFETY) for method in SEES_SAFETY), ("ProCon^s" + SAFETY, "SafeGrad 1"))
+ACROSS = (*((method, PLAIN + SAFETY) for method in SEES_SAFETY), ("ProCon^s" + SAFETY, "SafeGrad"))
 """Pairs that see safety samples in different ways."""
 
 
