@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from ranks import on_ranks
 from tiny import random_samples, tiny_llama
 from trajectories import trial
 
 from training.config import LoraTuning, TrialConfig
 from training.constraints.null_space import NullSpace, main_directions, without
+from training.distributed.process import start_process
 from training.errors import ModelError
 from training.loop.checkpoint import Checkpointing, latest
 from training.loop.export import trained_model_of
@@ -77,6 +79,21 @@ def test_several_forward_passes_are_one(process, stage):
     with run({**settings, "micro_batch_size": 2}) as (shared, _):
         for name, one in weights_of(shared).items():
             torch.testing.assert_close(one, expected[name], rtol=1e-3, atol=1e-5)
+
+
+def case(changes):
+    """Sums of the trained weights, on any rank."""
+    start_process()
+    with run(changes) as (trained, _):
+        return {name: float(one.double().abs().sum()) for name, one in weights_of(trained).items()}
+
+
+@pytest.mark.xdist_group("ranks")
+def test_two_ranks_come_to_what_one_does(process):
+    changes = {"deepspeed": {"zero_stage": 2}, "micro_batch_size": 4}
+    first, second = on_ranks(2, case, changes)
+    assert first == second
+    assert first == pytest.approx(case(changes), rel=2e-4)
 
 
 @pytest.mark.parametrize("ema", [None, 0.7])

@@ -125,4 +125,7 @@ def test_every_type_runs_holds_something_and_leaves_no_trace(made, tuning):
             reports = []
             made.run(TrialConfig.model_validate({**SHORT, **changes}), lambda r, to=reports: bool(to.append(r)))
             assert reports[-1].scores.metrics["train/penalty"] > 0, (kind, stage)
+    if tuning["type"] == "lora":
+        unseen = {"tuning": tuning, "constraint": {"type": "null_space", "directions": 4}}
+        made.run(TrialConfig.model_validate({**SHORT, **unseen}), _go_on)
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(made.model).items())
