@@ -42,10 +42,17 @@ def ended(out: Path) -> bool:
     return last["event"] == "sweep_ended" and not last["interrupted"]
 
 
-def text(runs: Sequence[Run], notes: Sequence[str]) -> str:
-    """All tables in Markdown."""
+def text(runs: Sequence[Run], notes: Sequence[str], scaled: Sequence[Run] = ()) -> str:
+    """All tables in Markdown.
+
+    Args:
+        runs: trained and untouched models.
+        notes: sentences before them.
+        scaled: models between them.
+    """
     parts = [
         ("Rates", tables.rates(runs)),
+        ("Against scaled plain fine-tuning", tables.against_scaled(runs, scaled)),
         ("Differences on the same bases, seeds and prompts", tables.against_plain(runs)),
         ("Pairs that claims are about", tables.contrasts(runs)),
         ("Each base: mean (smallest-largest) over the fine-tuning seeds", tables.by_base(runs)),
@@ -82,10 +89,11 @@ def main() -> None:
     options = parser.parse_args()
     if not ended(options.out):
         sweep(options.out)
-    runs, lost = read_runs(options.out)
-    content = text(runs, notes_on(runs, [f"{record.id} ({record.status.lower()})" for record in lost]))
+    found, lost = read_runs(options.out)
+    runs, scaled = [run for run in found if run.scale == 1], [run for run in found if run.scale != 1]
+    content = text(runs, notes_on(runs, [f"{record.id} ({record.status.lower()})" for record in lost]), scaled)
     print(content)
-    figures.rates(runs, options.docs / "study-rates.png")
+    figures.rates(runs, scaled, options.docs / "study-rates.png")
     figures.drift(runs, options.docs / "study-drift.png")
     if (options.docs / "study.md").exists():
         put(options.docs / "study.md", content)

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from study_runs import ARMS, METHODS, SAFETY, Run, of_arm
+from study_runs import ARMS, BASE, METHODS, PLAIN, SAFETY, Run, of_arm
 from study_tables import ACCURACY, ATTACK, arm_rate, drift_values, number
 
 from orchestrator.report.plots.style import GREY, GRID, INK
@@ -15,7 +16,21 @@ from sweeps.statistics.correlation import rank_correlation
 COLORS = dict(
     zip(
         METHODS,
-        (INK, "#0072B2", "#56B4E9", "#F5B7B1", "#EC7063", "#B03A2E", "#641E16", "#E69F00", "#009E73", "#CC79A7"),
+        (
+            INK,
+            "#7F7F7F",
+            "#0072B2",
+            "#56B4E9",
+            "#F5B7B1",
+            "#EC7063",
+            "#B03A2E",
+            "#641E16",
+            "#E69F00",
+            "#009E73",
+            "#CC79A7",
+            "#8C6D31",
+            "#17BECF",
+        ),
         strict=True,
     )
 )
@@ -30,8 +45,11 @@ def look(arm: str) -> dict[str, Any]:
     return {"color": color, "markerfacecolor": color if filled else "white", "marker": "o", "linestyle": "none"}
 
 
-def rates(runs: Sequence[Run], path: Path) -> None:
-    """Attack success against accuracy of every arm: pooled with intervals, and every run on each base."""
+def rates(runs: Sequence[Run], scaled: Sequence[Run], path: Path) -> None:
+    """Attack success against accuracy of every arm: pooled with intervals, and every run on each base.
+
+    Broken lines are scaled plain fine-tuning, with and without safety data.
+    """
     names = sorted({run.base for run in runs})
     figure = Figure(figsize=(13.5, 8.6), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -41,8 +59,9 @@ def rates(runs: Sequence[Run], path: Path) -> None:
     pooled.set_xlim(-0.03, 1.0)
     pooled.set_ylim(lowest, 1.0)
     _pooled(pooled, runs)
+    _scaled(pooled, runs, scaled)
     _base_below(pooled, runs, lowest)
-    _quiet(pooled, f"All runs of {', '.join(names)}; lines are 95 % intervals")
+    _quiet(pooled, f"All runs of {', '.join(names)}; lines are 95 % intervals, broken ones scaled IFT")
     _legend(pooled)
     for row, name in enumerate(names):
         axes = figure.add_subplot(grid[row, 1], sharex=pooled, sharey=pooled)
@@ -66,9 +85,23 @@ def _pooled(axes: Any, runs: Sequence[Run]) -> None:
         axes.plot(attack.mean, accuracy.mean, markersize=9, zorder=3, **look(arm))
 
 
+def _scaled(axes: Any, runs: Sequence[Run], scaled: Sequence[Run]) -> None:
+    for arm in (PLAIN, PLAIN + SAFETY):
+        between = [run for run in scaled if run.arm == arm]
+        points = []
+        for scale in sorted({run.scale for run in between} | {1.0}):
+            chosen = [run for run in [*between, *of_arm(runs, arm)] if run.scale == scale]
+            if chosen:
+                points.append(
+                    [float(np.mean([run.metrics[metric] for run in chosen])) for metric in (ATTACK, ACCURACY)]
+                )
+        if len(points) > 1:
+            axes.plot(*zip(*points, strict=True), color=INK, linewidth=1.0, linestyle="--", zorder=1)
+
+
 def _base_below(axes: Any, runs: Sequence[Run], lowest: float) -> None:
     """The untouched model has not learnt the task: it lies far below, which would squeeze all others into a corner."""
-    attack, accuracy = arm_rate(runs, "base model", ATTACK).mean, arm_rate(runs, "base model", ACCURACY).mean
+    attack, accuracy = arm_rate(runs, BASE, ATTACK).mean, arm_rate(runs, BASE, ACCURACY).mean
     place = max(accuracy, lowest + 0.012)
     axes.plot(attack, place, marker="*", linestyle="none", color=GREY, markersize=12, clip_on=False)
     arrow = "" if place == accuracy else " ↓"

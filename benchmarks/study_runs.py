@@ -1,7 +1,7 @@
 """The runs of the study, read from a sweep's journal and answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,15 @@ RATES = {
 """Heading of every rate that the study shows."""
 
 PLAIN = "IFT"
+BASE = "base model"
+AVERAGED = "EMA of weights"
 EXTRA = "ProCon^wu extra"
 """The warm-up as the paper has it, before the training; its steps follow."""
 SAFETY_ONLY = (f"{EXTRA} 20", f"{EXTRA} 80")
 """Methods that have an arm with safety data and none without."""
 METHODS = (
     PLAIN,
+    AVERAGED,
     "ProCon^s",
     "ProCon^wu within",
     f"{EXTRA} 20",
@@ -42,8 +45,18 @@ METHODS = (
     "random direction",
     "SDP",
     "feature L2",
+    "SafeGrad",
+    "null space",
 )
-OF_TYPE = {"random_direction": "random direction", "sdp": "SDP", "feature_l2": "feature L2"}
+OF_TYPE = {
+    "random_direction": "random direction",
+    "sdp": "SDP",
+    "feature_l2": "feature L2",
+    "safe_grad": "SafeGrad",
+    "null_space": "null space",
+}
+SEES_SAFETY = ("SafeGrad",)
+"""Methods that use safety samples even where none is trained on."""
 SAFETY = " + safety data"
 ARMS = tuple(
     method + ending for ending in ("", SAFETY) for method in METHODS if ending == SAFETY or method not in SAFETY_ONLY
@@ -52,7 +65,7 @@ ARMS = tuple(
 
 @dataclass(frozen=True)
 class Run:
-    """One fine-tuning run of the study, or (``arm`` ``base model``) the untouched model of a base seed."""
+    """One fine-tuning run of the study, its model scaled, or (``arm`` ``base model``) the untouched model of a base."""
 
     base: str
     """Name of the base model."""
@@ -64,6 +77,8 @@ class Run:
     """The final measurement."""
     outcomes: Mapping[str, Outcomes]
     """By rate, what every prompt came to."""
+    scale: float = 1.0
+    """Its place on the line from the untouched (0) to the trained model (1)."""
 
 
 def arm_of(trial: Mapping[str, Any]) -> str:
@@ -72,7 +87,7 @@ def arm_of(trial: Mapping[str, Any]) -> str:
     if constraint["type"] != "procon":
         method = OF_TYPE[constraint["type"]]
     elif not constraint["alpha"]:
-        method = PLAIN
+        method = PLAIN if trial.get("ema_decay") is None else AVERAGED
     else:
         method = _by_schedule(constraint)
     return method + (SAFETY if trial["safety_share"] else "")
@@ -85,7 +100,9 @@ def _by_schedule(constraint: Mapping[str, Any]) -> str:
 
 
 def read_runs(folder: Path) -> tuple[list[Run], list[TrialRecord]]:
-    """The finished runs of the sweep in ``folder``, untouched models included, and the trials that did not finish.
+    """The finished runs of the sweep in ``folder`` and the trials that did not finish.
+
+    Untouched models are among the runs, and scaled models where they were measured in full.
 
     Raises:
         ValueError: the answers of a run do not add up to its journal's counts.
@@ -95,11 +112,11 @@ def read_runs(folder: Path) -> tuple[list[Run], list[TrialRecord]]:
     for record in records(read_journal(folder / JOURNAL)):
         if record.status is not Status.FINISHED:
             lost.append(record)
-        elif record.kind == "trial" or record.label == "base":
-            arm = arm_of(record.trial) if record.trial else "base model"
+        elif record.kind in ("trial", "scaled") or record.label == "base":
+            arm = arm_of(record.trial) if record.trial else BASE
             known = {name: _outcomes(record, answers[record.id], name) for name in RATES}
-            found.append(Run(record.model, arm, record.seed or 0, record.report.metrics, known))
-    return sorted(found, key=lambda run: (run.base, run.arm, run.seed)), lost
+            found.append(Run(record.model, arm, record.seed or 0, record.report.metrics, known, record.scale))
+    return sorted(found, key=lambda run: (run.base, run.arm, run.seed, run.scale)), lost
 
 
 def _outcomes(record: TrialRecord, rows: Sequence[Mapping[str, Any]], metric: str) -> Outcomes:
@@ -108,6 +125,18 @@ def _outcomes(record: TrialRecord, rows: Sequence[Mapping[str, Any]], metric: st
     if found is None:
         raise ValueError(f"{record.id}: its answers do not give {metric} {count}")
     return found
+
+
+def line_of(runs: Sequence[Run], arm: str, base: str, seed: int) -> list[Run]:
+    """The models on the line from the untouched one to that of ``arm`` under ``seed``, by ascending scale.
+
+    Empty where the trained model is missing, or no scaled one was measured.
+    """
+    found = [run for run in runs if (run.arm, run.base, run.seed) == (arm, base, seed)]
+    untouched = [replace(run, scale=0.0) for run in runs if (run.arm, run.base) == (BASE, base)]
+    line = sorted([*untouched, *found], key=lambda run: run.scale)
+    scales = [run.scale for run in line]
+    return line if 1.0 in scales and len(set(scales) - {0.0, 1.0}) else []
 
 
 def of_arm(runs: Sequence[Run], arm: str) -> list[Run]:

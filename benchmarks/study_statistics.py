@@ -43,6 +43,71 @@ def rate(outcomes: ArrayLike, bases: Sequence[str]) -> Estimate:
     return Estimate(found.mean, min(low, found.low), max(high, found.high))
 
 
+def against_line(
+    attack: ArrayLike,
+    accuracy: ArrayLike,
+    line_attack: ArrayLike,
+    line_accuracy: ArrayLike,
+    bases: Sequence[str],
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> Estimate:
+    """How much attack success a method has beyond a line of models at the method's own accuracy, with its interval.
+
+    Drawn as in :func:`estimate`, harmful and task prompts each on their own; every draw weighs a run and its line by
+    the same prompts, so that they are paired, and interpolates anew.
+
+    Args:
+        attack: ``[runs, harmful prompts]`` outcomes of the method.
+        accuracy: ``[runs, task prompts]`` likewise.
+        line_attack: ``[runs, scales, harmful prompts]`` outcomes of the models on the line of each run, by ascending
+            scale.
+        line_accuracy: ``[runs, scales, task prompts]`` likewise.
+        bases: of each run, its base model.
+        seed: of the draws.
+        draws: their number.
+    """
+    tables = [np.asarray(one, dtype=np.float64) for one in (attack, accuracy, line_attack, line_accuracy)]
+    generator = np.random.default_rng(seed)
+    weights = run_weights(bases, draws, generator)
+    harmful, task = (
+        generator.multinomial(count, np.full(count, 1 / count), draws).T / count
+        for count in (tables[0].shape[-1], tables[1].shape[-1])
+    )
+    drawn = beyond_line(tables[0] @ harmful, tables[1] @ task, tables[2] @ harmful, tables[3] @ task)
+    low, high = np.percentile((weights.T * drawn).sum(axis=0), TAILS).tolist()
+    found = beyond_line(*(table.mean(axis=-1, keepdims=True) for table in tables))
+    return Estimate(float(base_weights(bases) @ found[:, 0]), low, high)
+
+
+def beyond_line(attack: Table, accuracy: Table, line_attack: Table, line_accuracy: Table) -> Table:
+    """Attack success minus that of a line of models at the same accuracy, interpolated between neighbours.
+
+    From the end of the line downwards the first pair of neighbours counts that has the accuracy between them. Where
+    the whole line is less accurate, its most accurate model stands for it, where it is more accurate, its least
+    accurate one.
+
+    Args:
+        attack: ``[runs, draws]``.
+        accuracy: ``[runs, draws]``.
+        line_attack: ``[runs, scales, draws]``, by ascending scale.
+        line_accuracy: ``[runs, scales, draws]``.
+
+    Returns:
+        ``[runs, draws]``.
+    """
+    nearest = np.abs(line_accuracy - accuracy[:, None]).argmin(axis=1)[:, None]
+    there = np.take_along_axis(line_attack, nearest, axis=1)[:, 0]
+    for place in range(line_accuracy.shape[1] - 1):
+        below, above = line_accuracy[:, place], line_accuracy[:, place + 1]
+        width = above - below
+        share = np.divide(accuracy - below, width, out=np.full_like(width, -1.0), where=width != 0)
+        between = (share >= 0) & (share <= 1)
+        value = line_attack[:, place] + share * (line_attack[:, place + 1] - line_attack[:, place])
+        there = np.where(between, value, there)
+    return attack - there
+
+
 def base_weights(bases: Sequence[str]) -> Table:
     """``[runs]`` shares with which runs count, so that every base counts the same."""
     names = list(bases)

@@ -3,8 +3,23 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from study_runs import ARMS, EXTRA, METHODS, PLAIN, RATES, SAFETY, Run, common_prompts, of_arm, outcome_table, pairs
-from study_statistics import correlation_beside_groups, correlation_within, estimate, rate
+from study_runs import (
+    ARMS,
+    BASE,
+    EXTRA,
+    METHODS,
+    PLAIN,
+    RATES,
+    SAFETY,
+    SEES_SAFETY,
+    Run,
+    common_prompts,
+    line_of,
+    of_arm,
+    outcome_table,
+    pairs,
+)
+from study_statistics import against_line, correlation_beside_groups, correlation_within, estimate, rate
 
 from sweeps.statistics.bootstrap import Estimate
 from sweeps.statistics.correlation import rank_correlation
@@ -18,14 +33,17 @@ CONTRASTS = (
     *(("ProCon^wu within", f"{EXTRA} {steps}") for steps in (20, 40, 80, 160)),
     ("ProCon^s", "SDP"),
     ("ProCon^s", "feature L2"),
+    *(("ProCon^s", method) for method in (*SEES_SAFETY, "null space")),
 )
 """Whether the first does better than the second is asked with and without safety data."""
+ACROSS = (*((method, PLAIN + SAFETY) for method in SEES_SAFETY), ("ProCon^s" + SAFETY, "SafeGrad"))
+"""Pairs that see safety samples in different ways."""
 
 
 def rates(runs: Sequence[Run]) -> str:
     """Every arm's rates and held-out loss over all bases and seeds."""
     rows = []
-    for arm in ["base model", *present(runs)]:
+    for arm in [BASE, *present(runs)]:
         chosen = of_arm(runs, arm)
         bases = [run.base for run in chosen]
         cells = [shown(arm_rate(runs, arm, metric)) for metric in RATES]
@@ -38,7 +56,7 @@ def by_base(runs: Sequence[Run]) -> str:
     """Attack success / accuracy of every arm on each base, means over the seeds, with the seeds' extremes."""
     names = sorted({run.base for run in runs})
     rows = []
-    for arm in ["base model", *present(runs)]:
+    for arm in [BASE, *present(runs)]:
         cells = []
         for name in names:
             chosen = [run for run in of_arm(runs, arm) if run.base == name]
@@ -65,15 +83,70 @@ def against_plain(runs: Sequence[Run]) -> str:
 def contrasts(runs: Sequence[Run]) -> str:
     """Pairs of methods that claims are about, and on how many bases the difference has the sign of the mean."""
     rows = []
-    for ending in ("", SAFETY):
-        for first, second in ((one + ending, other + ending) for one, other in CONTRASTS):
-            if {first, second} <= set(present(runs)):
-                cells = [
-                    f"{signed(difference(runs, first, second, metric))}, {agreeing(runs, first, second, metric)}"
-                    for metric in (ATTACK, ACCURACY)
-                ]
-                rows.append([f"{first} - {second}", *cells])
+    alike = [(first + ending, second + ending) for ending in ("", SAFETY) for first, second in CONTRASTS]
+    for first, second in (*alike, *ACROSS):
+        if {first, second} <= set(present(runs)):
+            cells = [
+                f"{signed(difference(runs, first, second, metric))}, {agreeing(runs, first, second, metric)}"
+                for metric in (ATTACK, ACCURACY)
+            ]
+            rows.append([f"{first} - {second}", *cells])
     return markdown(["pair", RATES[ATTACK], RATES[ACCURACY]], rows)
+
+
+def against_scaled(runs: Sequence[Run], scaled: Sequence[Run]) -> str:
+    """Every arm's attack success minus that of scaled plain fine-tuning at the arm's accuracy, and what follows.
+
+    The sentence goes by the line of the same data: where safety samples are used, by that with safety data.
+
+    Args:
+        runs: trained and untouched models.
+        scaled: models between them.
+    """
+    rows = []
+    for arm in present(runs):
+        found = {line: beyond(runs, scaled, arm, line) for line in (PLAIN, PLAIN + SAFETY) if line != arm}
+        own = line_for(arm)
+        if all(one is None for one in found.values()):
+            continue
+        cells = [signed(one) if (one := found.get(line)) is not None else "" for line in (PLAIN, PLAIN + SAFETY)]
+        told = found.get(own)
+        rows.append([arm, *cells, "" if told is None else f"{arm} {verdict(told)} scaled {own}"])
+    headings = [f"{RATES[ATTACK]} - scaled {line}" for line in (PLAIN, PLAIN + SAFETY)]
+    return (
+        markdown(["arm", *headings, "at the accuracy of the arm"], rows) if rows else "No scaled models were measured."
+    )
+
+
+def line_for(arm: str) -> str:
+    """The plain arm whose scaled models ``arm`` has to beat: that of the same data."""
+    return PLAIN + SAFETY if arm.endswith(SAFETY) or arm in SEES_SAFETY else PLAIN
+
+
+def beyond(runs: Sequence[Run], scaled: Sequence[Run], arm: str, line: str) -> Estimate | None:
+    """Attack success of ``arm`` minus that of the scaled models of the arm ``line``, on the same bases and seeds.
+
+    None where no run of ``arm`` has such a line.
+    """
+    chosen = [(run, line_of([*runs, *scaled], line, run.base, run.seed)) for run in of_arm(runs, arm)]
+    lengths = [len(models) for _, models in chosen if models]
+    paired = [(run, models) for run, models in chosen if models and len(models) == max(lengths)]
+    if not paired:
+        return None
+    ours, lines = [run for run, _ in paired], [models for _, models in paired]
+    everyone = [*ours, *(model for models in lines for model in models)]
+    tables = []
+    for metric in (ATTACK, ACCURACY):
+        prompts = common_prompts(everyone, metric)
+        tables.append(outcome_table(ours, metric, prompts))
+        tables.append(np.stack([outcome_table(models, metric, prompts) for models in lines]))
+    attack, line_attack, accuracy, line_accuracy = tables
+    return against_line(attack, accuracy, line_attack, line_accuracy, [run.base for run in ours])
+
+
+def verdict(found: Estimate) -> str:
+    """What an interval of a difference in attack success says."""
+    return "beats" if found.high < 0 else "loses to" if found.low > 0 else "cannot be told from"
 
 
 def drift(runs: Sequence[Run]) -> str:
@@ -209,4 +282,4 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-__all__ = ["METHODS", "against_plain", "by_base", "contrasts", "drift", "drift_by_arm", "rates"]
+__all__ = ["METHODS", "against_plain", "against_scaled", "by_base", "contrasts", "drift", "drift_by_arm", "rates"]

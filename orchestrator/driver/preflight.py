@@ -6,7 +6,7 @@ tokenizers and the headers of weights, of data every row; nothing is built, load
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from training.evaluation.drawing import plain
 from training.models.attention import attention_fault
 from training.models.depth import depth_of
 from training.models.located import local_directory
+from training.models.width import written_width
 
 NEEDED_COLUMNS: dict[str, tuple[Column, ...]] = {
     "task": ("prompt", "response"),
@@ -133,6 +134,7 @@ def check_specification(spec: SweepSpec, say: Say = _silent) -> dict[str, int]:
     folders = _check_models(spec, say)
     depths = {model.name: depth_of(model) for model in spec.models}
     _check_depths(spec, depths)
+    _check_widths(spec, folders)
     _check_refusals_judged(spec)
     _check_data(spec, trials, folders, say)
     seconds = time.monotonic() - begin
@@ -245,6 +247,17 @@ def _check_depths(spec: SweepSpec, depths: dict[str, int]) -> None:
             check_metric(objective.metric, f"objectives.{index}.metric", depth, names)
         for index, rule in enumerate(spec.feasible):
             check_metric(rule.metric, f"feasible.{index}", depth, names)
+
+
+def _check_widths(spec: SweepSpec, folders: Mapping[str, Path | None]) -> None:
+    for name, folder in folders.items():
+        width = written_width(folder) if folder is not None else None
+        if width is None:
+            continue
+        try:
+            spec.check_directions(width)
+        except ValueError as error:
+            raise SpecError(f"trial.constraint.{error} (model {name})") from error
 
 
 def _check_refusals_judged(spec: SweepSpec) -> None:

@@ -171,7 +171,10 @@ class ModelSearch:
         replicate_of: str | None = None,
         arm: Arm = CONSTRAINT,
     ) -> Proposal:
-        scaling = self._scaling.of(kind, replicate_of, arm, self.ended.values()) if trial is not None else None
+        scaling = None
+        if trial is not None:
+            constrained = not trial.constraint.plain
+            scaling = self._scaling.of(kind, replicate_of, arm, self.ended.values(), constrained=constrained)
         job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial", scaling=scaling)
         return Proposal(self.model.name, kind, label, dict(params), job, replicate_of, arm)
 

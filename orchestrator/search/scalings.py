@@ -20,8 +20,9 @@ LATEST = 200
 class Scalings:
     """Says so for the trials of one sweep.
 
-    A searched trial measures those in full that are foretold to be on the front of its arm; where an objective has no
-    metric that forward passes measure, all. References measure all: a scaled plain fine-tuning costs nothing, and every
+    A searched trial measures those in full that are foretold to be on the front of its arm, unless
+    ``evaluation.scales_of`` says otherwise; where an objective has no metric that forward passes measure, all.
+    References measure all: a scaled plain fine-tuning costs nothing, and every
     constraint has to beat it. A replicate measures what the trial that it repeats did.
 
     Args:
@@ -30,6 +31,7 @@ class Scalings:
 
     def __init__(self, spec: SweepSpec) -> None:
         self._scales = spec.evaluation.derived_scales
+        self._whose = spec.evaluation.scales_of
         pruning = spec.pruning or PruningConfig()
         try:
             found = rung_goals(spec.objectives, pruning.metrics)
@@ -40,7 +42,15 @@ class Scalings:
             for objective, (rung, goal) in zip(spec.objectives, found, strict=False)
         )
 
-    def of(self, kind: Kind, repeated: str | None, arm: Arm, ended: Iterable[TrialRecord]) -> ScalingJob | None:
+    def of(
+        self,
+        kind: Kind,
+        repeated: str | None,
+        arm: Arm,
+        ended: Iterable[TrialRecord],
+        *,
+        constrained: bool = True,
+    ) -> ScalingJob | None:
         """What a trial is asked for; None where there is nothing.
 
         Args:
@@ -48,6 +58,7 @@ class Scalings:
             repeated: the trial that it repeats, of a replicate.
             arm: that it belongs to: other arms have fronts of their own.
             ended: what is known of its model.
+            constrained: whether its training has a constraint.
         """
         if not self._scales:
             return None
@@ -57,7 +68,9 @@ class Scalings:
         if kind == "replicate":
             scales = tuple(sorted(record.scale for record in known if record.scaled_of == repeated))
             return ScalingJob(scales) if scales else None
-        if not self._axes:
+        if self._whose == "plain" and constrained:
+            return None
+        if not self._axes or self._whose != "foretold":
             return ScalingJob(self._scales)
         rows = [known_of(self._axes, record.select) for record in known[-LATEST:]]
         whole = tuple((row.rungs, row.objectives) for row in rows if row.whole)

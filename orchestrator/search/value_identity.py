@@ -21,6 +21,7 @@ WITHOUT_EFFECT = (
     "evaluation.batch_size",
     "evaluation.keep_answers",
     "evaluation.scales",  # other models, none of which is searched
+    "evaluation.scales_of",
     "evaluation.strict",
     # How a generator is reached. Which it is counts: a probe bounds how far a server is off, but what rounding it has
     # it has in every answer, and a front orders trials by less than that changes.

@@ -10,7 +10,7 @@ from training.config import AdapterTuning, TrialConfig
 BYTES = {"fp32": 4, "bf16": 2}
 LOGITS_BOUND = 256 * 2**20
 """Bytes of float32 logits at once, at most: the loss is computed in chunks of tokens, and again backward."""
-LOGIT_COPIES = {"kl_reference": 6, "constrained_sft": 3}
+LOGIT_COPIES = {"kl_reference": 6, "safe_grad": 6, "constrained_sft": 3}
 """Float32 numbers for each logit of a chunk, gradients included, where a penalty reads them too; else 2. What a penalty
 adds to the cross-entropy was measured as peak RSS over 131 positions and a vocabulary of 128,256: 4.05 and 1.03."""
 

@@ -14,7 +14,9 @@ number in the trial's precision (4 or 2):
   float32 without ZeRO; shared among the workers from ZeRO 1 on; on the host where ``offload_optimizer`` says so.
 * activations and logits: see :mod:`sweeps.cost.activations`.
 * buffers: what DeepSpeed puts gradients into on their way to the other workers, ``reduce_bucket_size`` numbers of the
-  model's precision at ZeRO 2, and fewer at 3, however few are trained, and what its step copies them to.
+  model's precision at ZeRO 2, and fewer at 3, however few are trained, and what its step copies them to; 4 T for
+  averaged weights (``ema_decay``), 4 T for the alignment gradient of ``safe_grad``, whose pass over safety samples may
+  be the largest one, and the directions of ``null_space``.
 
 What is told is the worse of two moments, the end of a forward pass and the optimizer's step. CUDA's own context (about
 0.5 GiB), caches and fragmentation come on top.
@@ -25,8 +27,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.cost.activations import BYTES, activation_bytes, logits_bytes
-from sweeps.cost.shape import Block, Shape
-from training.config import AdapterTuning, FullTuning, QLoraTuning, TrialConfig
+from sweeps.cost.shape import Block, Shape, adapted_layers
+from training.config import (
+    AdapterTuning,
+    FullTuning,
+    NullSpaceConstraint,
+    QLoraTuning,
+    SafeGradConstraint,
+    TrialConfig,
+)
 
 QLORA_BYTES = 4.127 / 8
 """A 4-bit weight with its share of the doubly quantised constants (arXiv 2305.14314, section 3)."""
@@ -89,7 +98,7 @@ def worker_memory(shape: Shape, trial: TrialConfig, workers: int, *, judges: flo
             buffers take what is written to them.
     """
     held = _held(shape, trial, workers, gpu=gpu)
-    tokens = (trial.micro_batch_size or max(1, trial.batch_size // workers)) * trial.max_length
+    tokens = max(trial.micro_batch_size or max(1, trial.batch_size // workers), _aligned(trial)) * trial.max_length
     forward = replace(
         held,
         activations=activation_bytes(shape, trial, tokens),
@@ -148,9 +157,27 @@ def _held(shape: Shape, trial: TrialConfig, workers: int, *, gpu: bool) -> Memor
         weights=held_weights(shape, trial, workers),
         gradients=0.0 if offloaded else gradients,
         optimizer=0.0 if offloaded else states,
-        buffers=_bucket(shape, trial, trained, gpu=gpu) + (0 if trial.ema_decay is None else 4 * trained),
+        buffers=_bucket(shape, trial, trained, gpu=gpu)
+        + (0 if trial.ema_decay is None else 4 * trained)
+        + (4 * trained if _aligned(trial) else 0)
+        + 4 * _unseen(shape, trial),
         host=host,
     )
+
+
+def _unseen(shape: Shape, trial: TrialConfig) -> int:
+    """Numbers of the directions that ``null_space`` takes out of every adapter's input."""
+    held, tuning = trial.constraint, trial.tuning
+    if not isinstance(held, NullSpaceConstraint) or not isinstance(tuning, AdapterTuning):
+        return 0
+    inputs = (inputs for block in shape.blocks for inputs, _ in adapted_layers(block, tuning).values())
+    return held.directions * sum(inputs)
+
+
+def _aligned(trial: TrialConfig) -> int:
+    """Safety samples of the pass that a constraint on the gradient has of its own; 0 where there is none."""
+    held = trial.constraint
+    return held.samples if isinstance(held, SafeGradConstraint) and held.active else 0
 
 
 def _trained(shape: Shape, trial: TrialConfig) -> int:
@@ -203,8 +230,9 @@ def _bucket(shape: Shape, trial: TrialConfig, trained: int, *, gpu: bool) -> flo
 
 
 def _accumulates(trial: TrialConfig, workers: int) -> bool:
-    """Whether a step adds up several forward passes of a worker."""
-    return (trial.micro_batch_size or trial.batch_size) * workers < trial.batch_size
+    """Whether a step adds up several backward passes of a worker."""
+    shared = (trial.micro_batch_size or trial.batch_size) * workers < trial.batch_size
+    return shared or trial.constraint.extra_passes > 0
 
 
 def _zero(trial: TrialConfig) -> Mapping[str, Any]:

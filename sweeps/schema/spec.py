@@ -269,6 +269,19 @@ class SweepSpec(Config):
             if value not in (None, RECOMMENDED):
                 resolve_layers(value, depth)
 
+    def check_directions(self, width: int) -> None:
+        """Refuse as many directions as the residual stream of a model, ``width`` wide, has.
+
+        Raises:
+            ValueError: nothing would be left of what adapters see.
+        """
+        searched, blocks = self.ranges.get("constraint.directions"), self.ranges.get("constraint")
+        values = [getattr(self.trial.constraint, "directions", None), *(searched.extremes() if searched else [])]
+        values += [one.get("directions") for one in (blocks.extremes() if blocks else []) if isinstance(one, Mapping)]
+        for value in values:
+            if value is not None and value >= width:
+                raise ValueError(f"directions ({value}) leaves nothing of {width} dimensions: take fewer")
+
     def reference_config(self, label: str) -> TrialConfig | None:
         """The trial that measures the reference ``label``; None for the untouched base model."""
         if label == "base":

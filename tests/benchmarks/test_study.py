@@ -17,7 +17,7 @@ sys.path.insert(0, str(BENCHMARKS))
 import study  # noqa: E402
 import study_statistics  # noqa: E402
 import study_tables  # noqa: E402
-from study_runs import ARMS, PLAIN, RATES, SAFETY, Run, arm_of, of_arm, pairs  # noqa: E402
+from study_runs import ARMS, PLAIN, RATES, SAFETY, Run, arm_of, line_of, of_arm, pairs  # noqa: E402
 
 SPEC = load_spec("study")
 
@@ -41,7 +41,7 @@ def test_the_preset_is_every_arm_under_every_seed_on_every_base() -> None:
     trials = [SPEC.trial_config(point).model_dump() for point in points]
     found = sorted((arm_of(trial), trial["seed"]) for trial in trials)
     assert found == sorted((arm, seed) for arm in ARMS for seed in (0, 1, 2))
-    assert len(found) == SPEC.trials == 54
+    assert len(found) == SPEC.trials == 72
     assert [(model.name, model.seed) for model in SPEC.models] == [("base-0", 0), ("base-1", 1), ("base-2", 2)]
 
 
@@ -66,7 +66,7 @@ def test_the_preset_neither_prunes_nor_keeps_prompts_from_a_search() -> None:
 def test_searched_blocks_leave_nothing_of_each_other() -> None:
     points = given_points(SPEC.searcher, SPEC.space(4), SPEC.trials) or []
     by_type = {SPEC.trial_config(point).constraint.type: SPEC.trial_config(point).constraint for point in points}
-    assert set(by_type) == {"procon", "random_direction", "sdp", "feature_l2"}
+    assert set(by_type) == {"procon", "random_direction", "sdp", "feature_l2", "safe_grad", "null_space"}
     assert "norm" not in type(by_type["sdp"]).model_fields
 
 
@@ -121,6 +121,86 @@ def test_arms_are_compared_on_the_same_base_and_seed() -> None:
     found = study_tables.difference(runs, "ProCon^s", PLAIN, study_tables.ATTACK)
     assert found.mean == pytest.approx((10 - 30 + 20 - 30) / 2 / 40)
     assert found.low <= found.mean <= found.high < 0
+
+
+def _answers(generator: np.random.Generator, rate: float, total: int) -> dict[tuple[str, str, int], bool]:
+    return {("direct", str(number), 0): bool(generator.random() < rate) for number in range(total)}
+
+
+def _made(base: str, arm: str, seed: int, attack: float, accuracy: float, scale: float = 1.0, total: int = 400) -> Run:
+    """A run with answers drawn at known rates, one draw a run."""
+    generator = np.random.default_rng([ord(letter) for letter in f"{base} {arm} {seed} {scale}"])
+    found = {study_tables.ATTACK: _answers(generator, attack, total)}
+    found[study_tables.ACCURACY] = _answers(generator, accuracy, total)
+    return Run(base, arm, seed, {}, found, scale)
+
+
+def _line(base: str, seed: int) -> list[Run]:
+    """Attack success and accuracy of plain fine-tuning by scale: 0 and .1, .2 and .5, .6 and .8, 1 and .9."""
+    points = {0.25: (0.2, 0.5), 0.5: (0.6, 0.8), 1.0: (1.0, 0.9)}
+    return [_made(base, PLAIN, seed, *point, scale) for scale, point in points.items()]
+
+
+def test_a_line_is_interpolated_between_the_neighbours_of_the_accuracy() -> None:
+    attacks, accuracies = np.array([[[0.0], [0.2], [1.0]]]), np.array([[[0.1], [0.5], [0.9]]])
+
+    def beyond(attack: float, accuracy: float) -> float:
+        one = study_statistics.beyond_line(np.array([[attack]]), np.array([[accuracy]]), attacks, accuracies)
+        return float(one[0, 0])
+
+    assert beyond(0.3, 0.7) == pytest.approx(0.3 - 0.6)
+    assert beyond(0.3, 0.3) == pytest.approx(0.3 - 0.1)
+    assert beyond(1.0, 0.9) == pytest.approx(0.0)
+    assert beyond(0.3, 0.95) == pytest.approx(0.3 - 1.0), "more accurate than all: against the most accurate"
+    assert beyond(0.3, 0.05) == pytest.approx(0.3), "less accurate than all: against the least accurate"
+    bent = np.array([[[0.1], [0.8], [0.6]]])
+    assert study_statistics.beyond_line(np.array([[0.3]]), np.array([[0.7]]), attacks, bent)[0, 0] == pytest.approx(
+        0.3 - 0.6
+    ), "of several places that of the largest scale"
+
+
+def test_verdicts_are_those_of_known_truth() -> None:
+    """At an accuracy of .8 the line's attack success is .6."""
+    bases = ("one", "two", "three")
+    runs = [_made(base, "base model", 0, 0.0, 0.1) for base in bases]
+    scaled = []
+    truths = {"ProCon^s": 0.3, "SDP": 0.6, "random direction": 0.85}
+    for base in bases:
+        for seed in (0, 1, 2):
+            line = _line(base, seed)
+            runs.append(line[-1])
+            scaled += line[:-1]
+            runs += [_made(base, arm, seed, attack, 0.8) for arm, attack in truths.items()]
+    for arm, attack in truths.items():
+        found = study_tables.beyond(runs, scaled, arm, PLAIN)
+        assert found is not None
+        assert found.mean == pytest.approx(attack - 0.6, abs=0.06)
+        assert found.low < attack - 0.6 < found.high
+    rows = study_tables.against_scaled(runs, scaled)
+    assert f"ProCon^s beats scaled {PLAIN} |" in rows
+    assert f"SDP cannot be told from scaled {PLAIN} |" in rows
+    assert f"random direction loses to scaled {PLAIN} |" in rows
+    assert PLAIN + SAFETY not in rows.split("\n")[-1].rsplit("|", 2)[-2], "there is no such line"
+
+
+def test_an_interval_of_such_a_difference_holds_the_truth_as_often_as_it_says() -> None:
+    held = 0
+    for draw in range(60):
+        generator = np.random.default_rng(draw)
+        rates = np.array([[0.0, 0.1], [0.2, 0.5], [0.6, 0.8], [1.0, 0.9]])
+        harmful, task = (generator.random((9, 4, 200)) < rates[:, place][None, :, None] for place in (0, 1))
+        attack, accuracy = generator.random((9, 200)) < 0.4, generator.random((9, 200)) < 0.8
+        found = study_statistics.against_line(attack, accuracy, harmful, task, ["a"] * 9, draw, draws=400)
+        held += found.low <= -0.2 <= found.high
+    assert held >= 54
+
+
+def test_a_line_needs_its_trained_and_a_scaled_model() -> None:
+    line = [_made("one", "base model", 0, 0.0, 0.1), *_line("one", 0)]
+    assert [run.scale for run in line_of(line, PLAIN, "one", 0)] == [0.0, 0.25, 0.5, 1.0]
+    assert line_of(line[:-1], PLAIN, "one", 0) == []
+    assert line_of([line[0], line[-1]], PLAIN, "one", 0) == []
+    assert line_of(line, PLAIN, "one", 1) == []
 
 
 def test_tables_say_what_the_runs_say() -> None:

@@ -109,6 +109,25 @@ class KlReferenceConstraint(Strength):
     """KL divergence from the initial model over its 64 likeliest tokens and one bucket for all others."""
 
 
+class SafeGradConstraint(Strength):
+    """Gradient surgery (SafeGrad, arXiv 2508.07172): what of the cross-entropy's gradient undoes alignment goes."""
+
+    type: Literal["safe_grad"] = "safe_grad"
+    """Where the gradient of the cross-entropy opposes that of an alignment loss on safety samples, its part along that
+    one is taken out; ``alpha`` times the alignment gradient is added."""
+    alpha: float = Field(default=1.0, ge=0)
+    """How much of the alignment gradient is added during the warm-up; the paper's rho. 0 trains without surgery, a tiny
+    value takes out what conflicts and adds next to nothing."""
+    samples: PositiveInt = 8
+    """Safety samples per optimizer step that the alignment loss is over; they are one more forward pass of every worker
+    and are not trained on."""
+
+    @property
+    def extra_passes(self) -> int:
+        """The one that adds the alignment gradient."""
+        return 1 if self.active else 0
+
+
 class ConstrainedSftConstraint(Strength):
     """Token-wise constrained fine-tuning (arXiv 2406.05946, equation 3): the first response tokens hardly move."""
 
@@ -131,6 +150,21 @@ class L2InitConstraint(Strength):
 
     type: Literal["l2_init"] = "l2_init"
     """Squared distance of the weights from their initial values; under LoRA, of the adapters' product from 0."""
+
+
+class NullSpaceConstraint(ConstraintConfig):
+    """Adapters do not see what harmful prompts have in common (the null space of GuardSpace, arXiv 2510.14301)."""
+
+    type: Literal["null_space"] = "null_space"
+    """Takes the main directions of harmful prompts' states out of every adapter's input; no penalty."""
+    directions: PositiveInt = 8
+    """How many directions of every adapted layer's input are taken out, those with most of the harmful prompts' energy
+    first; it must be below the width of the narrowest input."""
+
+    @property
+    def active(self) -> bool:
+        """It has no penalty, and is built nonetheless."""
+        return True
 
 
 class FreezeLayersConstraint(ConstraintConfig):
@@ -175,7 +209,9 @@ Constraint = Annotated[
     | AnchorConstraint
     | KlReferenceConstraint
     | ConstrainedSftConstraint
+    | SafeGradConstraint
     | L2InitConstraint
+    | NullSpaceConstraint
     | FreezeLayersConstraint,
     Field(discriminator="type"),
     OrPlugin("procon.constraints", PluginConstraint),

@@ -1,6 +1,6 @@
 """How a trial is measured."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
@@ -53,6 +53,9 @@ class EvaluationConfig(Config):
     """Models between the untouched one (0) and each trained one (1) that are measured too, as W0 + scale (W - W0): they
     cost no training. Forward passes come first, and only those that they foretell to be on the front are asked for
     answers. Beyond 1, up to 2, goes on in the same direction."""
+    scales_of: Literal["foretold", "all", "plain"] = "foretold"
+    """Which scaled models of searched trials are asked for answers: those that forward passes foretell to be on the
+    front, all, or as a baseline all of trainings without a constraint and none of others. References' always are."""
     max_new_tokens: PositiveInt = 48
     """Longest answer generated, in tokens."""
     max_length: PositiveInt = 512

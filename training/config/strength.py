@@ -12,12 +12,22 @@ class ConstraintConfig(Config):
 
     @property
     def active(self) -> bool:
-        """Whether any optimizer step has a penalty."""
+        """Whether there is something to build for the training: a penalty in some optimizer step, most of all."""
+        return False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the training is that without a constraint."""
         return False
 
     @property
     def extra_steps(self) -> int:
         """Optimizer steps that come before the trial's ``steps``."""
+        return 0
+
+    @property
+    def extra_passes(self) -> int:
+        """Backward passes of every optimizer step that are of no sample of its batch."""
         return 0
 
 
@@ -46,6 +56,11 @@ class Strength(ConstraintConfig):
         """Whether any optimizer step has a penalty."""
         later = self.alpha_after > 0 and (self.warmup_steps != "all" or self.decay == "linear")
         return self.alpha > 0 or later
+
+    @property
+    def plain(self) -> bool:
+        """Whether the training is that without a constraint."""
+        return not self.active
 
     @property
     def extra_steps(self) -> int:

@@ -6,7 +6,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from training.config.base import Config
-from training.config.constraint import Constraint, L2InitConstraint, ProConConstraint
+from training.config.constraint import (
+    Constraint,
+    L2InitConstraint,
+    NullSpaceConstraint,
+    ProConConstraint,
+    SafeGradConstraint,
+)
 from training.config.deepspeed import DeepSpeedConfig
 from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning
 
@@ -128,9 +134,21 @@ class TrialConfig(Config):
                 f"constraint.warmup_steps ({warmup}) is longer than steps ({self.steps}): "
                 "shorten the warm-up, raise steps, write warmup extra, or write all for a constant alpha"
             )
-        if isinstance(self.constraint, L2InitConstraint) and self.deepspeed.zero_stage == 3:
+        if isinstance(self.constraint, NullSpaceConstraint) and not isinstance(self.tuning, AdapterTuning):
             raise ValueError(
-                "constraint.type (l2_init) needs whole weights on every rank: set deepspeed.zero_stage to 0, 1 or 2"
+                f"constraint.type (null_space) limits what adapters see, and tuning.type ({self.tuning.type}) has "
+                "none: set tuning.type to lora"
+            )
+        if isinstance(self.constraint, NullSpaceConstraint) and getattr(self.tuning, "use_dora", False):
+            raise ValueError(
+                "constraint.type (null_space) takes directions out of B A, and tuning.use_dora (true) scales whole "
+                "weights besides: turn it off"
+            )
+        wholly = L2InitConstraint | SafeGradConstraint | NullSpaceConstraint
+        if isinstance(self.constraint, wholly) and self.deepspeed.zero_stage == 3:
+            raise ValueError(
+                f"constraint.type ({self.constraint.type}) needs whole weights on every rank: "
+                "set deepspeed.zero_stage to 0, 1 or 2"
             )
         if isinstance(self.tuning, QLoraTuning) and self.deepspeed.zero_stage == 3:
             raise ValueError("deepspeed.zero_stage (3) cannot shard the 4-bit weights of tuning qlora: use 0, 1 or 2")

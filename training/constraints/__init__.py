@@ -6,8 +6,16 @@ bears the name of its ``type`` and has a subclass of :class:`~training.constrain
 :class:`~training.config.constraint.PluginConstraint`.
 """
 
-from training.constraints.base import Constraint, ForwardPass, TokenConstraint
+from training.constraints.base import Constraint, ForwardPass, GradientConstraint, TokenConstraint
 from training.constraints.build import build_constraint
 from training.constraints.materials import Initial, Materials
 
-__all__ = ["Constraint", "ForwardPass", "Initial", "Materials", "TokenConstraint", "build_constraint"]
+__all__ = [
+    "Constraint",
+    "ForwardPass",
+    "GradientConstraint",
+    "Initial",
+    "Materials",
+    "TokenConstraint",
+    "build_constraint",
+]

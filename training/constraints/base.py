@@ -112,3 +112,27 @@ class TokenConstraint(Constraint):
     def penalty_sum(self, forward: ForwardPass) -> Tensor:
         """The sum of :meth:`penalties` over all response tokens at once."""
         return self.penalties(forward.logits, slice(None), forward.batch, forward.references).sum()
+
+
+class GradientConstraint(TokenConstraint):
+    """One that changes the cross-entropy's gradient by that of an alignment loss, see :mod:`training.loop.surgery`.
+
+    :meth:`penalties` make that loss: their mean over the response tokens of safety samples of its own, which are not
+    those that are trained on.
+    """
+
+    samples: int
+    """Safety samples per optimizer step."""
+
+    @abstractmethod
+    def added(self, product: Tensor, square: Tensor, alpha: float) -> Tensor:
+        """How much of the alignment gradient a is added to the gradient g of the cross-entropy.
+
+        Args:
+            product: g . a over all trained weights, a float64 scalar.
+            square: a . a, likewise.
+            alpha: strength of the optimizer step, above 0.
+
+        Returns:
+            A float64 scalar k: the step goes along g + k a.
+        """

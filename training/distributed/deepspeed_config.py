@@ -36,6 +36,13 @@ class BatchSizes:
     """Samples per forward pass and rank."""
     accumulation: int
     """Forward passes per optimizer step and rank."""
+    beside: int = 0
+    """Backward passes per optimizer step and rank that are of none of these samples."""
+
+    @property
+    def passes(self) -> int:
+        """Backward passes per optimizer step and rank, over which DeepSpeed accumulates gradients and averages them."""
+        return self.accumulation + self.beside
 
     @classmethod
     def derive(cls, trial: TrialConfig, world_size: int) -> "BatchSizes":
@@ -56,7 +63,7 @@ class BatchSizes:
                 f"trial.micro_batch_size ({micro}) does not divide the {per_rank} samples of each of {world_size} "
                 f"workers (trial.batch_size {trial.batch_size}): use a divisor of {per_rank}"
             )
-        return cls(world_size, micro, per_rank // micro)
+        return cls(world_size, micro, per_rank // micro, trial.constraint.extra_passes)
 
     def __str__(self) -> str:
         """One line for the log."""
@@ -101,7 +108,7 @@ def deepspeed_config(
         limits["reduce_bucket_size"] = max(1, min(trained, limits.get("reduce_bucket_size", BUCKET)))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": batches.micro_batch_size,
-        "gradient_accumulation_steps": batches.accumulation,
+        "gradient_accumulation_steps": batches.passes,
         "gradient_clipping": trial.gradient_clipping if clips_by_itself(trial) else 0.0,
         "zero_optimization": {"stage": trial.zero_stage} | limits,
         "zero_allow_untested_optimizer": True,  # torch's AdamW: DeepSpeed's own compiles for a minute first

@@ -4,11 +4,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import distributed
@@ -18,7 +18,6 @@ from training.data.batch_plan import PLAN
 from training.distributed import ranks
 from training.errors import CheckpointError, StorageError
 from training.loop import portable
-from training.loop.averaging import WeightAverage
 from training.loop.bucket_shelf import BucketShelf
 from training.loop.claim import Claim
 from training.loop.identity import Identity, refuse_others
@@ -35,6 +34,16 @@ LATEST_FILE = "latest"
 MANIFEST_FILE = "checkpoint.json"
 _PARTIAL = "partial-"
 _DAMAGED = "damaged-"
+
+
+class Kept(Protocol):
+    """Something that a training goes on from besides its weights and optimizer; the same on every rank."""
+
+    def save(self, directory: Path) -> None:
+        """Write it into a checkpoint; on rank 0."""
+
+    def load(self, directory: Path) -> None:
+        """Take it from a checkpoint; any exception says that it is damaged."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,7 @@ class Checkpoints:
         """The newest complete one."""
         return latest(self.where.directory)
 
-    def save(
-        self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any], average: WeightAverage | None = None
-    ) -> Path:
+    def save(self, engine: "DeepSpeedEngine", step: int, record: dict[str, Any], beside: Sequence[Kept] = ()) -> Path:
         """Write one and remove the oldest beyond ``keep``; all ranks must call it, between two optimizer steps.
 
         It is written under another name and renamed when complete, and ``latest`` moves after that: a process killed
@@ -153,7 +160,7 @@ class Checkpoints:
             engine: holds model and optimizer.
             step: optimizer steps done.
             record: this rank's :meth:`training.loop.record.Record.state`.
-            average: of the weights, where one is kept; the same on every rank.
+            beside: what else the training goes on from.
 
         Returns:
             Its directory.
@@ -172,18 +179,18 @@ class Checkpoints:
         if ranks.world_size() > 1:
             everyone = [None] * ranks.world_size()
             distributed.all_gather_object(everyone, own)
-        beside = {"step": step, "ranks": everyone}
+        shared = {"step": step, "ranks": everyone}
         engine.save_checkpoint(
             str(directory),
             tag=self._partial(name),
-            client_state=beside,
+            client_state=shared,
             save_latest=False,
             exclude_frozen_parameters=not self._with_frozen,
         )
         if self.where.any_size and not self._any_world_size:
-            portable.write(engine, directory / self._partial(name), beside)
-        if average is not None:
-            ranks.from_rank_zero(lambda: average.save(directory / self._partial(name)))
+            portable.write(engine, directory / self._partial(name), shared)
+        for kept in beside:
+            ranks.from_rank_zero(partial(kept.save, directory / self._partial(name)))
         ranks.barrier()
         if self._shelf is None:
             ranks.from_rank_zero(lambda: self._complete(directory, name, step))
@@ -243,14 +250,12 @@ class Checkpoints:
         pointer.write_text(path.name)
         os.replace(pointer, path.with_name(LATEST_FILE))
 
-    def restore(
-        self, engine: "DeepSpeedEngine", average: WeightAverage | None = None
-    ) -> tuple[int, dict[str, Any] | None]:
+    def restore(self, engine: "DeepSpeedEngine", beside: Sequence[Kept] = ()) -> tuple[int, dict[str, Any] | None]:
         """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
 
         Args:
             engine: holds model and optimizer.
-            average: of the weights, where one is kept.
+            beside: what else it went on from.
 
         Returns:
             Optimizer steps done, and this rank's :meth:`training.loop.record.Record.state`; 0 and none at the start.
@@ -268,8 +273,8 @@ class Checkpoints:
         try:
             with data_alone():
                 state = portable.read(engine, path) if resized else self._load(engine, path)
-                if average is not None:
-                    average.load(path)
+                for kept in beside:
+                    kept.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
         everyone, rank = state["ranks"], ranks.rank()

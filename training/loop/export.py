@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from training.config import AdapterTuning, TrialConfig
+from training.config import AdapterTuning, NullSpaceConstraint, TrialConfig
+from training.constraints.null_space import folded
 from training.distributed.ranks import from_rank_zero
 from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
@@ -162,6 +163,11 @@ def _weights(checkpoint: Path, trial: TrialConfig) -> dict[str, Tensor]:
     Its bf16 at stage 1 has another form, which DeepSpeed's converter does not know: there the weights are those that
     the model ran with.
     """
+    weights = _trained_weights(checkpoint, trial)
+    return folded(weights, checkpoint) if isinstance(trial.constraint, NullSpaceConstraint) else weights
+
+
+def _trained_weights(checkpoint: Path, trial: TrialConfig) -> dict[str, Tensor]:
     if trial.ema_decay is not None:
         return averaged_weights(checkpoint)
     if trial.deepspeed.zero_stage == 0 or any(checkpoint.glob("bf16_zero_*")):

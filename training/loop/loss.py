@@ -1,5 +1,7 @@
 """One forward pass of the model being trained: cross-entropy and penalty as sums, in a module DeepSpeed can wrap."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,18 +28,29 @@ class ConstrainedLoss(nn.Module):
         self.model = model
         self.constraint = constraint
 
-    def forward(self, batch: Batch, references: Recalled | None, constrained: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        batch: Batch | None,
+        references: Recalled | None,
+        constrained: bool,
+        along: Sequence[Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Cross-entropy over the response tokens, and the penalty.
 
         Args:
-            batch: samples.
+            batch: samples; None where ``along`` is given.
             references: what of the initial model the constraint compares with, of these samples.
             constrained: whether the penalty is computed; without, the forward pass is that of plain fine-tuning.
+            along: one tensor per trained weight: in place of the cross-entropy, the sum of their products with the
+                weights, whose gradient they are; an empty sequence stands for zeros.
 
         Returns:
             Both float32 scalars: the cross-entropy summed over the response tokens, and the penalty summed over what
             its constraint averages over (0 when there is none).
         """
+        if along is not None:
+            return self._along(along)
+        assert batch is not None
         if self.constraint is None or not constrained:
             (cross_entropy,), _ = self._in_chunks(batch)
             return cross_entropy, cross_entropy.new_zeros(())
@@ -53,6 +66,15 @@ class ConstrainedLoss(nn.Module):
         # The hooks are gone by now: a forward pass of the constraint's own leaves these states alone.
         seen = ForwardPass(batch, states, references, logits, self.model)
         return cross_entropy, self.constraint.penalty_sum(seen)
+
+    def _along(self, directions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        if directions:
+            parts = [(weight * one).sum() for weight, one in zip(weights, directions, strict=True)]
+        else:
+            parts = [weight.sum() * 0.0 for weight in weights]
+        total = torch.stack([part.float() for part in parts]).sum()
+        return total, total.new_zeros(())
 
     def _at_once(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The sum of the cross-entropy, and all logits that it is of."""

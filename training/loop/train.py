@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrialConfig
-from training.constraints import Constraint
+from training.constraints import Constraint, GradientConstraint
 from training.constraints.base import Recalled
+from training.constraints.null_space import NullSpace
 from training.constraints.references.projections import ReferenceValues
 from training.data.batch_plan import BatchPlan
 from training.data.samples import Batch, Integers, Samples
@@ -28,6 +29,7 @@ from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
+from training.loop.surgery import Surgery
 from training.models.loading import gradient_checkpointing
 
 if TYPE_CHECKING:
@@ -129,7 +131,7 @@ class Steps:
     @property
     def undo_average(self) -> int:
         """DeepSpeed averages gradients over ranks and forward passes; the terms are already shares of global means."""
-        return self.sizes.world_size * self.sizes.accumulation
+        return self.sizes.world_size * self.sizes.passes
 
     def work(self, step: int, constrained: bool, device: torch.device) -> Iterator[_Work]:
         """This rank's forward passes of optimizer step ``step``."""
@@ -199,11 +201,17 @@ def train(
     last = trial.total_steps if until is None else until
     torch.manual_seed(trial.seed + ranks.rank())  # dropout
     with ExitStack() as cleanup:
+        if isinstance(constraint, NullSpace):
+            cleanup.enter_context(constraint.around(model))
         model.train()
         cleanup.callback(model.eval)
         engine = engines.initialise(ConstrainedLoss(model, constraint), trial, sizes)
         cleanup.callback(engines.free_optimizer, engine)  # after the next: what is measured then needs the memory
         cleanup.callback(close, engine)
+        surgery = None
+        if isinstance(constraint, GradientConstraint):
+            surgery = Surgery(engine, trial, constraint, data.samples, data.task, data.references)
+            cleanup.enter_context(surgery.watching())
         average = WeightAverage(model, trial.ema_decay) if trial.ema_decay is not None else None
         cleanup.enter_context(gradient_checkpointing(model, trial.gradient_checkpointing))
         checkpoints = None
@@ -214,7 +222,10 @@ def train(
             device,
             lambda step, terms: _diverged(step, terms, steps, checkpoints.latest if checkpoints else None),
         )
-        first, recorded = checkpoints.restore(engine, average) if checkpoints else (0, None)
+        beside = [
+            one for one in (average, constraint if isinstance(constraint, NullSpace) else None) if one is not None
+        ]
+        first, recorded = checkpoints.restore(engine, beside) if checkpoints else (0, None)
         if recorded is not None:
             log.info("going on after step %d", first)
             record.restore(recorded)
@@ -223,7 +234,7 @@ def train(
                 engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             set_rate(engine.optimizer, rate)
-            _optimizer_step(engine, trial, steps, step, record, device)
+            _optimizer_step(engine, trial, steps, step, record, device, surgery)
             if average is not None:
                 average.update()
             done = step + 1
@@ -241,7 +252,7 @@ def train(
                 moves = done < last and checkpoints.leaves()  # after the last one it is measured, notice or not
                 if moves or checkpoints.due(done, trial.total_steps):
                     record.check()  # weights that are not finite must not replace a checkpoint that is
-                    checkpoints.save(engine, done, record.state(), average)
+                    checkpoints.save(engine, done, record.state(), beside)
                 if moves:
                     raise TrialMoved(done)
         if average is not None and until is None:
@@ -257,10 +268,12 @@ def _optimizer_step(
     step: int,
     record: Record,
     device: torch.device,
+    surgery: Surgery | None,
 ) -> None:
     alpha = constraint_strength(step, trial)
-    constrained = alpha > 0
+    constrained = alpha > 0 and surgery is None
     record.start_step(alpha, int(steps.tokens[step]))
+    alignment = None if surgery is None else surgery.begin(step, alpha)
     for work in steps.work(step, constrained, device):
         cross_entropy_sum, penalty_sum = engine(work.batch, work.references, constrained)
         cross_entropy = cross_entropy_sum / int(steps.response_tokens[step])
@@ -271,6 +284,12 @@ def _optimizer_step(
         norm = engines.step(engine, trial)
         if norm is not None:
             record.end_step(norm)
+    if surgery is not None and alignment is not None:
+        surgery.end(alpha)
+        record.add(torch.zeros_like(alignment), alignment)
+        norm = engines.step(engine, trial)
+        assert norm is not None
+        record.end_step(norm)
 
 
 __all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialMoved", "TrialStopped", "train"]

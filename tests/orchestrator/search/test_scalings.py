@@ -13,7 +13,7 @@ from orchestrator.search.proposal import Proposal
 from orchestrator.search.repetitions import next_repetition
 from orchestrator.search.scalings import Scalings
 from orchestrator.slots.log import Log
-from orchestrator.slots.messages import Axis, Job, ScaledScores, Update
+from orchestrator.slots.messages import Axis, Job, ScaledScores, ScalingJob, Update
 from sweeps.schema.arms import CONSTRAINT, PLAIN
 from training.evaluation.scores import Scores
 
@@ -53,6 +53,23 @@ def test_a_trial_has_to_hold_its_own_against_the_best_of_its_arm_and_a_reference
     reference = scalings.of("reference", None, CONSTRAINT, known)
     assert reference is not None
     assert (reference.scales, reference.axes) == ((0.5, 0.75), ())
+
+
+def test_all_or_those_of_plain_fine_tuning_alone_may_be_asked_for() -> None:
+    known = [run("a", 0.1, 0.2)]
+    whole = Scalings(sweep(evaluation={"scales": [0.5], "scales_of": "all"}))
+    assert whole.of("trial", None, CONSTRAINT, known) == ScalingJob((0.5,))
+    plain = Scalings(sweep(evaluation={"scales": [0.5], "scales_of": "plain"}))
+    assert plain.of("trial", None, CONSTRAINT, known) is None
+    assert plain.of("trial", None, CONSTRAINT, known, constrained=False) == ScalingJob((0.5,))
+    assert plain.of("reference", None, CONSTRAINT, known) == ScalingJob((0.5,))
+    alphas = {"constraint": {"alpha": {"type": "choice", "values": [0.0, 0.1]}}}
+    spec = sweep(evaluation={"scales": [0.5], "scales_of": "plain"}, search=alphas)
+    jobs = [one.job for one in Play(searcher(spec)).run().proposals if one.kind == "trial"]
+    assert {job.trial.constraint.plain: job.scaling is not None for job in jobs if job.trial} == {
+        True: True,
+        False: False,
+    }
 
 
 def test_a_job_outlives_the_brokers_process(tmp_path: Path) -> None:

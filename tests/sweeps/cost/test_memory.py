@@ -45,6 +45,23 @@ class TestTraining:
         assert found.gradients == LLAMA.parameters * (kept / shared + passing) + largest
         assert found.optimizer == 12 * LLAMA.parameters / 4
 
+    def test_what_constraints_keep_beside_the_weights(self):
+        lora = {"tuning": {"type": "lora", "rank": 8}, "micro_batch_size": 8}
+        plain, surgery, unseen = (
+            worker_memory(LLAMA, trial(**lora, constraint=block), workers=1)
+            for block in (
+                {"alpha": 0.0},
+                {"type": "safe_grad", "samples": 8},
+                {"type": "null_space", "directions": 4},
+            )
+        )
+        trained = LLAMA.adapter_parameters(trial(**lora).tuning)
+        assert surgery.buffers - plain.buffers == 4 * trained, "the alignment gradient"
+        inputs = 32 * (6 * 4096 + 14336)
+        assert unseen.buffers - plain.buffers == 4 * 4 * inputs
+        larger = trial(**{**lora, "micro_batch_size": 2}, constraint={"type": "safe_grad", "samples": 8})
+        assert worker_memory(LLAMA, larger, workers=1).activations == surgery.activations, "its pass is the largest"
+
     def test_zero_3_shares_the_weights_and_keeps_its_first_copy_on_the_host(self):
         weights = [worker_memory(LLAMA, full(3), workers=n).weights for n in (1, 2, 4, 8)]
         assert weights[0] == 2 * LLAMA.parameters

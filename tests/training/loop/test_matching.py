@@ -109,7 +109,8 @@ def _go_on(_report):
     return False
 
 
-PENALTIES = ["sdp", "subspace", "feature_l2", "anchor", "kl_reference", "constrained_sft", "l2_init"]
+PENALTIES = ["sdp", "subspace", "feature_l2", "anchor", "kl_reference", "constrained_sft", "safe_grad", "l2_init"]
+WHOLE = ("safe_grad", "l2_init")
 
 
 @pytest.mark.parametrize("tuning", [{"type": "lora", "rank": 2}, {"type": "full"}], ids=["lora", "full"])
@@ -117,11 +118,14 @@ def test_every_type_runs_holds_something_and_leaves_no_trace(made, tuning):
     made.prepare()
     before = weights_of(made.model)
     for stage in (0, 3):
-        for kind in PENALTIES if stage < 3 else [kind for kind in PENALTIES if kind != "l2_init"]:
+        for kind in PENALTIES if stage < 3 else [kind for kind in PENALTIES if kind not in WHOLE]:
             block = {"type": kind, "alpha": 1e-3, **({"rank": 2} if kind == "subspace" else {})}
             block |= {"prompts": 3} if kind == "anchor" else {}
             changes = {"tuning": tuning, "constraint": block, "deepspeed": {"zero_stage": stage}}
             reports = []
             made.run(TrialConfig.model_validate({**SHORT, **changes}), lambda r, to=reports: bool(to.append(r)))
             assert reports[-1].scores.metrics["train/penalty"] > 0, (kind, stage)
+    if tuning["type"] == "lora":
+        unseen = {"tuning": tuning, "constraint": {"type": "null_space", "directions": 4}}
+        made.run(TrialConfig.model_validate({**SHORT, **unseen}), _go_on)
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(made.model).items())
