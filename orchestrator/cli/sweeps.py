@@ -181,6 +181,10 @@ def choose(
         str | None,
         typer.Option(help='Such as "over_refusal <= .05, accuracy >= ift - .01, min attack_success_rate".'),
     ] = None,
+    sure: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Probability with which it has to keep the rule, by prompts not chosen by."),
+    ] = 0.5,
     model: Annotated[str | None, typer.Option(help="Name of one model. [default: all]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -192,7 +196,7 @@ def choose(
     from orchestrator.commands.choose import choose_trials, print_choices
     from orchestrator.terminal import Terminal
 
-    found = choose_trials(directory, rule, model)
+    found = choose_trials(directory, rule, model, sure)
     if as_json:
         print(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
     else:

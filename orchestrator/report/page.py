@@ -22,7 +22,7 @@ from orchestrator.report.explanations import importance_section, notes_section, 
 from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
 from orchestrator.report.provenance import provenance_section
-from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
+from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, surer, verdict, warning
 from orchestrator.report.side_by_side import normalised_section
 from orchestrator.report.tables import comparison_table, trials_table
 from sweeps.statistics.response import FEWEST
@@ -131,7 +131,9 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
     trial = next((one for one in body.trials if one.id == choice.trial), None)
     lines = [f'<p class="take">{escape(verdict(front, model))}</p>']
     if trial is not None:
-        told = [*facts(choice), how_sure(choice)]
+        told = [*facts(choice), how_sure(choice), surer(choice, model)]
+        if warned := warning(choice, model):
+            lines.append(f'<p class="note">{escape(warned)}</p>')
         lines.append(_chips(trial.params, trial.arm))
         lines.append(f'<ul class="facts">{"".join(f"<li>{escape(text)}</li>" for text in told if text)}</ul>')
         lines.append(_command(export_command(directory, trial.id)))
@@ -139,7 +141,7 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
         lines.append(f'<p class="verdict">{escape(body.verdict.sentence)}</p>')
     rule = f"Rule: {escape(rule_in_words(choice))}. Another: <code>procon choose … --rule</code>"
     lines.append(f'<p class="quiet">{rule}</p>')
-    state = "" if choice.keeps else " nearest"
+    state = "" if choice.keeps and not choice.doubtful else " nearest"
     return f'<article class="answer{state}"><h2>{escape(model)}</h2>{"".join(lines)}</article>'
 
 
