@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.pooling import Answers
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
@@ -41,7 +42,11 @@ _SURFACE = (
     '<p class="quiet">What a Gaussian process makes of the trials (points). It is a guess: settings that are not '
     "shown vary too, and count as luck.</p>"
 )
-SCRIPTS = ("figures.js", "rules.js", "parallel.js", "surface.js", "page.js")
+_HEAT = (
+    '<p class="quiet">Of the trial or reference that is picked: the cosine of the refusal direction with that before '
+    "training (1 is unmoved), at every step at which it was measured. Colours mean the same for all trials.</p>"
+)
+SCRIPTS = ("figures.js", "draws.js", "rules.js", "parallel.js", "surface.js", "heat.js", "page.js")
 """Parts of the one script, in one scope."""
 SECTIONS = (versus_section, parts_section, judges_section, labelled_section, importance_section, prediction_section)
 """What stands below the front and the trials of a model, where there is something to show."""
@@ -54,6 +59,7 @@ def write_html(
     answers_page: str | None = None,
     manifest: Mapping[str, Any] | None = None,
     records: Iterable[TrialRecord] = (),
+    answers: Answers | None = None,
 ) -> None:
     """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder.
 
@@ -64,12 +70,13 @@ def write_html(
         answers_page: name of a file beside it with answers; None where there is none.
         manifest: what the sweep ran with; None leaves that out.
         records: what trials and references reported on their way.
+        answers: rows by trial id; their verdicts are on the page, without texts.
     """
     several = len(data.panels) > 1
-    drawn = page_data(data, front, path.parent, answers_page, records)
-    answers = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
+    drawn = page_data(data, front, path.parent, answers_page, records, answers)
+    cards = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
     body = [f"<h1>{escape(data.name)}: which trial to take</h1>"]
-    body.append(f'<section class="answers" aria-label="what to take">{answers}</section>' if answers else "")
+    body.append(f'<section class="answers" aria-label="what to take">{cards}</section>' if cards else "")
     if front.comparison is not None and front.comparison.normalised is not None:
         body += ["<h2>The models' fronts compared</h2>", normalised_section(front.comparison.normalised)]
     elif several:
@@ -210,6 +217,11 @@ def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, A
             "<h3>Drift of the refusal direction, by decoder layer</h3>"
             '<p class="axis">↑ cosine with the direction before training (1 is unmoved)</p>'
             f'<div class="chart" id="drift-{place}"></div><p class="axis x">decoder layer →</p>'
+        )
+    if any(point["drift"] for point in drawn["points"]):
+        more.append(
+            f'<h3>Drift by layer and step: <span id="heat-of-{place}"></span></h3>{_HEAT}'
+            f'<div class="chart heat" id="heat-{place}"></div><div id="heat-below-{place}"></div>'
         )
     if panel.course:
         more.append(f"<h3>Over the course of training</h3>{_COURSE}{_course(place, panel)}")
