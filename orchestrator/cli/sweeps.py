@@ -147,6 +147,9 @@ def front(
         list[str] | None,
         typer.Option(metavar="[NAME=]FILE", help="Draw the front, or course=FILE: .pdf, .svg or .png; repeatable."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --figure replace a file that is not a figure of ours.")
+    ] = False,
 ) -> None:
     """Show the Pareto front of each sweep, so far where it has not ended."""
     from orchestrator.commands.summary import print_fronts
@@ -158,7 +161,7 @@ def front(
     if figure:
         from orchestrator.report.figures import Wanted, write_figures
 
-        wanted = [Wanted.parse(text) for text in figure]
+        wanted = [Wanted.parse(text, force=force) for text in figure]
         write_figures(last_name(directories[0]), read_front(directories[0]), wanted)
         for one in wanted:
             Terminal().say(f"The {one.figure} is drawn in {one.file}")

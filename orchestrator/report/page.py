@@ -83,7 +83,8 @@ def write_html(
         body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
     for place, panel in enumerate(data.panels):
         body += _model(place, panel, front, drawn["models"][place])
-    body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
+    body += [notes_section(front), f'<div class="beyond"><h2>How to read this page</h2>{_how_to_read(data, front)}</div>']
+    body.append(f'<p class="printed quiet">A summary: {escape(path.name)} shows every trial, and more of each.</p>')
     body.append(provenance_section(manifest or {}))
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))
 
@@ -192,9 +193,11 @@ def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, A
             f'<aside class="details" id="details-{place}" aria-live="polite">Choose a point or a row.</aside></div>'
         )
     if panel.of("front", "dominated", "infeasible"):
-        found.append(f'<h3>Settings side by side</h3>{_LINKED}<div class="chart" id="parallel-{place}"></div>')
-        found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p>')
+        found.append(f'<div class="beyond"><h3>Settings side by side</h3>{_LINKED}')
+        found.append(f'<div class="chart" id="parallel-{place}"></div>')
+        found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p></div>')
     found.append(f'<h3>All trials</h3><div id="trials-{place}">{trials_table(front, panel.model)}</div>')
+    found.append('<div class="beyond">')  # what a printed summary leaves out
     if drawn["surfaces"]:
         found.append(
             f'<h3>Between the trials</h3>{_SURFACE}<div class="controls" id="surface-controls-{place}"></div>'
@@ -225,7 +228,7 @@ def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, A
         )
     if panel.course:
         more.append(f"<h3>Over the course of training</h3>{_COURSE}{_course(place, panel)}")
-    return [*found, *more]
+    return [*found, *more, "</div>"]
 
 
 def _course(place: int, panel: Panel) -> str:

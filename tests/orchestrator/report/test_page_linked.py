@@ -279,6 +279,31 @@ def test_the_surface_has_the_trials_on_it_and_can_be_of_the_other_objective(
     assert page.locator("#surface-0 rect").evaluate_all(fills) != before
 
 
+def test_the_drift_is_that_of_what_is_picked_with_a_table_beside_it(
+    opened: Opened, front: FrontDocument, records: list[TrialRecord]
+) -> None:
+    page, first, second = opened.page, *front.models["organism"].front[:2]
+    for identity in (first, second):
+        page.locator(f"#trials-0 tr[data-id='{identity}']").click()
+        record = next(one for one in records if one.id == identity)
+        drawn = page.locator("#heat-0 rect").evaluate_all("all => all.map(each => +each.dataset.cosine)")
+        columns = [*(rung.scores.metrics for rung in record.rungs), record.select.metrics]
+        cosines = [[value for name, value in one.items() if "cosine/layer" in name] for one in columns]
+        layers = len(cosines[-1])
+        assert layers > 1
+        assert sorted(drawn) == pytest.approx(sorted(round(v, 3) for column in cosines for v in column))
+        assert page.locator("#heat-0 svg").get_attribute("data-drift-of") == identity
+        assert page.locator("#heat-below-0 tbody tr").count() == layers
+    page.locator("#heat-below-0 summary").click()
+    cells = page.locator("#heat-below-0 td").all_inner_texts()
+    assert sorted(map(float, cells)) == pytest.approx(sorted(drawn))
+
+
+def test_printed_it_is_a_summary_of_two_pages(opened: Opened) -> None:
+    printed = opened.page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed)) <= 2
+
+
 @pytest.fixture(scope="module")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """axe-core's source, from the npm registry."""
