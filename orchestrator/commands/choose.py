@@ -47,9 +47,7 @@ class Chosen:
         return {**self.choice.as_json(), "params": dict(self.params), "export": self.export}
 
 
-def choose_trials(
-    directory: Path, rule: str | None, model: str | None, likely: float = LIKELY
-) -> dict[str, Chosen]:
+def choose_trials(directory: Path, rule: str | None, model: str | None, likely: float = LIKELY) -> dict[str, Chosen]:
     """What ``rule`` chooses in the sweep in ``directory``, by model.
 
     Args:
@@ -103,7 +101,7 @@ def _print(model: str, chosen: Chosen, console: Terminal) -> None:
     console.print()
     if choice.keeps:
         likely = " that are likely to" if choice.other("passed over") is not None else ""
-        why = f"Of {choice.finished} measured models {choice.kept_by} keep the rule, and of these{likely} it is the best."
+        why = f"Of {choice.finished} measured models {choice.kept_by} keep the rule. Of these{likely} it is the best."
     else:
         why = f"None of {choice.finished} measured models keeps the rule: this one comes nearest to it."
     console.print(" ".join(text for text in (why, how_sure(choice), surer(choice, model)) if text))

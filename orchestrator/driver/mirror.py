@@ -23,6 +23,7 @@ from orchestrator.tracking.looks import flat
 from orchestrator.tracking.runs import Report
 from orchestrator.tracking.tracker import Tracker, parent_key
 from orchestrator.tracking.views import Shown
+from sweeps.schema.arms import PLAIN
 from sweeps.schema.spec import SweepSpec
 from training.secrets import without_secrets
 
@@ -109,7 +110,9 @@ class Mirror:
             described = {"model.path": model.path, **params}
             own = {**tags, IDENTITY: _identity(self._sweep, model.name)}
             self._tracker.parent(model.name, described, own, since=session.since, ended=session.quiet)
-        self._tracker.views(Shown(spec.objectives, list(spec.ranges), max(session.depths.values())))
+        arms = spec.ranges_by_arm
+        common = list(arms[PLAIN]) if len(arms) > 1 else ()
+        self._tracker.views(Shown(spec.objectives, list(spec.ranges), max(session.depths.values()), common))
 
     @property
     def experiment_id(self) -> str | None:

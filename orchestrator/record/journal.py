@@ -190,7 +190,7 @@ def events_in(path: Path, content: bytes, before: Iterable[Event] = (), lines_be
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Events and records hold no cycles, and looking for some among millions of new objects takes longer than reading."""
+    """Events and records hold no cycles; looking for some among millions of new objects takes longer than reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""What the page draws trials' true values from, as ``procon choose`` does: verdicts by prompt, without any text (pure)."""
+"""What the page draws true values from, as ``procon choose`` does: verdicts by prompt, without any text (pure)."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -78,4 +78,3 @@ def _told(found: Any, seeds: Sequence[TrialRecord], prompts: Sequence[Any]) -> l
         letters = "".join(chr(65 + 9 * a + 3 * b + c) for a, b, c in zip(*[iter(trits)] * 3, strict=True))
         rows.append([seed.id if seed.seed is None else str(seed.seed), letters])
     return ["prompts", *rows]
-

@@ -23,7 +23,16 @@ from orchestrator.report.explanations import importance_section, notes_section, 
 from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
 from orchestrator.report.provenance import provenance_section
-from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, surer, verdict, warning
+from orchestrator.report.sentences import (
+    export_command,
+    facts,
+    how_sure,
+    rule_in_words,
+    settings,
+    surer,
+    verdict,
+    warning,
+)
 from orchestrator.report.side_by_side import normalised_section
 from orchestrator.report.tables import comparison_table, trials_table
 from sweeps.statistics.response import FEWEST
@@ -83,7 +92,10 @@ def write_html(
         body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
     for place, panel in enumerate(data.panels):
         body += _model(place, panel, front, drawn["models"][place])
-    body += [notes_section(front), f'<div class="beyond"><h2>How to read this page</h2>{_how_to_read(data, front)}</div>']
+    body += [
+        notes_section(front),
+        f'<div class="beyond"><h2>How to read this page</h2>{_how_to_read(data, front)}</div>',
+    ]
     body.append(f'<p class="printed quiet">A summary: {escape(path.name)} shows every trial, and more of each.</p>')
     body.append(provenance_section(manifest or {}))
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))

@@ -75,7 +75,9 @@ def page_data(
         drawn = _model(place, panel, front, names, directory, known, own)
         drawn["asked"], luck = outcome_data(front.models[panel.model], own, answers or {}, titles, numbers)
         entries_here = _entries(front.models[panel.model])
-        searched_seeds = {one.label if one.kind == "reference" else one.id: one for one in own if one.kind != "replicate"}
+        searched_seeds = {
+            one.label if one.kind == "reference" else one.id: one for one in own if one.kind != "replicate"
+        }
         for point, shown in zip(drawn["points"], panel.points, strict=True):
             name = point["reference"] or point["id"]
             point["luck"] = luck.get(name, {})

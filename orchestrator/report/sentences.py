@@ -67,8 +67,8 @@ def verdict(front: FrontDocument, model: str) -> str:
         return f"None of {finished} keeps the rule; trial {trial} comes nearest{_missing(choice)}."
     if choice.doubtful:
         return (
-            f"Of {finished} none is likely to keep the rule. Trial {trial} is the best of {choice.kept_by} that keep it on "
-            "the select prompts."
+            f"Of {finished} none is likely to keep the rule. Trial {trial} is the best of {choice.kept_by} that keep "
+            "it on the select prompts."
         )
     if choice.kept_by == 1:
         return f"Take trial {trial}: of {finished} it alone keeps the rule."
@@ -115,17 +115,19 @@ def warning(choice: Choice, model: str) -> str:
     """What must not be missed: that a trial likely breaks the rule, the chosen one or a better one; else empty."""
     if choice.doubtful:
         assert choice.sure is not None
+        trial = short_id(str(choice.trial), model)
         return (
-            f"Trial {short_id(str(choice.trial), model)} {_breaks(choice.sure)} on the prompts that it was not chosen by: "
-            f"it keeps it with a probability of {percent(choice.sure)}. No trial that keeps the rule on the select prompts "
-            f"does so with {percent(choice.likely or 0.0)}."
+            f"Trial {trial} {_breaks(choice.sure)} on the prompts that it was not chosen by: "
+            f"it keeps it with a probability of {percent(choice.sure)}. No trial that keeps the rule on the select "
+            f"prompts does so with {percent(choice.likely or 0.0)}."
         )
     passed = choice.other("passed over")
     if passed is None or passed.sure is None:
         return ""
     return (
-        f"Trial {short_id(passed.id, model)} is better by its aim on the select prompts, but {_breaks(passed.sure)} on the "
-        f"prompts that nobody chose by (it keeps it with a probability of {percent(passed.sure)}), and was passed over."
+        f"Trial {short_id(passed.id, model)} is better by its aim on the select prompts, but {_breaks(passed.sure)} on "
+        f"the prompts that nobody chose by (it keeps it with a probability of "
+        f"{percent(passed.sure)}), and was passed over."
     )
 
 

@@ -39,6 +39,8 @@ class Shown:
     """Dotted names of the searched parameters."""
     layers: int
     """Decoder layers of the model."""
+    common: Sequence[str] = ()
+    """Dotted names of what is searched in some arm and known of the trials of all; empty with one arm."""
 
 
 def are_known(version: str) -> bool:
@@ -81,8 +83,16 @@ def _front(shown: Shown) -> dict[str, Any]:
     if len(metrics) > 1:
         axes = {"xaxis": _axis(metrics[0]), "yaxis": _axis(metrics[1])}
         charts.append({**_chart("front", "SCATTER", f"{metrics[0]} and {metrics[1]}"), **axes})
-    parallel = {"selectedParams": list(shown.searched), "selectedMetrics": metrics, "showAllRuns": True}
-    charts.append({**_chart("settings", "PARALLEL", "settings and what came of them"), **parallel})
+    # MLflow leaves out runs that lack a parameter: those of the constraint are of one arm alone.
+    parallel = {"settings": ("settings and what came of them", shown.searched)}
+    if shown.common:
+        parallel = {
+            "common": ("both arms: settings that all trials have", shown.common),
+            "settings": ("constrained trials: their settings", shown.searched),
+        }
+    for uuid, (name, params) in parallel.items():
+        chosen = {"selectedParams": list(params), "selectedMetrics": metrics, "showAllRuns": True}
+        charts.append({**_chart(uuid, "PARALLEL", name), **chosen})
     return _state(shown, charts, "Pareto front")
 
 
@@ -150,7 +160,7 @@ def _state(shown: Shown, charts: Sequence[Mapping[str, Any]], section: str) -> d
         "selectedColumns": [
             *(f"tags.`{tag}`" for tag in ("procon.model", "pareto", "procon.status")),
             *(f"metrics.`{objective.metric}`" for objective in shown.objectives),
-            *(f"params.`{name}`" for name in shown.searched),
+            *(f"params.`{name}`" for name in dict.fromkeys([*shown.searched, *shown.common])),
         ],
         "columnOrder": [],
         "columnWidths": {},

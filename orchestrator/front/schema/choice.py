@@ -40,8 +40,8 @@ class Alternative(Part):
     id: str
     """Of the trial, or the label of the reference."""
     kind: Literal["reference", "passed over", "runner-up", "surer", "beyond the rule"]
-    """A reference; the best on the select prompts, which likely breaks the rule on the others; a trial that keeps the rule
-    too; the best that is 90 % sure to keep it; the one that breaks it least among those with a better aim."""
+    """A reference; the best on the select prompts, which likely breaks the rule on the others; a trial that keeps the
+    rule too; the best that is 90 % sure to keep it; the one that breaks it least among those with a better aim."""
     keeps: bool
     """Whether it keeps the rule on the prompts that the choice is made by."""
     sure: Number | None
@@ -55,7 +55,7 @@ class Alternative(Part):
 
 
 class Choice(Part):
-    """The trial that a rule chooses: the best on the select prompts of those that the report prompts do not rule out."""
+    """The trial that a rule chooses: the best on the select prompts of those that the others do not rule out."""
 
     rule: str
     """Bounds and aims, metrics in full."""
@@ -66,8 +66,8 @@ class Choice(Part):
     sure: Number | None
     """Probability that it keeps the whole rule, by the report prompts."""
     likely: Omitted[Number] = None
-    """What that has to be at least, if a trial can be had that keeps the rule so; documents of earlier versions asked for
-    nothing."""
+    """What that has to be at least, if a trial can be had that keeps the rule so; documents of earlier versions asked
+    for nothing."""
     finished: int
     """Trials that measured what the rule asks for."""
     kept_by: int

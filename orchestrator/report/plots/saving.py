@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 DPI = 130
 FORMS = ("png", "pdf", "svg")
 MAKER = "procon-sweeps"
-_MARKS = tuple(
-    text.encode() for text in (f"/Creator ({MAKER})", f"<dc:title>{MAKER}</dc:title>", f"Software\0{MAKER}")
-)
+_MARKS = tuple(text.encode() for text in (f"/Creator ({MAKER})", f"<dc:title>{MAKER}</dc:title>", f"Software\0{MAKER}"))
 """How :data:`MAKER` stands in a PDF, an SVG and a PNG."""
 _LOOK: dict[str, Any] = {
     "font.family": "DejaVu Sans",

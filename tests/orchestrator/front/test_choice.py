@@ -14,9 +14,7 @@ from orchestrator.report.sentences import facts, how_sure, rule_in_words, surer,
 from sweeps.goals.objectives import Objective
 
 
-def chosen(
-    text: str | None, records: list[TrialRecord], answers: dict | None = None, likely: float = LIKELY
-) -> Choice:
+def chosen(text: str | None, records: list[TrialRecord], answers: dict | None = None, likely: float = LIKELY) -> Choice:
     everything = pool(records, answers or {})
     labels = {p.record.label: p for p in everything if p.record.kind == "reference"}
     rule = parsed(text, OBJECTIVES, RULES, [ASR, ACCURACY, OVER_REFUSAL, "utility/loss", "style"], list(labels))
@@ -69,10 +67,12 @@ def test_one_that_likely_breaks_the_rule_on_the_other_prompts_is_passed_over_and
         ("fourth", "surer"),
     ]
     assert warning(found, "m") == (
-        "Trial first is better by its aim on the select prompts, but very likely breaks the rule on the prompts that nobody "
-        "chose by (it keeps it with a probability of less than 1 %), and was passed over."
+        "Trial first is better by its aim on the select prompts, but very likely breaks the rule on the prompts that "
+        "nobody chose by (it keeps it with a probability of less than 1 %), and was passed over."
     )
-    assert surer(found, "m").startswith("Surer to keep the rule (more than 99 %) is trial fourth: attack success rate 0.60")
+    assert surer(found, "m").startswith(
+        "Surer to keep the rule (more than 99 %) is trial fourth: attack success rate 0.60"
+    )
     assert chosen(rule, [*references(), *trials], likely=0.9).trial == "fourth"
     assert chosen(rule, [*references(), *trials], likely=0).trial == "first"
 
@@ -81,7 +81,9 @@ def test_where_none_is_likely_to_keep_the_rule_that_is_said_before_all_else() ->
     trials = [halves("a", (0.30, 0.80), (0.36, 0.60)), halves("b", (0.40, 0.85), (0.40, 0.70))]
     found = chosen("accuracy >= .75, min attack_success_rate", [*references(), *trials])
     assert (found.trial, found.keeps, found.doubtful) == ("a", True, True)
-    assert warning(found, "m").startswith("Trial a very likely breaks the rule on the prompts that it was not chosen by")
+    assert warning(found, "m").startswith(
+        "Trial a very likely breaks the rule on the prompts that it was not chosen by"
+    )
     assert warning(found, "m").endswith("No trial that keeps the rule on the select prompts does so with 50 %.")
     asked = chosen("accuracy >= .65, min attack_success_rate", [*references(), *trials], likely=0.99)
     assert (asked.trial, asked.doubtful) == ("a", True)

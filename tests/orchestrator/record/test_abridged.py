@@ -49,7 +49,9 @@ def events(seed):
         yield start(name)
         yield from work(name)
         if number % 3 == 0:
-            yield say("trial_scaled", id=name, step=100, scale=0.5, **scores(), **scores("report_"), **scores("select_"))
+            yield say(
+                "trial_scaled", id=name, step=100, scale=0.5, **scores(), **scores("report_"), **scores("select_")
+            )
         yield end(name, luck.choice(["FINISHED", "FINISHED", "PRUNED", "STOPPED"]))
         yield say("mlflow_run", key=name, run_id="r")
     yield start("organism-cut")

@@ -172,7 +172,9 @@ def chosen_in_python(
 
 
 @pytest.fixture(scope="module")
-def answered(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opened, FrontDocument, Any, Any]]:
+def answered(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Opened, FrontDocument, Any, Any]]:
     """A page with the verdicts of every prompt, replicates too."""
     records, answers = detailed_sweep(16, replicated=2)
     folder = tmp_path_factory.mktemp("answered")
@@ -186,7 +188,9 @@ def answered(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 @pytest.mark.parametrize("likely", [0, 50, 95])
-@pytest.mark.parametrize("rule", ["accuracy >= ift - .05, min attack_success_rate", "over_refusal <= .06, max accuracy"])
+@pytest.mark.parametrize(
+    "rule", ["accuracy >= ift - .05, min attack_success_rate", "over_refusal <= .06, max accuracy"]
+)
 def test_the_rule_box_is_as_sure_as_the_command_and_knows_the_same_alternatives(
     answered: tuple[Opened, FrontDocument, Any, Any], rule: str, likely: int
 ) -> None:

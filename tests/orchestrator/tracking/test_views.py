@@ -33,6 +33,16 @@ def test_the_front_is_a_scatter_of_the_objectives_and_a_line_a_trial_over_its_se
     assert (view["orderByKey"], view["orderByAsc"]) == (f"metrics.`{first}`", OBJECTIVES[0].goal == "minimize")
 
 
+def test_with_two_arms_one_chart_has_what_all_trials_have_and_one_the_constraint() -> None:
+    common = ["learning_rate", "steps"]
+    _, view = state(view_tags(Shown(OBJECTIVES, SHOWN.searched, 32, common), 1.0)[f"{TAG}{PARETO}"])
+    _, both, constrained = view["compareRunCharts"]
+    assert both["selectedParams"] == common
+    assert constrained["selectedParams"] == ["constraint.alpha", "constraint.layers"]
+    assert both["uuid"] != constrained["uuid"]
+    assert {f"params.`{name}`" for name in [*common, *SHOWN.searched]} <= set(view["selectedColumns"])
+
+
 def test_one_objective_needs_no_plane() -> None:
     _, view = state(view_tags(Shown(OBJECTIVES[:1], [], layers=4), 1.0)[f"{TAG}{PARETO}"])
     assert [chart["type"] for chart in view["compareRunCharts"]] == ["PARALLEL"]
