@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.record.folder import possible
+from orchestrator.record.folder import JOURNAL, possible
 
 
 def _address(folder: Path) -> str | None:
@@ -63,6 +63,24 @@ def _specs(typed: str) -> list[str]:
     return [name for name in names if name.startswith(typed)]
 
 
+def sweep_folders(typed: str) -> list[str]:
+    """Folders that begin with what was typed: sweeps first, then those that may hold some."""
+    above, sign, _ = typed.rpartition("/")
+    try:
+        folders = sorted(path for path in Path(above or sign or ".").iterdir() if path.is_dir())
+    except OSError:
+        return []
+    names = {path: f"{above}{sign}{path.name}" for path in folders}
+    sweeps = [names[path] for path in folders if (path / JOURNAL).is_file()]
+    others = [f"{name}/" for name in names.values() if name not in sweeps]
+    hidden = typed.rpartition("/")[2].startswith(".")
+    return [
+        name
+        for name in (*sweeps, *others)
+        if name.startswith(typed) and (hidden or not name.rstrip("/").rpartition("/")[2].startswith("."))
+    ]
+
+
 Spec = Annotated[
     str, typer.Argument(help="A sweep's YAML file, or the name of a preset such as demo.", autocompletion=_specs)
 ]
@@ -72,10 +90,12 @@ Overrides = Annotated[
 ]
 Model = Annotated[str | None, typer.Option(help="Name of the model in the spec. [default: the first]")]
 _HELP = "Output folder of a sweep, or s3://bucket/place."
-Directory = Annotated[Path, typer.Argument(help=_HELP, callback=_read)]
-Directories = Annotated[list[Path], typer.Argument(help="Output folders of sweeps.", callback=_all_read)]
-Driven = Annotated[Path, typer.Argument(help=_HELP, callback=_driven)]
-Steered = Annotated[Path, typer.Argument(help=_HELP, callback=_steered)]
+Directory = Annotated[Path, typer.Argument(help=_HELP, callback=_read, autocompletion=sweep_folders)]
+Directories = Annotated[
+    list[Path], typer.Argument(help="Output folders of sweeps.", callback=_all_read, autocompletion=sweep_folders)
+]
+Driven = Annotated[Path, typer.Argument(help=_HELP, callback=_driven, autocompletion=sweep_folders)]
+Steered = Annotated[Path, typer.Argument(help=_HELP, callback=_steered, autocompletion=sweep_folders)]
 Trial = Annotated[str, typer.Option(help="Id of a finished trial, as procon front shows it.")]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to join, auto for this machine's; left out: a local Ray.")

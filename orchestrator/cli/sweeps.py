@@ -147,6 +147,9 @@ def front(
         list[str] | None,
         typer.Option(metavar="[NAME=]FILE", help="Draw the front, or course=FILE: .pdf, .svg or .png; repeatable."),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Let --figure replace a file that is not a figure of ours.")
+    ] = False,
 ) -> None:
     """Show the Pareto front of each sweep, so far where it has not ended."""
     from orchestrator.commands.summary import print_fronts
@@ -158,7 +161,7 @@ def front(
     if figure:
         from orchestrator.report.figures import Wanted, write_figures
 
-        wanted = [Wanted.parse(text) for text in figure]
+        wanted = [Wanted.parse(text, force=force) for text in figure]
         write_figures(last_name(directories[0]), read_front(directories[0]), wanted)
         for one in wanted:
             Terminal().say(f"The {one.figure} is drawn in {one.file}")
@@ -181,6 +184,10 @@ def choose(
         str | None,
         typer.Option(help='Such as "over_refusal <= .05, accuracy >= ift - .01, min attack_success_rate".'),
     ] = None,
+    sure: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Probability with which it has to keep the rule, by prompts not chosen by."),
+    ] = 0.5,
     model: Annotated[str | None, typer.Option(help="Name of one model. [default: all]")] = None,
     as_json: Json = False,
 ) -> None:
@@ -192,7 +199,7 @@ def choose(
     from orchestrator.commands.choose import choose_trials, print_choices
     from orchestrator.terminal import Terminal
 
-    found = choose_trials(directory, rule, model)
+    found = choose_trials(directory, rule, model, sure)
     if as_json:
         print(json.dumps({name: one.as_json() for name, one in found.items()}, indent=2))
     else:

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import OutputError
-from orchestrator.front.choice import choose, parsed
+from orchestrator.front.choice import LIKELY, choose, parsed
 from orchestrator.front.recorded_sweep import RecordedSweep
 from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Alternative, Choice
 from orchestrator.record.folder import named
 from orchestrator.report.console import CONSOLE_NAMES
-from orchestrator.report.sentences import export_command, how_sure, percent, settings
+from orchestrator.report.sentences import export_command, how_sure, percent, settings, surer, warning
 from orchestrator.report.shown import short_id, short_metric
 from orchestrator.terminal import Terminal
 
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 NAMES, RULE, VALUES = 16, 8, 19
 """Characters that the columns of alternatives take."""
+
+_KINDS = {
+    "reference": "",
+    "passed over": " (passed over)",
+    "runner-up": " (next)",
+    "surer": " (surer)",
+    "beyond the rule": " (beyond)",
+}
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,14 @@ class Chosen:
         return {**self.choice.as_json(), "params": dict(self.params), "export": self.export}
 
 
-def choose_trials(directory: Path, rule: str | None, model: str | None) -> dict[str, Chosen]:
+def choose_trials(directory: Path, rule: str | None, model: str | None, likely: float = LIKELY) -> dict[str, Chosen]:
     """What ``rule`` chooses in the sweep in ``directory``, by model.
 
     Args:
         directory: a sweep's output folder.
         rule: in the grammar of :mod:`sweeps.goals.choice_rule`; None takes the default.
         model: whose; None takes all.
+        likely: probability with which the trial has to keep the rule.
 
     Raises:
         OutputError: there is no sweep or no such model, or nothing has finished.
@@ -63,7 +72,7 @@ def choose_trials(directory: Path, rule: str | None, model: str | None) -> dict[
     asked = parsed(rule, spec.objectives, spec.feasible, metrics, labels)
     found = {}
     for one in models:
-        choice = choose(asked, spec.objectives, one.trials, one.references, Resampled(sweep.answers))
+        choice = choose(asked, spec.objectives, one.trials, one.references, Resampled(sweep.answers), likely)
         params = next((p.record.params for p in one.trials if p.record.id == choice.trial), {})
         export = export_command(directory, choice.trial) if choice.trial else None
         found[one.name] = Chosen(choice, params, export)
@@ -84,14 +93,18 @@ def _print(model: str, chosen: Chosen, console: Terminal) -> None:
         say((f"{model}: no choice", "bold red"))
         console.print(f"  {choice.note}", style="yellow")
         return
-    say((f"{model}: trial {short_id(choice.trial, model)}", "bold green" if choice.keeps else "bold yellow"))
+    good = choice.keeps and not choice.doubtful
+    say((f"{model}: trial {short_id(choice.trial, model)}", "bold green" if good else "bold yellow"))
     console.print(f"  {settings(chosen.params)}")
+    if told := warning(choice, model):
+        console.print(told, style="bold yellow")
     console.print()
     if choice.keeps:
-        why = f"Of {choice.finished} measured models {choice.kept_by} keep the rule, and of these it is the best."
+        likely = " that are likely to" if choice.other("passed over") is not None else ""
+        why = f"Of {choice.finished} measured models {choice.kept_by} keep the rule. Of these{likely} it is the best."
     else:
         why = f"None of {choice.finished} measured models keeps the rule: this one comes nearest to it."
-    console.print(f"{why} {how_sure(choice)}")
+    console.print(" ".join(text for text in (why, how_sure(choice), surer(choice, model)) if text))
     console.print()
     console.print(_bounds_table(choice))
     console.print()
@@ -146,7 +159,7 @@ def _alternatives_table(model: str, choice: Choice, width: int) -> "Table":
         cells = [_difference(other, metric) for metric in metrics]
         sure = ("yes" if other.keeps else "no") if other.sure is None else percent(other.sure, short=True)
         name = CONSOLE_NAMES.get(other.id, other.id) if other.kind == "reference" else short_id(other.id, model)
-        name += {"reference": "", "runner-up": " (next)", "beyond the rule": " (beyond)"}[other.kind]
+        name += _KINDS[other.kind]
         if wide:
             table.add_row(name, sure, *("\n".join(cell) for cell in cells))
         else:

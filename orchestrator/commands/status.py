@@ -1,7 +1,8 @@
 """``procon status``: how a sweep stands, from its journal alone, from any shell that sees its folder."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,14 +10,14 @@ from typing import Any, Literal
 from orchestrator.driver.time_left import Timetable
 from orchestrator.front.membership import standings
 from orchestrator.front.pooling import mean_metrics
-from orchestrator.record.folder import JOURNAL, named
-from orchestrator.record.history import recorded_spec
-from orchestrator.record.journal import read_state
+from orchestrator.record.abridged import read_status
+from orchestrator.record.folder import named
+from orchestrator.record.journal import without_garbage_collection
 from orchestrator.record.lock import driver_lives
 from orchestrator.record.pulled import pulled
 from orchestrator.record.sweep_state import SweepState
 from orchestrator.record.trial_state import TrialState
-from orchestrator.record.trials import Status, TrialRecord
+from orchestrator.record.trials import Status
 from sweeps.cost.cost import planned
 from sweeps.schema.budget import Budget, spent
 from sweeps.schema.spec import SweepSpec
@@ -85,22 +86,26 @@ def sweep_status(directory: Path) -> SweepStatus:
     """
     if (address := address_of(directory)) is not None:
         directory = pulled(address, journal_alone=True)
-    state = read_state(directory / JOURNAL)
-    spec = recorded_spec(state, directory)
+    with without_garbage_collection():
+        return _status(directory)
+
+
+def _status(directory: Path) -> SweepStatus:
+    state, spec = read_status(directory)
     standing, reason = _standing(directory, state)
     alive = standing == "running"
     now = time.time()
     seconds = state.seconds + (max(0.0, now - state.latest) if alive else 0.0)
     held = state.slot_seconds(now if alive else None)
-    records = state.records()
-    fronts = {model.name: _front(spec, [r for r in records if r.model == model.name]) for model in spec.models}
+    trials = state.listed()
+    fronts = {model.name: _front(spec, [one for one in trials if one.model == model.name]) for model in spec.models}
     return SweepStatus(
         directory=named(directory),
         name=spec.name,
         state=standing,
         reason=reason,
-        counts=_counts(spec, records, alive),
-        running=[_running(trial, now) for trial in state.listed() if trial.status is Status.RUNNING] if alive else [],
+        counts=_counts(spec, trials, alive),
+        running=[_running(trial, now) for trial in trials if trial.status is Status.RUNNING] if alive else [],
         front={model: list(best) for model, best in fronts.items()},
         best=fronts,
         seconds=seconds,
@@ -125,14 +130,13 @@ def _standing(directory: Path, state: SweepState) -> tuple[State, str | None]:
     return ("stopped", last.get("reason") or "interrupted") if last["interrupted"] else ("ended", None)
 
 
-def _counts(spec: SweepSpec, records: Sequence[TrialRecord], alive: bool) -> dict[str, int]:
+def _counts(spec: SweepSpec, trials: Sequence[TrialState], alive: bool) -> dict[str, int]:
     """Trials by status; where nobody drives the sweep, what has no end counts as stopped."""
-    counted = {status.value.lower(): 0 for status in Status}
-    records = [record for record in records if record.scaled_of is None]
-    for record in records:
-        status = Status.STOPPED if record.status is Status.RUNNING and not alive else record.status
-        counted[status.value.lower()] += 1
-    return {"planned": planned(spec) + sum(record.kind == "replicate" for record in records), **counted}
+    found = Counter(trial.status for trial in trials)
+    if not alive:
+        found[Status.STOPPED] += found.pop(Status.RUNNING, 0)
+    counted = {status.value.lower(): found[status] for status in Status}
+    return {"planned": planned(spec) + sum(trial.started["kind"] == "replicate" for trial in trials), **counted}
 
 
 def _running(trial: TrialState, now: float) -> Running:
@@ -141,9 +145,10 @@ def _running(trial: TrialState, now: float) -> Running:
     return Running(trial.id, trial.step, steps, now - trial.since)
 
 
-def _front(spec: SweepSpec, records: Sequence[TrialRecord]) -> dict[str, dict[str, float]]:
+def _front(spec: SweepSpec, trials: Iterable[TrialState]) -> dict[str, dict[str, float]]:
     """Objectives on the report prompts, over all seeds, of the searched trials on the front, by id."""
     shown = {}
+    records = [record for trial in trials if trial.status is Status.FINISHED for record in trial.records()]
     for member in standings(spec.objectives, spec.feasible, records):
         if member.on_front:
             values = mean_metrics([seed.report.metrics for seed in member.seeds.finished])

@@ -22,7 +22,7 @@ from orchestrator.tracking.inputs import SweepData
 from orchestrator.tracking.looks import flat
 from orchestrator.tracking.runs import Report
 from orchestrator.tracking.tracker import Tracker, parent_key
-from orchestrator.tracking.views import Shown
+from orchestrator.tracking.views import Shown, parallel_charts
 from sweeps.schema.spec import SweepSpec
 from training.secrets import without_secrets
 
@@ -109,7 +109,8 @@ class Mirror:
             described = {"model.path": model.path, **params}
             own = {**tags, IDENTITY: _identity(self._sweep, model.name)}
             self._tracker.parent(model.name, described, own, since=session.since, ended=session.quiet)
-        self._tracker.views(Shown(spec.objectives, list(spec.ranges), max(session.depths.values())))
+        depth = max(session.depths.values())
+        self._tracker.views(Shown(spec.objectives, list(spec.ranges), depth, parallel_charts(spec)))
 
     @property
     def experiment_id(self) -> str | None:

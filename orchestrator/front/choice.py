@@ -1,7 +1,7 @@
 """Which trial of a model a rule chooses, how sure it is to keep the rule, and what it costs (pure).
 
-Chosen on the select prompts, like the front; values, intervals and probabilities are of the report prompts, which
-nobody chose by.
+Chosen on the select prompts, like the front; values, intervals and probabilities are of the report prompts. By these a
+trial is passed over that is more likely to break the rule than to keep it, and chosen for nothing else.
 """
 
 import math
@@ -22,8 +22,12 @@ ALLOWANCE = 0.02
 """By how much a trial may be behind the reference that the default rule compares it with."""
 REFUSALS_OF_SAFE_PROMPTS = ("safety/over_refusal", "safety/harmless_refused")
 RUNNERS_UP = 2
+LIKELY = 0.5
+"""Probability with which the chosen trial has to keep the rule where nobody asks for another."""
+SURE = 0.9
+"""Where the chosen trial keeps the rule with less than this probability, the best that does so with it is named too."""
 
-Kind = Literal["reference", "runner-up", "beyond the rule"]
+Kind = Literal["reference", "passed over", "runner-up", "surer", "beyond the rule"]
 
 
 def default_rule(objectives: Sequence[Objective], feasible: Sequence[FeasibilityRule]) -> ChoiceRule:
@@ -91,8 +95,11 @@ def choose(
     trials: Sequence[Pooled],
     references: Mapping[str, Pooled],
     resampled: Resampled,
+    likely: float = LIKELY,
 ) -> Choice:
-    """The trial of one model that ``rule`` chooses.
+    """The trial of one model that ``rule`` chooses: the best of those that keep it, and are likely to by all we know.
+
+    Where none of them is, it is the best of those that keep it on the select prompts, and the choice says so.
 
     Args:
         rule: of :func:`parsed`.
@@ -100,6 +107,7 @@ def choose(
         trials: searched trials; those that have not finished are passed over.
         references: measured references by label.
         resampled: draws of the report prompts.
+        likely: probability with which it has to keep the rule, by the report prompts; 0 leaves these out.
     """
     missing = [label for label in rule.references if label not in references]
     if missing:
@@ -117,10 +125,18 @@ def choose(
     if not candidates:
         return _none(rule, f"no trial has finished with {' and '.join(rule.metrics)} measured")
     keepers = sorted((one for one in candidates if one.keeps), key=asked.rank)
-    chosen = keepers[0] if keepers else min(candidates, key=lambda one: (one.violation, asked.rank(one)))
+    nearest = keepers[0] if keepers else min(candidates, key=lambda one: (one.violation, asked.rank(one)))
+    chosen = asked.first(keepers, likely) or nearest
+    sure = asked.sure(chosen.pooled)
     measured = (asked.candidate(pooled, label) for label, pooled in references.items())
     others: list[tuple[_Candidate, Kind]] = [(one, "reference") for one in measured if one is not None]
-    others += [(one, "runner-up") for one in keepers[1 : 1 + RUNNERS_UP]]
+    if chosen is not nearest:
+        others.append((nearest, "passed over"))
+    following = keepers[keepers.index(chosen) + 1 :] if chosen.keeps else []
+    others += [(one, "runner-up") for one in following[:RUNNERS_UP]]
+    surer = asked.first(keepers, SURE) if sure is not None and sure < SURE else None
+    if surer is not None:
+        others = [*(other for other in others if other[0] is not surer), (surer, "surer")]
     beyond = [one for one in candidates if not one.keeps and asked.rank(one) < asked.rank(chosen)]
     if beyond:
         others.append((min(beyond, key=lambda one: (one.violation, asked.rank(one))), "beyond the rule"))
@@ -128,7 +144,8 @@ def choose(
         rule=str(rule),
         trial=chosen.name,
         keeps=chosen.keeps,
-        sure=asked.sure(chosen.pooled),
+        sure=sure,
+        likely=likely,
         finished=len(candidates),
         kept_by=len(keepers),
         metrics=dict(chosen.report),
@@ -185,6 +202,20 @@ class _Asked:
         values = [(one.select.get(metric, worst), goal) for metric, goal in self._order]
         return tuple(-value if goal == "maximize" and value < worst else value for value, goal in values)
 
+    def first(self, keepers: Sequence[_Candidate], likely: float) -> _Candidate | None:
+        """The first of ``keepers`` that keeps the rule with the probability ``likely``, as far as that is known.
+
+        One that breaks it by its very values on the report prompts is not asked for its probability, which answers
+        would have to be read for, where that has to be one half.
+        """
+        for one in keepers:
+            if likely >= 0.5 and not all(self.bounded(one, bound, sure=False).keeps for bound in self._rule.bounds):
+                continue
+            sure = self.sure(one.pooled) if likely > 0 else None
+            if sure is None or sure >= likely:
+                return one
+        return None
+
     def sure(self, pooled: Pooled, bounds: Sequence[Bound] | None = None) -> float | None:
         """Probability that all bounds hold; None where a metric in them has no known error."""
         kept = np.asarray(True)
@@ -200,7 +231,7 @@ class _Asked:
             kept = kept & bound.kept_by(values, known)
         return float(np.mean(kept))
 
-    def bounded(self, chosen: _Candidate, bound: Bound) -> Bounded:
+    def bounded(self, chosen: _Candidate, bound: Bound, *, sure: bool = True) -> Bounded:
         limits = {
             label: self._references[label].report.metrics.get(bound.metric, math.nan)
             for _, label in bound.bound.references
@@ -212,7 +243,7 @@ class _Asked:
             value=value,
             limit=float(bound.bound.value(limits)),
             keeps=bool(bound.kept_by(value, limits)),
-            sure=self.sure(chosen.pooled, [bound]),
+            sure=self.sure(chosen.pooled, [bound]) if sure else None,
         )
 
     def alternative(self, chosen: _Candidate, other: _Candidate, kind: Kind) -> Alternative:

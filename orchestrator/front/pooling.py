@@ -81,6 +81,9 @@ def mean_metrics(by_seed: Sequence[Mapping[str, float]], names: Iterable[str] | 
     if not by_seed:
         return {}
     wanted = by_seed[0] if names is None else names
+    if len(by_seed) == 1:  # as nearly always
+        (own,) = by_seed
+        return {name: float(own[name]) for name in wanted if name in own}
     return {name: fmean(one[name] for one in by_seed) for name in wanted if all(name in one for one in by_seed)}
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from orchestrator.front.outcomes import Outcomes, Prompt
 from orchestrator.front.pooling import Answers, common_prompts, outcome_table, outcomes_by_seed
 from orchestrator.record.trials import TrialRecord
-from sweeps.goals.replicates import estimate_over_seeds
+from sweeps.goals.replicates import Estimate, estimate_over_seeds
 from sweeps.statistics.posterior import PairedDraws
 
 Array = NDArray[np.float64]
@@ -78,20 +78,30 @@ class Resampled:
             prompts = [prompt for prompt in prompts if prompt in wanted]
         return (outcome_table(by_seed, prompts), prompts) if by_seed and prompts else None
 
-    def _drawn(self, seeds: Sequence[TrialRecord], metric: str) -> Array | None:
+    def known(self, seeds: Sequence[TrialRecord], metric: str) -> tuple[Array, list[Prompt]] | Estimate | None:
+        """What ``metric`` is drawn from: ``[seeds, prompts]`` verdicts and their prompts, else counts or an error.
+
+        None where nothing is known of the error.
+        """
         found = self._table(seeds, metric)
-        own = (self._name, seeds[0].model, seeds[0].id, metric)
         if found is not None:
-            table, prompts = found
-            return self._source.rate(table, prompts, [_luck_of(seed) for seed in seeds], own)
+            return found
         estimate = estimate_over_seeds(
             [seed.report.metrics.get(metric, math.nan) for seed in seeds],
             [seed.report.counts.get(metric) for seed in seeds],
             [seed.report.errors.get(metric) for seed in seeds],
         )
-        if not estimate.known or math.isnan(estimate.value):
+        return estimate if estimate.known and not math.isnan(estimate.value) else None
+
+    def _drawn(self, seeds: Sequence[TrialRecord], metric: str) -> Array | None:
+        found = self.known(seeds, metric)
+        own = (self._name, seeds[0].model, seeds[0].id, metric)
+        if found is None:
             return None
-        return estimate.draws(self._source.generator("own", own), self._source.draws)
+        if isinstance(found, Estimate):
+            return found.draws(self._source.generator("own", own), self._source.draws)
+        table, prompts = found
+        return self._source.rate(table, prompts, [_luck_of(seed) for seed in seeds], own)
 
 
 def _luck_of(seed: TrialRecord) -> tuple[str, object]:

@@ -1,6 +1,6 @@
 """Whether an event of a journal can be what a driver wrote: journals come from disks, and from other people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Any
 
@@ -118,10 +118,14 @@ _POSSIBLE: dict[str, dict[str, Test]] = {
 
 
 class Shapes:
-    """Checks one journal, event by event."""
+    """Checks one journal, event by event.
 
-    def __init__(self) -> None:
-        self._started: set[str] = set()
+    Args:
+        before: events that were checked already.
+    """
+
+    def __init__(self, before: Iterable[Event] = ()) -> None:
+        self._started: set[str] = {event["id"] for event in before if event["event"] == "trial_started"}
 
     def fault(self, event: Any) -> str | None:
         """Why no driver wrote ``event``, or not at this place; None where one may have."""

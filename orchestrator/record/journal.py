@@ -153,22 +153,42 @@ def read_journal(path: Path) -> list[Event]:
     Raises:
         OutputError: there is no journal, or a line before the last is damaged.
     """
-    with _without_garbage_collection():
-        return list(_events(path))
+    with without_garbage_collection():
+        return list(events_in(path, bytes_of(path)))
 
 
-def _events(path: Path) -> Iterator[Event]:
+def bytes_of(path: Path) -> bytes:
+    """The content of the journal at ``path``.
+
+    Raises:
+        OutputError: there is no journal.
+    """
     if not path.is_file():
         raise OutputError(f"{path.parent} holds no sweep: {path.name} is missing")
-    shapes = Shapes()
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    return path.read_bytes()
+
+
+def events_in(path: Path, content: bytes, before: Iterable[Event] = (), lines_before: int = 0) -> Iterator[Event]:
+    """All complete events in ``content``; a last line cut off by a kill is left out.
+
+    Args:
+        path: of the journal, for refusals.
+        content: of the journal, from some line on.
+        before: the events before that, as they are or abridged.
+        lines_before: how many lines these take.
+
+    Raises:
+        OutputError: a line before the last is damaged.
+    """
+    shapes = Shapes(before)
+    lines = content.split(b"\n")
+    for number, line in enumerate(lines, start=lines_before + 1):
         if not line:
             continue
         try:
             event = from_json(line, cache_strings="keys", allow_inf_nan=False)
         except ValueError as error:
-            if number == len(lines):
+            if number == lines_before + len(lines):
                 break
             raise OutputError(f"{path}, line {number} is damaged ({error}): remove it to read the rest") from error
         fault = shapes.fault(event)
@@ -178,8 +198,8 @@ def _events(path: Path) -> Iterator[Event]:
 
 
 @contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Events hold no cycles, and looking for some among millions of new objects takes longer than reading them."""
+def without_garbage_collection() -> Iterator[None]:
+    """Events and records hold no cycles; looking for some among millions of new objects takes longer than reading."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -195,8 +215,8 @@ def read_state(path: Path) -> SweepState:
     Raises:
         OutputError: there is no journal, or a line before the last is damaged.
     """
-    with _without_garbage_collection():
-        return SweepState.of(_events(path))
+    with without_garbage_collection():
+        return SweepState.of(events_in(path, bytes_of(path)))
 
 
 def records(events: Iterable[Event]) -> list[TrialRecord]:

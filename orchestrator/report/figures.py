@@ -11,7 +11,7 @@ from orchestrator.record.folder import possible
 from orchestrator.report.plots.course import write_course
 from orchestrator.report.plots.data import plot_data
 from orchestrator.report.plots.picture import write_picture
-from orchestrator.report.plots.saving import FORMS
+from orchestrator.report.plots.saving import FORMS, is_ours
 from orchestrator.report.plots.shapes import PlotData
 
 FIGURES: dict[str, Callable[[PlotData, Path], None]] = {"front": write_picture, "course": write_course}
@@ -26,11 +26,16 @@ class Wanted:
     file: Path
 
     @classmethod
-    def parse(cls, text: str) -> "Wanted":
+    def parse(cls, text: str, *, force: bool = False) -> "Wanted":
         """``FILE``, which is the front, or ``NAME=FILE``.
 
+        Args:
+            text: as it was typed.
+            force: replace the file whatever it is.
+
         Raises:
-            OutputError: no figure is called so, or the file has an ending that no form has.
+            OutputError: no figure is called so, the file has an ending that no form has, or it exists and is no figure
+                of ours.
         """
         name, sign, rest = text.partition("=")
         figure, file = (name, Path(rest)) if sign else ("front", Path(text))
@@ -40,6 +45,11 @@ class Wanted:
             raise OutputError(f"--figure ({text!r}) must end in {', '.join(f'.{form}' for form in FORMS)}: {file}.pdf")
         if not possible(file.absolute().parent, "--figure").is_dir():
             raise OutputError(f"--figure ({text!r}): the folder {file.absolute().parent} is not there; make it first")
+        if file.is_dir() or (file.exists() and not force and not is_ours(file)):
+            raise OutputError(
+                f"--figure ({text!r}): {file} exists and is not a figure that procon front drew: name another file, or "
+                "replace it with --force"
+            )
         return cls(figure, file)
 
 

@@ -12,8 +12,9 @@ from orchestrator.front.front_file import FRONT, write_front
 from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.front.schema.entry import TrialEntry
+from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.atomic import write_with
-from orchestrator.record.folder import write_json
+from orchestrator.record.folder import ANSWERS, write_json
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.plots.data import plot_data
 
@@ -65,7 +66,8 @@ def write_report(
     data = plot_data(name, front)
     answers = write_answers_html(directory, name, front)
     files = replace(files, answers_html=answers)
-    write_html(data, front, files.front_html, answers.name if answers else None, manifest, known)
+    verdicts = AnswerFolder(directory / ANSWERS)
+    write_html(data, front, files.front_html, answers.name if answers else None, manifest, known, verdicts)
     write_with(files.front_png, lambda path: write_picture(data, path))
     if front.comparison is not None and front.comparison.normalised is not None:
         files = replace(files, compared=write_comparison_files(front.comparison.normalised, directory))

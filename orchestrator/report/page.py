@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from orchestrator.front.pooling import Answers
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.atomic import write_text
@@ -22,7 +23,16 @@ from orchestrator.report.explanations import importance_section, notes_section, 
 from orchestrator.report.page_data import comparison_data, page_data
 from orchestrator.report.plots.shapes import Panel, PlotData
 from orchestrator.report.provenance import provenance_section
-from orchestrator.report.sentences import export_command, facts, how_sure, rule_in_words, settings, verdict
+from orchestrator.report.sentences import (
+    export_command,
+    facts,
+    how_sure,
+    rule_in_words,
+    settings,
+    surer,
+    verdict,
+    warning,
+)
 from orchestrator.report.side_by_side import normalised_section
 from orchestrator.report.tables import comparison_table, trials_table
 from sweeps.statistics.response import FEWEST
@@ -41,7 +51,11 @@ _SURFACE = (
     '<p class="quiet">What a Gaussian process makes of the trials (points). It is a guess: settings that are not '
     "shown vary too, and count as luck.</p>"
 )
-SCRIPTS = ("figures.js", "rules.js", "parallel.js", "surface.js", "page.js")
+_HEAT = (
+    '<p class="quiet">Of the trial or reference that is picked: the cosine of the refusal direction with that before '
+    "training (1 is unmoved), at every step at which it was measured. Colours mean the same for all trials.</p>"
+)
+SCRIPTS = ("figures.js", "draws.js", "rules.js", "parallel.js", "surface.js", "heat.js", "page.js")
 """Parts of the one script, in one scope."""
 SECTIONS = (versus_section, parts_section, judges_section, labelled_section, importance_section, prediction_section)
 """What stands below the front and the trials of a model, where there is something to show."""
@@ -54,6 +68,7 @@ def write_html(
     answers_page: str | None = None,
     manifest: Mapping[str, Any] | None = None,
     records: Iterable[TrialRecord] = (),
+    answers: Answers | None = None,
 ) -> None:
     """Write the page of ``data`` with the tables of ``front`` to ``path``, in the sweep's folder.
 
@@ -64,19 +79,24 @@ def write_html(
         answers_page: name of a file beside it with answers; None where there is none.
         manifest: what the sweep ran with; None leaves that out.
         records: what trials and references reported on their way.
+        answers: rows by trial id; their verdicts are on the page, without texts.
     """
     several = len(data.panels) > 1
-    drawn = page_data(data, front, path.parent, answers_page, records)
-    answers = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
+    drawn = page_data(data, front, path.parent, answers_page, records, answers)
+    cards = "".join(_answer(front, panel.model, path.parent) for panel in data.panels)
     body = [f"<h1>{escape(data.name)}: which trial to take</h1>"]
-    body.append(f'<section class="answers" aria-label="what to take">{answers}</section>' if answers else "")
+    body.append(f'<section class="answers" aria-label="what to take">{cards}</section>' if cards else "")
     if front.comparison is not None and front.comparison.normalised is not None:
         body += ["<h2>The models' fronts compared</h2>", normalised_section(front.comparison.normalised)]
     elif several:
         body += ["<h2>The models' fronts compared</h2>", comparison_table(front)]
     for place, panel in enumerate(data.panels):
         body += _model(place, panel, front, drawn["models"][place])
-    body += [notes_section(front), "<h2>How to read this page</h2>", _how_to_read(data, front)]
+    body += [
+        notes_section(front),
+        f'<div class="beyond"><h2>How to read this page</h2>{_how_to_read(data, front)}</div>',
+    ]
+    body.append(f'<p class="printed quiet">A summary: {escape(path.name)} shows every trial, and more of each.</p>')
     body.append(provenance_section(manifest or {}))
     write_text(path, document(f"{data.name}: Pareto front", "".join(body), drawn))
 
@@ -131,7 +151,9 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
     trial = next((one for one in body.trials if one.id == choice.trial), None)
     lines = [f'<p class="take">{escape(verdict(front, model))}</p>']
     if trial is not None:
-        told = [*facts(choice), how_sure(choice)]
+        told = [*facts(choice), how_sure(choice), surer(choice, model)]
+        if warned := warning(choice, model):
+            lines.append(f'<p class="note">{escape(warned)}</p>')
         lines.append(_chips(trial.params, trial.arm))
         lines.append(f'<ul class="facts">{"".join(f"<li>{escape(text)}</li>" for text in told if text)}</ul>')
         lines.append(_command(export_command(directory, trial.id)))
@@ -139,7 +161,7 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
         lines.append(f'<p class="verdict">{escape(body.verdict.sentence)}</p>')
     rule = f"Rule: {escape(rule_in_words(choice))}. Another: <code>procon choose … --rule</code>"
     lines.append(f'<p class="quiet">{rule}</p>')
-    state = "" if choice.keeps else " nearest"
+    state = "" if choice.keeps and not choice.doubtful else " nearest"
     return f'<article class="answer{state}"><h2>{escape(model)}</h2>{"".join(lines)}</article>'
 
 
@@ -183,9 +205,11 @@ def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, A
             f'<aside class="details" id="details-{place}" aria-live="polite">Choose a point or a row.</aside></div>'
         )
     if panel.of("front", "dominated", "infeasible"):
-        found.append(f'<h3>Settings side by side</h3>{_LINKED}<div class="chart" id="parallel-{place}"></div>')
-        found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p>')
+        found.append(f'<div class="beyond"><h3>Settings side by side</h3>{_LINKED}')
+        found.append(f'<div class="chart" id="parallel-{place}"></div>')
+        found.append(f'<p class="quiet" id="left-{place}" aria-live="polite"></p></div>')
     found.append(f'<h3>All trials</h3><div id="trials-{place}">{trials_table(front, panel.model)}</div>')
+    found.append('<div class="beyond">')  # what a printed summary leaves out
     if drawn["surfaces"]:
         found.append(
             f'<h3>Between the trials</h3>{_SURFACE}<div class="controls" id="surface-controls-{place}"></div>'
@@ -209,9 +233,14 @@ def _model(place: int, panel: Panel, front: FrontDocument, drawn: Mapping[str, A
             '<p class="axis">↑ cosine with the direction before training (1 is unmoved)</p>'
             f'<div class="chart" id="drift-{place}"></div><p class="axis x">decoder layer →</p>'
         )
+    if any(point["drift"] for point in drawn["points"]):
+        more.append(
+            f'<h3>Drift by layer and step: <span id="heat-of-{place}"></span></h3>{_HEAT}'
+            f'<div class="chart heat" id="heat-{place}"></div><div id="heat-below-{place}"></div>'
+        )
     if panel.course:
         more.append(f"<h3>Over the course of training</h3>{_COURSE}{_course(place, panel)}")
-    return [*found, *more]
+    return [*found, *more, "</div>"]
 
 
 def _course(place: int, panel: Panel) -> str:

@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.front.choice import default_rule
+from orchestrator.front.choice import LIKELY, SURE, default_rule
+from orchestrator.front.pooling import Answers
 from orchestrator.front.schema.comparison import ModelComparison, NormalisedModel
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.volume_course import VolumeCourse
 from orchestrator.record.trials import TrialRecord
+from orchestrator.report.drift_data import drift_data
+from orchestrator.report.outcome_data import outcome_data
 from orchestrator.report.plots.data import AXIS_TITLES, STRENGTH
 from orchestrator.report.plots.shapes import CourseLine, DriftLine, Panel, PlotData, Point
 from orchestrator.report.sentences import answers_command, choose_command, export_command
@@ -42,6 +45,7 @@ def page_data(
     directory: Path,
     answers_page: str | None = None,
     records: Iterable[TrialRecord] = (),
+    answers: Answers | None = None,
 ) -> Json:
     """Axes, points and lines of every figure of the page.
 
@@ -51,6 +55,7 @@ def page_data(
         directory: the sweep's folder, for commands.
         answers_page: name of a file in that folder with answers; None where there is none.
         records: what trials and references reported on their way.
+        answers: rows by trial id, from whose verdicts the page tells how sure a choice is.
     """
     names = short_params(path for body in front.models.values() for trial in body.trials for path in trial.params)
     third = front.metrics[2] if len(front.metrics) > 2 else None
@@ -62,12 +67,28 @@ def page_data(
         for record in listed
         if record.kind != "replicate"
     }
+    numbers: dict[Any, int] = {}
+    titles = {metric: _title(metric) for metric in shown_metrics(front, entries)}
+    models = []
+    for place, panel in enumerate(data.panels):
+        own = [record for record in listed if record.model == panel.model]
+        drawn = _model(place, panel, front, names, directory, known, own)
+        drawn["asked"], luck = outcome_data(front.models[panel.model], own, answers or {}, titles, numbers)
+        entries_here = _entries(front.models[panel.model])
+        searched_seeds = {
+            one.label if one.kind == "reference" else one.id: one for one in own if one.kind != "replicate"
+        }
+        for point, shown in zip(drawn["points"], panel.points, strict=True):
+            name = point["reference"] or point["id"]
+            point["luck"] = luck.get(name, {})
+            point["drift"] = drift_data(entries_here[shown.id], searched_seeds.get(name))
+        models.append(drawn)
     return {
         "x": _axis(data.x.metric, data.x.goal),
         "y": _axis(data.y.metric, data.y.goal) if data.y else None,
         "color": third or (f"p:{names[STRENGTH]}" if searched else ""),
         "answers": answers_page,
-        "titles": {metric: _title(metric) for metric in shown_metrics(front, entries)},
+        "titles": titles,
         "objectives": [[objective.metric, objective.goal] for objective in front.objectives],
         "aims": [[aim.metric, aim.goal] for aim in default_rule(front.objectives, front.feasible).aims],
         "measured": list(
@@ -75,10 +96,9 @@ def page_data(
         ),
         "split": front.split,
         "choose": choose_command(directory),
-        "models": [
-            _model(place, panel, front, names, directory, known, [r for r in listed if r.model == panel.model])
-            for place, panel in enumerate(data.panels)
-        ],
+        "likely": LIKELY,
+        "sure": SURE,
+        "models": models,
         "normalised": _normalised(front.comparison.normalised if front.comparison else None),
     }
 

@@ -13,6 +13,8 @@ from orchestrator.report.shown import REFERENCE_NAMES, format_value, short_id, s
 
 AGAINST = ("ift", "ift_safety")
 """The references that a verdict compares with."""
+UNLIKELY = 0.1
+"""Up to this probability a rule is very likely broken."""
 
 
 def settings(params: Mapping[str, Any]) -> str:
@@ -63,10 +65,17 @@ def verdict(front: FrontDocument, model: str) -> str:
     finished = f"{choice.finished} measured model{'' if choice.finished == 1 else 's'}"
     if not choice.keeps:
         return f"None of {finished} keeps the rule; trial {trial} comes nearest{_missing(choice)}."
+    if choice.doubtful:
+        return (
+            f"Of {finished} none is likely to keep the rule. Trial {trial} is the best of {choice.kept_by} that keep "
+            "it on the select prompts."
+        )
     if choice.kept_by == 1:
         return f"Take trial {trial}: of {finished} it alone keeps the rule."
     aims = [part.split(" ", 1) for part in choice.rule.split(", ") if part.startswith(("min ", "max "))]
     best = " and then ".join(f"{'lowest' if goal == 'min' else 'highest'} {_named(metric)}" for goal, metric in aims)
+    if choice.other("passed over") is not None:
+        return f"Take trial {trial}: the {best} of those that keep the rule and are likely to, of {finished}."
     return f"Take trial {trial}: the {best} of the {choice.kept_by} that keep the rule, of {finished}."
 
 
@@ -102,6 +111,42 @@ def how_sure(choice: Choice) -> str:
     return text + "."
 
 
+def warning(choice: Choice, model: str) -> str:
+    """What must not be missed: that a trial likely breaks the rule, the chosen one or a better one; else empty."""
+    if choice.doubtful:
+        assert choice.sure is not None
+        trial = short_id(str(choice.trial), model)
+        return (
+            f"Trial {trial} {_breaks(choice.sure)} on the prompts that it was not chosen by: "
+            f"it keeps it with a probability of {percent(choice.sure)}. No trial that keeps the rule on the select "
+            f"prompts does so with {percent(choice.likely or 0.0)}."
+        )
+    passed = choice.other("passed over")
+    if passed is None or passed.sure is None:
+        return ""
+    return (
+        f"Trial {short_id(passed.id, model)} is better by its aim on the select prompts, but {_breaks(passed.sure)} on "
+        f"the prompts that nobody chose by (it keeps it with a probability of "
+        f"{percent(passed.sure)}), and was passed over."
+    )
+
+
+def surer(choice: Choice, model: str) -> str:
+    """The best trial that is surer to keep the rule than the chosen one, and what it has; empty where there is none."""
+    found = choice.other("surer")
+    if found is None or found.sure is None:
+        return ""
+    values = ", ".join(f"{_named(metric)} {_value(found, metric)}" for metric in found.metrics)
+    return f"Surer to keep the rule ({percent(found.sure)}) is trial {short_id(found.id, model)}: {values}."
+
+
+def _breaks(sure: float) -> str:
+    """What a trial does to a rule that it keeps with the probability ``sure``, which is below one half or asked for."""
+    if sure <= UNLIKELY:
+        return "very likely breaks the rule"
+    return "is more likely to break the rule than to keep it" if sure < 0.5 else "is not sure enough to keep the rule"
+
+
 def rule_in_words(choice: Choice) -> str:
     """The rule with metrics in short."""
     return ", ".join(_bound(part) for part in choice.rule.split(", "))
@@ -112,15 +157,15 @@ def _bound(text: str) -> str:
 
 
 def _values(choice: Choice) -> str:
-    return ", ".join(f"{_named(metric)} {_with_interval(choice, metric)}" for metric in choice.metrics)
+    return ", ".join(f"{_named(metric)} {_value(choice, metric)}" for metric in choice.metrics)
 
 
 def _named(metric: str) -> str:
     return short_metric(metric).replace("_", " ")
 
 
-def _with_interval(choice: Choice, metric: str) -> str:
-    value, bounds = choice.metrics[metric], choice.intervals.get(metric)
+def _value(one: Choice | Alternative, metric: str) -> str:
+    value, bounds = one.metrics[metric], one.intervals.get(metric)
     shown = "unknown" if value is None else f"{value:.2f}"
     return shown if bounds is None else f"{shown} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.front.schema.document import FrontDocument, ModelFront
 from orchestrator.front.schema.entry import TrialEntry
-from orchestrator.report.sentences import facts, how_sure, verdict
+from orchestrator.report.sentences import facts, how_sure, surer, verdict, warning
 from orchestrator.report.shown import format_value, named_entries, short_params, shown_metrics
 
 MAX_TEXT = 5000
@@ -38,10 +38,12 @@ def front_rows(front: FrontDocument, model: str) -> dict[str, Any]:
     return {"columns": ["trial", *metrics, *names.values(), "p_on_front", *bounds, "on_report"], "data": rows}
 
 
-def _told(body: ModelFront) -> list[str]:
+def _told(body: ModelFront, model: str) -> list[str]:
     """What the chosen trial has and costs, and how sure it is."""
     assert body.choice is not None
-    return [text for text in (*facts(body.choice), how_sure(body.choice)) if text]
+    choice = body.choice
+    told = (warning(choice, model), *facts(choice), how_sure(choice), surer(choice, model))
+    return [text for text in told if text]
 
 
 def _rounded(value: Any) -> Any:
@@ -72,7 +74,7 @@ def front_note(front: FrontDocument, model: str, picture: str = "") -> str:
     halves = "chosen on the select prompts, with values of the report prompts" if front.split else "on all prompts"
     head = f"{tally}, {halves}; the plot is front.html under Artifacts."
     doubts = [f"On the report prompts {trial.id}: {trial.doubt}." for trial in members if trial.doubt]
-    told = [verdict(front, model), *(f"- {fact}" for fact in _told(body))] if body.choice else []
+    told = [verdict(front, model), *(f"- {fact}" for fact in _told(body, model))] if body.choice else []
     told += ["", f"**{body.verdict.sentence}**"] if body.verdict else []
     text = "\n".join([*told, "", head, "", *([body.note, ""] if body.note else []), *lines, "", *doubts]).lstrip()
     return f"{text[: MAX_TEXT - len(picture) - 2]}\n\n{picture}".rstrip()

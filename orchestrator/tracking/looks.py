@@ -55,6 +55,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def settings_of(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of ``trial`` as dotted keys; of a constraint that constrains nothing, that its strength is 0.
+
+    MLflow's charts show a run by the settings that it has, and those have no effect.
+    """
+    found = flat(trial)
+    if found.get("constraint.alpha") == 0:
+        return {name: value for name, value in found.items() if not name.startswith("constraint.")} | {
+            "constraint.alpha": found["constraint.alpha"]
+        }
+    return found
+
+
 def picture_of(run: str, name: str = "front.png") -> str:
     """The picture ``name`` among the artifacts of ``run``, as a description shows it in MLflow's page."""
     return f"![the front](get-artifact?path={name}&run_uuid={run})"

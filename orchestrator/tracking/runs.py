@@ -18,7 +18,7 @@ from orchestrator.tracking.front_table import MAX_TEXT, front_note, front_rows
 from orchestrator.tracking.index import STATUS, RunIndex, milliseconds
 from orchestrator.tracking.inputs import SweepData
 from orchestrator.tracking.logged_models import log_front_models
-from orchestrator.tracking.looks import COLOR, flat, picture_of, run_color, run_name
+from orchestrator.tracking.looks import COLOR, picture_of, run_color, run_name, settings_of
 from orchestrator.tracking.measured import Place, final_metrics, over_seeds
 from orchestrator.tracking.views import Shown, are_known, view_tags
 from orchestrator.tracking.writes import End
@@ -300,7 +300,7 @@ class RunStore:
         """
         if self._described.get(run) == record.params:
             return {}
-        fixed = {"model": record.model, **flat(record.trial or {})} if run in self._index.created else {}
+        fixed = {"model": record.model, **settings_of(record.trial or {})} if run in self._index.created else {}
         scaled = {SCALE: record.scale} if record.scaled_of is not None else {}
         return {**fixed, **record.params, **scaled}
 

@@ -9,9 +9,14 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps.goals.objectives import Objective
+from sweeps.schema.arms import CONSTRAINT, PLAIN
+from sweeps.space.ranges import Choice, Range
+
+if TYPE_CHECKING:
+    from sweeps.schema.spec import SweepSpec
 
 LOOKED_AT = ("3.15", "3.18")
 """From which version of MLflow on, and before which."""
@@ -29,6 +34,11 @@ DEPTH = 0.6
 """How deep the layer lies whose drift is drawn, as a share of all: there a refusal direction is clear as a rule."""
 
 
+SETTINGS = "settings and what came of them"
+BOTH = "both arms: settings that all trials have"
+CONSTRAINED = "constrained trials: their settings"
+
+
 @dataclass(frozen=True)
 class Shown:
     """What of a sweep its views show."""
@@ -39,6 +49,30 @@ class Shown:
     """Dotted names of the searched parameters."""
     layers: int
     """Decoder layers of the model."""
+    parallel: Sequence[tuple[str, Sequence[str]]] = ()
+    """Titles of the parallel coordinates and the parameters of each; none makes one chart of all that is searched."""
+
+
+def parallel_charts(spec: "SweepSpec") -> list[tuple[str, list[str]]]:
+    """Titles and parameters of the charts that show every trial of ``spec`` in one of them at least.
+
+    A chart of MLflow leaves out runs that lack a parameter, so that with two arms one has what all trials have and one
+    the constraint's; and where a parameter is a number for some and a word for others (20, ``all``), those that are
+    fewer. Such a parameter is in no chart, but where there would be none.
+    """
+    arms = spec.ranges_by_arm
+    names = {CONSTRAINT: SETTINGS} if len(arms) < 2 else {PLAIN: BOTH, CONSTRAINT: CONSTRAINED}
+    found = []
+    for arm, name in names.items():
+        ranges = arms.get(arm, spec.ranges)
+        alike = [path for path, searched in ranges.items() if _is_of_one_kind(searched)]
+        found.append((name, alike or list(ranges)))
+    return found
+
+
+def _is_of_one_kind(searched: Range) -> bool:
+    values = searched.values if isinstance(searched, Choice) else ()
+    return len({isinstance(value, int | float) and not isinstance(value, bool) for value in values}) < 2
 
 
 def are_known(version: str) -> bool:
@@ -81,9 +115,14 @@ def _front(shown: Shown) -> dict[str, Any]:
     if len(metrics) > 1:
         axes = {"xaxis": _axis(metrics[0]), "yaxis": _axis(metrics[1])}
         charts.append({**_chart("front", "SCATTER", f"{metrics[0]} and {metrics[1]}"), **axes})
-    parallel = {"selectedParams": list(shown.searched), "selectedMetrics": metrics, "showAllRuns": True}
-    charts.append({**_chart("settings", "PARALLEL", "settings and what came of them"), **parallel})
+    for place, (name, params) in enumerate(shown.parallel or [(SETTINGS, shown.searched)]):
+        chosen = {"selectedParams": list(params), "selectedMetrics": metrics, "showAllRuns": True}
+        charts.append({**_chart(f"settings-{place}", "PARALLEL", name), **chosen})
     return _state(shown, charts, "Pareto front")
+
+
+def _charted(shown: Shown) -> list[str]:
+    return [name for _, params in shown.parallel for name in params]
 
 
 def _models(shown: Shown) -> dict[str, Any]:
@@ -150,7 +189,7 @@ def _state(shown: Shown, charts: Sequence[Mapping[str, Any]], section: str) -> d
         "selectedColumns": [
             *(f"tags.`{tag}`" for tag in ("procon.model", "pareto", "procon.status")),
             *(f"metrics.`{objective.metric}`" for objective in shown.objectives),
-            *(f"params.`{name}`" for name in shown.searched),
+            *(f"params.`{name}`" for name in dict.fromkeys([*shown.searched, *_charted(shown)])),
         ],
         "columnOrder": [],
         "columnWidths": {},

@@ -9,4 +9,4 @@ LONGEST_NAME = 100
 class Config(BaseModel):
     """An immutable configuration block: unknown fields are refused, field docstrings are their help."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

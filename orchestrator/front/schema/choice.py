@@ -39,8 +39,9 @@ class Alternative(Part):
 
     id: str
     """Of the trial, or the label of the reference."""
-    kind: Literal["reference", "runner-up", "beyond the rule"]
-    """A reference; a trial that keeps the rule too; the one that breaks it least among those with a better aim."""
+    kind: Literal["reference", "passed over", "runner-up", "surer", "beyond the rule"]
+    """A reference; the best on the select prompts, which likely breaks the rule on the others; a trial that keeps the
+    rule too; the best that is 90 % sure to keep it; the one that breaks it least among those with a better aim."""
     keeps: bool
     """Whether it keeps the rule on the prompts that the choice is made by."""
     sure: Number | None
@@ -54,7 +55,7 @@ class Alternative(Part):
 
 
 class Choice(Part):
-    """The trial that a rule chooses: on the select prompts, shown by the report prompts."""
+    """The trial that a rule chooses: the best on the select prompts of those that the others do not rule out."""
 
     rule: str
     """Bounds and aims, metrics in full."""
@@ -64,6 +65,9 @@ class Choice(Part):
     """Whether the trial keeps the rule on the select prompts; where none does, it is the one that is nearest to it."""
     sure: Number | None
     """Probability that it keeps the whole rule, by the report prompts."""
+    likely: Omitted[Number] = None
+    """What that has to be at least, if a trial can be had that keeps the rule so; documents of earlier versions asked
+    for nothing."""
     finished: int
     """Trials that measured what the rule asks for."""
     kept_by: int
@@ -78,6 +82,15 @@ class Choice(Part):
     """References first, then other trials."""
     note: Omitted[str] = None
     """Why there is no trial; only where there is none."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the trial keeps the rule on the select prompts, and by the others too likely breaks it."""
+        return self.keeps and self.sure is not None and self.sure < (self.likely or 0.0)
+
+    def other(self, kind: str) -> Alternative | None:
+        """The first of the alternatives of ``kind``."""
+        return next((one for one in self.alternatives if one.kind == kind), None)
 
     def as_json(self) -> dict[str, Any]:
         """In plain JSON values, as ``front.json`` holds it."""

@@ -8,7 +8,7 @@ function pick(id, quiet) {
   document.querySelectorAll(`[data-id="${CSS.escape(id)}"]`).forEach((each) => each.classList.add("picked"));
   for (const model of data.models) {
     const point = model.points.find((each) => each.id === id);
-    if (point) describe(model, point);
+    if (point) { describe(model, point); model.heat?.(point); }
   }
   if (!quiet) keepAddress();
 }
@@ -252,6 +252,7 @@ data.models.forEach((model) => {
   scatter(model);
   parallel(model);
   surface(model);
+  heat(model);
   ruleBox(model);
   for (const figure of model.figures) lines(document.getElementById(figure.host), figure, true, model);
 });

@@ -70,8 +70,8 @@ function parseRule(text, metrics, references, otherwise) {
   }
 }
 
-// Which trial a rule chooses, by the select prompts like `procon choose`; null where none has all that it asks for.
-function chooseBy(rule, model, objectives) {
+// Which trial a rule chooses, like `procon choose`, and what else there is; null where none has all that it asks for.
+function chooseBy(rule, model, objectives, likely) {
   const references = Object.fromEntries(model.points.filter((p) => p.reference).map((p) => [p.reference, p]));
   const limit = (bound, values) => bound.references.reduce((sum, [sign, label]) => sum + sign * values(references[label], bound.metric), bound.constant);
   const seen = (p, metric) => p.select[metric] ?? NaN, shown = (p, metric) => p.values[metric]?.[0] ?? NaN;
@@ -91,13 +91,80 @@ function chooseBy(rule, model, objectives) {
   const before = (a, b) => { const at = a.findIndex((value, index) => value !== b[index]); return at < 0 ? 0 : a[at] - b[at]; };
   const keepers = candidates.filter((one) => one.keeps).sort((a, b) => before(a.rank, b.rank));
   const nearest = [...candidates].sort((a, b) => a.violation - b.violation || before(a.rank, b.rank))[0];
-  const chosen = keepers[0] || nearest;
-  if (!chosen || !rule.bounds.every((bound) => isFinite(limit(bound, seen)))) return null;
+  const best = keepers[0] || nearest;
+  if (!best || !rule.bounds.every((bound) => isFinite(limit(bound, seen)))) return null;
+  // Probability that all bounds hold on prompts that nobody chose by; null where a metric has no known error.
+  const sure = (p) => {
+    const kept = new Uint8Array(DRAWS).fill(1);
+    for (const bound of rule.bounds) {
+      const values = drawsOf(model, p, bound.metric), others = bound.references.map(([sign, label]) => [sign, drawsOf(model, references[label], bound.metric)]);
+      if (!values || others.some(([, draws]) => !draws)) return null;
+      const way = bound.sign[0] === "<" ? 1 : -1, strict = bound.sign.length === 1;
+      for (let i = 0; i < DRAWS; i++) {
+        const slack = way * (others.reduce((sum, [sign, draws]) => sum + sign * draws[i], bound.constant) - values[i]);
+        if (strict ? slack <= ROUNDING : slack < -ROUNDING) kept[i] = 0;
+      }
+    }
+    return kept.reduce((sum, one) => sum + one, 0) / DRAWS;
+  };
+  const first = (wanted) => keepers.find((one) => {
+    if (wanted >= 0.5 && !rule.bounds.every((bound) => holds(bound, one.point, shown))) return false;
+    const chance = wanted > 0 ? sure(one.point) : null;
+    return chance === null || chance >= wanted;
+  });
+  const chosen = first(likely) || best, chance = sure(chosen.point);
+  const names = [...new Set(metrics)];
+  const against = (p, kind, name) => ({
+    point: p, kind, name, sure: sure(p),
+    differences: names.map((metric) => {
+      const [ours, theirs] = [chosen.point, p].map((one) => drawsOf(model, one, metric));
+      return ours && theirs ? [shown(chosen.point, metric) - shown(p, metric), ...central(ours.map((value, i) => value - theirs[i]))] : null;
+    }),
+  });
+  const all = (p) => names.every((m) => isFinite(seen(p, m)) && isFinite(shown(p, m)));
+  let others = model.points.filter((p) => p.reference && all(p)).map((p) => against(p, "reference", p.name));
+  if (chosen !== best) others.push(against(best.point, "passed over", `${best.point.name} (passed over)`));
+  if (chosen.keeps) for (const one of keepers.slice(keepers.indexOf(chosen) + 1).slice(0, 2)) others.push(against(one.point, "runner-up", `${one.point.name} (next)`));
+  const surer = chance !== null && chance < data.sure ? first(data.sure) : null;
+  if (surer) others = [...others.filter((one) => one.point !== surer.point), against(surer.point, "surer", `${surer.point.name} (surer)`)];
+  const beyond = candidates.filter((one) => !one.keeps && before(one.rank, chosen.rank) < 0).sort((a, b) => a.violation - b.violation || before(a.rank, b.rank))[0];
+  if (beyond) others.push(against(beyond.point, "beyond the rule", `${beyond.point.name} (beyond)`));
   return {
-    point: chosen.point, keeps: chosen.keeps, finished: candidates.length, keepers: keepers.map((one) => one.point),
-    metrics: [...new Set(metrics)],
+    point: chosen.point, keeps: chosen.keeps, sure: chance, likely, doubtful: chosen.keeps && chance !== null && chance < likely,
+    finished: candidates.length, keepers: keepers.map((one) => one.point), metrics: names, others,
     bounds: rule.bounds.map((bound) => ({ ...bound, limit: limit(bound, shown), value: chosen.point.values[bound.metric], holds: holds(bound, chosen.point, shown) })),
   };
+}
+
+const percent = (share) => share < 0.01 ? "less than 1 %" : share > 0.99 ? "more than 99 %" : `${Math.round(100 * share)} %`;
+const breaks = (chance) => chance <= 0.1 ? "very likely breaks the rule" : chance < 0.5 ? "is more likely to break the rule than to keep it" : "is not sure enough to keep the rule";
+
+// What must not be missed, as the command says it.
+function warningOf(found) {
+  if (found.doubtful)
+    return `${found.point.name} ${breaks(found.sure)} on the prompts that it was not chosen by: it keeps it with a probability of ${percent(found.sure)}. No trial that keeps the rule on the select prompts does so with ${percent(found.likely)}.`;
+  const passed = found.others.find((one) => one.kind === "passed over");
+  return passed ? `${passed.point.name} is better by its aim on the select prompts, but ${breaks(passed.sure)} on the prompts that nobody chose by (it keeps it with a probability of ${percent(passed.sure)}), and was passed over.` : "";
+}
+
+// What else there is: how surely it keeps the rule, what it has, and how far the chosen trial is from it.
+function alternatives(host, found) {
+  if (!found.others.length) return;
+  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${two(Math.abs(value))}`;
+  const scroll = make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "what else there is" }, host);
+  const table = make("table", {}, scroll), head = make("tr", {}, make("thead", {}, table)), body = make("tbody", {}, table);
+  for (const title of ["", "keeps the rule", ...found.metrics.map((metric) => data.titles[metric])]) make("th", { scope: "col" }, head, title);
+  for (const other of found.others) {
+    const row = make("tr", { "data-id": other.point.id, "data-kind": other.kind }, body);
+    make("th", { scope: "row" }, row, other.name);
+    make("td", { class: "number" }, row, other.sure === null ? "" : percent(other.sure));
+    other.differences.forEach((difference, at) => {
+      const cell = make("td", { class: "number" }, row, two(other.point.values[found.metrics[at]][0]));
+      if (difference) { make("br", {}, cell); make("small", {}, cell, `${signed(difference[0])} [${signed(difference[1])}, ${signed(difference[2])}]`); }
+    });
+    row.addEventListener("click", () => pick(other.point.id));
+  }
+  make("p", { class: "quiet" }, host, "Small: the chosen trial minus that one, with its 95 % interval, paired by prompt.");
 }
 
 function ruleBox(model) {
@@ -105,16 +172,20 @@ function ruleBox(model) {
   if (!host) return;
   const label = make("label", {}, host, "Rule ");
   const input = make("input", { type: "text", value: model.rule, spellcheck: "false" }, label);
+  const asked = make("label", { class: "likely" }, host, "kept with at least ");
+  const least = make("input", { type: "number", min: 0, max: 100, step: 1, value: 100 * data.likely }, asked);
+  asked.append(" %");
   const button = make("button", { type: "button" }, host, "choose");
   const answer = make("div", { "aria-live": "polite" }, host);
   const references = model.points.filter((p) => p.reference).map((p) => p.reference);
+  const likely = () => Math.min(1, Math.max(0, (+least.value || 0) / 100));
   const ask = () => {
     answer.replaceChildren();
     let found, unshown;
     try {
       const rule = parseRule(input.value, data.measured, references, data.aims);  // of all, so that short names mean what they mean there
       unshown = [...rule.aims.map(([metric]) => metric), ...rule.bounds.map((bound) => bound.metric)].filter((metric) => !data.titles[metric]);
-      found = unshown.length ? null : chooseBy(rule, model, data.objectives);
+      found = unshown.length ? null : chooseBy(rule, model, data.objectives, likely());
     } catch (fault) {
       if (!(fault instanceof RuleFault)) throw fault;
       make("pre", { class: "fault" }, answer, fault.message);
@@ -122,30 +193,36 @@ function ruleBox(model) {
     }
     if (!found) {
       make("p", {}, answer, unshown.length ? `${unshown.join(", ")}: measured, but not on this page. The command knows it:` : "No trial and reference measured all that the rule asks for.");
-      if (unshown.length) theCommand(answer, input.value);
+      if (unshown.length) theCommand(answer, input.value, likely());
       return;
     }
-    const others = found.keepers.filter((p) => p !== found.point).slice(0, 2).map((p) => p.name);
-    make("p", { class: "take" }, answer, found.keeps
-      ? `Take ${found.point.name}: the best of ${found.keepers.length} that keep the rule, of ${found.finished} finished.`
-      : `No trial keeps the rule; ${found.point.name} comes nearest, of ${found.finished} finished.`);
+    const passed = found.others.some((one) => one.kind === "passed over");
+    make("p", { class: "take" }, answer, found.doubtful
+      ? `No trial is likely to keep the rule; ${found.point.name} is the best of ${found.keepers.length} that keep it on the select prompts, of ${found.finished} finished.`
+      : found.keeps
+        ? `Take ${found.point.name}: the best of ${found.keepers.length} that keep the rule${passed ? ", and likely to keep it" : ""}, of ${found.finished} finished.`
+        : `No trial keeps the rule; ${found.point.name} comes nearest, of ${found.finished} finished.`);
+    const warned = warningOf(found);
+    if (warned) make("p", { class: "note" }, answer, warned);
     const list = make("ul", { class: "facts" }, answer);
     for (const metric of found.metrics.filter((m) => !found.bounds.some((bound) => bound.metric === m)))
       make("li", {}, list, `${data.titles[metric]} ${measured(found.point.values[metric])}`);
     for (const bound of found.bounds)
       make("li", bound.holds ? {} : { class: "broken" }, list, `${data.titles[bound.metric]} ${measured(bound.value)}, ${bound.holds ? "within" : "beyond"} ${bound.sign} ${number(bound.limit)}`);
-    if (others.length) make("li", {}, list, `next: ${others.join(", ")}`);
-    make("p", { class: "quiet" }, answer, `${data.split ? "Chosen by the select prompts, shown by the report prompts. " : ""}How sure that is, and what it costs against the others:`);
-    theCommand(answer, input.value);
+    if (found.bounds.length)
+      make("li", { class: "sure" }, list, found.sure === null ? "how sure that is cannot be told, since a metric in the rule has no known error" : `it keeps the rule with a probability of ${percent(found.sure)}`);
+    alternatives(answer, found);
+    if (data.split) make("p", { class: "quiet" }, answer, "Chosen by the select prompts, shown by the report prompts. The command says the same:");
+    theCommand(answer, input.value, likely());
     pick(found.point.id);
   };
   button.addEventListener("click", ask);
-  input.addEventListener("keydown", (event) => { if (event.key === "Enter") ask(); });
+  for (const each of [input, least]) each.addEventListener("keydown", (event) => { if (event.key === "Enter") ask(); });
 }
 
-function theCommand(host, rule) {
+function theCommand(host, rule, likely) {
   const line = make("div", { class: "command" }, host);
-  make("code", {}, line, `${data.choose}${shellQuoted(rule)}`);
+  make("code", {}, line, `${data.choose}${shellQuoted(rule)}${likely === data.likely ? "" : ` --sure ${likely}`}`);
   make("button", { type: "button" }, line, "copy");
 }
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 DPI = 130
 FORMS = ("png", "pdf", "svg")
+MAKER = "procon-sweeps"
+_MARKS = tuple(text.encode() for text in (f"/Creator ({MAKER})", f"<dc:title>{MAKER}</dc:title>", f"Software\0{MAKER}"))
+"""How :data:`MAKER` stands in a PDF, an SVG and a PNG."""
 _LOOK: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -30,7 +33,23 @@ def look() -> AbstractContextManager[Any]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write ``figure`` in the form that the ending of ``path`` names; the same figure gives the same bytes."""
+    """Write ``figure`` in the form that the ending of ``path`` names; the same figure gives the same bytes.
+
+    It says who made it, so that :func:`is_ours` knows it again.
+    """
     form = path.suffix.removeprefix(".")
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(form)
-    figure.savefig(path, dpi=DPI, facecolor="white", format=form, metadata=undated)
+    about = {
+        "pdf": {"CreationDate": None, "Creator": MAKER},
+        "svg": {"Date": None, "Creator": MAKER},
+        "png": {"Software": MAKER},
+    }[form]
+    figure.savefig(path, dpi=DPI, facecolor="white", format=form, metadata=about)
+
+
+def is_ours(path: Path) -> bool:
+    """Whether :func:`save` wrote the file ``path``."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return any(mark in content for mark in _MARKS)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.options import sweep_folders
+
 PROCON = Path(sys.executable).with_name("procon")
 
 
@@ -19,6 +21,20 @@ def test_verbs_presets_and_files(typed: str, offered: str, tmp_path: Path) -> No
     asked = {"_PROCON_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
     done = subprocess.run([PROCON], env={**os.environ, **asked}, cwd=tmp_path, capture_output=True, text=True)
     assert offered in done.stdout.split(), done.stderr
+
+
+def test_folders_of_sweeps_come_before_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("runs/b", "runs/a", "runs/.hidden", "other"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "runs/b/journal.jsonl").touch()
+    (tmp_path / "runs/file").touch()
+    asked = {"_PROCON_COMPLETE": "complete_bash", "COMP_WORDS": "procon status runs/", "COMP_CWORD": "2"}
+    done = subprocess.run([PROCON], env={**os.environ, **asked}, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.split() == ["runs/b", "runs/a/"], done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert sweep_folders("r") == ["runs/"]
+    assert sweep_folders(f"{tmp_path}/runs/.") == [f"{tmp_path}/runs/.hidden/"]
+    assert sweep_folders("nowhere/x") == []
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

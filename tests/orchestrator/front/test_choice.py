@@ -4,22 +4,22 @@ import pytest
 from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, OVER_REFUSAL, RULES, halves, record, references, with_scores
 
-from orchestrator.front.choice import choose, default_rule, parsed
+from orchestrator.front.choice import LIKELY, choose, default_rule, parsed
 from orchestrator.front.document import build_front
 from orchestrator.front.pooling import pool
 from orchestrator.front.resampled import Resampled
 from orchestrator.front.schema.choice import Choice
 from orchestrator.record.trials import Status, TrialRecord
-from orchestrator.report.sentences import facts, how_sure, rule_in_words, verdict
+from orchestrator.report.sentences import facts, how_sure, rule_in_words, surer, verdict, warning
 from sweeps.goals.objectives import Objective
 
 
-def chosen(text: str | None, records: list[TrialRecord], answers: dict | None = None) -> Choice:
+def chosen(text: str | None, records: list[TrialRecord], answers: dict | None = None, likely: float = LIKELY) -> Choice:
     everything = pool(records, answers or {})
     labels = {p.record.label: p for p in everything if p.record.kind == "reference"}
     rule = parsed(text, OBJECTIVES, RULES, [ASR, ACCURACY, OVER_REFUSAL, "utility/loss", "style"], list(labels))
     trials = [p for p in everything if p.record.kind == "trial"]
-    return choose(rule, OBJECTIVES, trials, labels, Resampled(answers or {}))
+    return choose(rule, OBJECTIVES, trials, labels, Resampled(answers or {}), likely)
 
 
 def test_the_best_of_those_that_keep_the_rule_on_the_select_prompts() -> None:
@@ -29,7 +29,8 @@ def test_the_best_of_those_that_keep_the_rule_on_the_select_prompts() -> None:
         halves("safest", (0.10, 0.50, 0.02), (0.10, 0.50, 0.02)),
         halves("refusing", (0.05, 0.90, 0.30), (0.05, 0.90, 0.30)),
     ]
-    found = chosen("over_refusal <= .05, accuracy >= .75, min attack_success_rate", [*references(), *trials])
+    rule = "over_refusal <= .05, accuracy >= .75, min attack_success_rate"
+    found = chosen(rule, [*references(), *trials], likely=0)
     assert (found.trial, found.keeps, found.finished, found.kept_by) == ("kept", True, 4, 2)
     assert found.metrics == {ASR: 0.36, OVER_REFUSAL: 0.02, ACCURACY: 0.70}
     bounds = {bound.metric: bound for bound in found.bounds}
@@ -46,6 +47,47 @@ def test_the_best_of_those_that_keep_the_rule_on_the_select_prompts() -> None:
     assert bounds[ACCURACY].sure == pytest.approx(0.135, abs=0.03)
     assert found.sure == pytest.approx(bounds[ACCURACY].sure * bounds[OVER_REFUSAL].sure, abs=0.02)
     assert "on these it breaks accuracy >= 0.75" in how_sure(found)
+    assert not found.doubtful, "nobody asked for a probability"
+
+
+def test_one_that_likely_breaks_the_rule_on_the_other_prompts_is_passed_over_and_named() -> None:
+    trials = [
+        halves("first", (0.30, 0.80, 0.02), (0.36, 0.60, 0.02)),
+        halves("second", (0.40, 0.85, 0.02), (0.40, 0.77, 0.02)),
+        halves("third", (0.50, 0.90, 0.02), (0.60, 0.80, 0.02)),
+        halves("fourth", (0.60, 0.95, 0.02), (0.60, 0.95, 0.02)),
+    ]
+    rule = "accuracy >= .75, min attack_success_rate"
+    found = chosen(rule, [*references(), *trials])
+    assert (found.trial, found.kept_by, found.doubtful) == ("second", 4, False)
+    assert 0.5 < found.sure < 0.9
+    assert [(one.id, one.kind) for one in found.alternatives if one.kind != "reference"] == [
+        ("first", "passed over"),
+        ("third", "runner-up"),
+        ("fourth", "surer"),
+    ]
+    assert warning(found, "m") == (
+        "Trial first is better by its aim on the select prompts, but very likely breaks the rule on the prompts that "
+        "nobody chose by (it keeps it with a probability of less than 1 %), and was passed over."
+    )
+    assert surer(found, "m").startswith(
+        "Surer to keep the rule (more than 99 %) is trial fourth: attack success rate 0.60"
+    )
+    assert chosen(rule, [*references(), *trials], likely=0.9).trial == "fourth"
+    assert chosen(rule, [*references(), *trials], likely=0).trial == "first"
+
+
+def test_where_none_is_likely_to_keep_the_rule_that_is_said_before_all_else() -> None:
+    trials = [halves("a", (0.30, 0.80), (0.36, 0.60)), halves("b", (0.40, 0.85), (0.40, 0.70))]
+    found = chosen("accuracy >= .75, min attack_success_rate", [*references(), *trials])
+    assert (found.trial, found.keeps, found.doubtful) == ("a", True, True)
+    assert warning(found, "m").startswith(
+        "Trial a very likely breaks the rule on the prompts that it was not chosen by"
+    )
+    assert warning(found, "m").endswith("No trial that keeps the rule on the select prompts does so with 50 %.")
+    asked = chosen("accuracy >= .65, min attack_success_rate", [*references(), *trials], likely=0.99)
+    assert (asked.trial, asked.doubtful) == ("a", True)
+    assert "does so with 99 %" in warning(asked, "m")
 
 
 def test_where_none_keeps_the_rule_the_nearest_is_named_and_said_to_break_it() -> None:

@@ -49,3 +49,18 @@ def test_on_the_command_line(tmp_path: Path) -> None:
     assert (done.returncode, "pareto.pdf" in done.stdout.replace("\n", "")) == (0, True), done.stderr
     assert (tmp_path / "pareto.pdf").is_file()
     assert "one sweep" in procon("front", folder, folder, "--figure", "a.pdf").stderr
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg", "png"])
+def test_only_a_figure_of_ours_is_replaced_unasked(tmp_path: Path, form: str) -> None:
+    front, file = build_front(OBJECTIVES, RULES, sweep(6)), tmp_path / f"a.{form}"
+    file.write_bytes(b"somebody's own")
+    with pytest.raises(OutputError, match=re.escape("replace it with --force")):
+        Wanted.parse(str(file))
+    write_figures("demo", front, [Wanted.parse(str(file), force=True)])
+    drawn = file.read_bytes()
+    write_figures("demo", front, [Wanted.parse(str(file))])
+    assert file.read_bytes() == drawn
+    (tmp_path / f"folder.{form}").mkdir()
+    with pytest.raises(OutputError, match="exists"):
+        Wanted.parse(str(tmp_path / f"folder.{form}"), force=True)

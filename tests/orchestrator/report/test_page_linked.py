@@ -1,6 +1,7 @@
 """``front.html`` in a real browser: views that are linked, the rule box, the surface, and who cannot see or point."""
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -10,18 +11,23 @@ from typing import Any
 
 import pytest
 from chromium import CHROMIUM, browsers
+from detailed_samples import detailed_sweep
 from front_samples import ACCURACY, ASR, OBJECTIVES, RULES, sweep
 from test_page_in_browser import Opened
 from written_sweeps import demo_spec
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.front.choice import choose, parsed
+from orchestrator.front.choice import LIKELY, choose, parsed
 from orchestrator.front.document import build_front
 from orchestrator.front.pooling import pool
 from orchestrator.front.resampled import Resampled
+from orchestrator.front.schema.choice import Choice
 from orchestrator.front.schema.document import FrontDocument
+from orchestrator.record.answers import write_answers
+from orchestrator.record.folder import ANSWERS
 from orchestrator.record.trials import TrialRecord
 from orchestrator.report.files import write_report
+from orchestrator.report.sentences import percent, warning
 from sweeps.errors import RuleError
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")]
@@ -153,15 +159,65 @@ def test_an_address_that_somebody_made_up_changes_nothing(browser: Any, page_fil
     found.context.close()
 
 
-def chosen_in_python(rule: str, front: FrontDocument, records: Sequence[TrialRecord]) -> tuple[str | None, bool]:
-    everything = pool(records, {})
+def chosen_in_python(
+    rule: str, front: FrontDocument, records: Sequence[TrialRecord], answers: Any = None, likely: float = LIKELY
+) -> Choice:
+    everything = pool(records, answers or {})
     trials = [one for one in everything if one.record.kind == "trial" and one.record.status == "FINISHED"]
     references = {one.record.label: one for one in everything if one.record.kind == "reference"}
     body = front.models["organism"]
     metrics = dict.fromkeys(metric for trial in body.trials for metric in trial.metrics)
     asked = parsed(rule, OBJECTIVES, RULES, metrics, list(references))
-    found = choose(asked, OBJECTIVES, trials, references, Resampled({}))
-    return found.trial, found.keeps
+    return choose(asked, OBJECTIVES, trials, references, Resampled(answers or {}), likely)
+
+
+@pytest.fixture(scope="module")
+def answered(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Opened, FrontDocument, Any, Any]]:
+    """A page with the verdicts of every prompt, replicates too."""
+    records, answers = detailed_sweep(16, replicated=2)
+    folder = tmp_path_factory.mktemp("answered")
+    for trial, rows in answers.items():
+        write_answers(folder / ANSWERS, trial, rows)
+    front = build_front(OBJECTIVES, RULES, records, answers=answers, spec=demo_spec(["organism"]))
+    opened = Opened(browser, write_report(folder, "answered", front, records).front_html, 1280)
+    yield opened, front, records, answers
+    assert opened.complaints == []
+    opened.context.close()
+
+
+@pytest.mark.parametrize("likely", [0, 50, 95])
+@pytest.mark.parametrize(
+    "rule", ["accuracy >= ift - .05, min attack_success_rate", "over_refusal <= .06, max accuracy"]
+)
+def test_the_rule_box_is_as_sure_as_the_command_and_knows_the_same_alternatives(
+    answered: tuple[Opened, FrontDocument, Any, Any], rule: str, likely: int
+) -> None:
+    """Luck differs, so that shares of draws and ends of intervals agree to about .02."""
+    opened, front, records, answers = answered
+    choice, page = chosen_in_python(rule, front, records, answers, likely / 100), opened.page
+    page.locator("#rule-0 input[type=text]").fill(rule)
+    page.locator("#rule-0 input[type=number]").fill(str(likely))
+    page.get_by_role("button", name="choose").click()
+    assert page.locator("#trials-0 tr.picked").get_attribute("data-id") == choice.trial
+    assert share(page.locator("#rule-0 .sure").inner_text()) == pytest.approx(share(percent(choice.sure)), abs=0.04)
+    assert (page.locator("#rule-0 .note").count() == 1) == bool(warning(choice, "organism"))
+    rows = page.locator("#rule-0 tbody tr")
+    kinds = rows.evaluate_all("all => all.map(each => each.dataset.kind)")
+    assert kinds == [other.kind for other in choice.alternatives]
+    for row, other in zip(rows.all(), choice.alternatives, strict=True):
+        if other.kind != "reference":
+            assert row.get_attribute("data-id") == other.id
+        assert share(row.locator("td").first.inner_text()) == pytest.approx(share(percent(other.sure)), abs=0.04)
+        for cell, metric in zip(row.locator("td small").all_inner_texts(), choice.metrics, strict=True):
+            said = [float(number.replace("\u2212", "-")) for number in re.findall("[+\u2212][0-9.]+", cell)]
+            pair = other.differences[metric]
+            assert said == pytest.approx([pair.value, pair.low, pair.high], abs=0.025)
+
+
+def share(text: str) -> float:
+    return int(re.search(r"(\d+) %", text)[1]) / 100
 
 
 @pytest.mark.parametrize(
@@ -179,9 +235,10 @@ def test_a_rule_chooses_what_the_command_chooses(
     opened: Opened, front: FrontDocument, records: list[TrialRecord], rule: str
 ) -> None:
     page = opened.page
-    page.locator("#rule-0 input").fill(rule)
-    page.locator("#rule-0 input").press("Enter")
-    trial, keeps = chosen_in_python(rule, front, records)
+    page.locator("#rule-0 input[type=text]").fill(rule)
+    page.locator("#rule-0 input[type=text]").press("Enter")
+    choice = chosen_in_python(rule, front, records)
+    trial, keeps = choice.trial, choice.keeps and not choice.doubtful
     said = page.locator("#rule-0 .take").inner_text()
     assert page.locator("#trials-0 tr.picked").get_attribute("data-id") == trial
     assert said.startswith("Take ") == keeps
@@ -190,7 +247,7 @@ def test_a_rule_chooses_what_the_command_chooses(
 
 def test_a_metric_that_the_page_does_not_show_is_left_to_the_command(opened: Opened, front: FrontDocument) -> None:
     unshown = next(metric for metric in front.models["organism"].trials[0].metrics if "layer_" in metric)
-    opened.page.locator("#rule-0 input").fill(f'min "{unshown}"')
+    opened.page.locator("#rule-0 input[type=text]").fill(f'min "{unshown}"')
     opened.page.get_by_role("button", name="choose").click()
     assert "not on this page" in opened.page.locator("#rule-0").inner_text()
     assert f'"{unshown}"' in opened.page.locator("#rule-0 code").inner_text()
@@ -207,7 +264,7 @@ def test_a_wrong_rule_is_pointed_at_where_the_command_points(
     with pytest.raises((RuleError, OrchestratorError)) as refused:
         chosen_in_python(rule, front, records)
     page = opened.page
-    page.locator("#rule-0 input").fill(rule)
+    page.locator("#rule-0 input[type=text]").fill(rule)
     page.get_by_role("button", name="choose").click()
     place = str(refused.value).removeprefix("--rule, ").partition(":")[0]
     assert page.locator("#rule-0 .fault").inner_text().startswith(f"{place}:")
@@ -224,6 +281,31 @@ def test_the_surface_has_the_trials_on_it_and_can_be_of_the_other_objective(
     page.locator("#surface-controls-0 select").select_option("1")
     assert "accuracy" in page.locator("#surface-below-0").inner_text()
     assert page.locator("#surface-0 rect").evaluate_all(fills) != before
+
+
+def test_the_drift_is_that_of_what_is_picked_with_a_table_beside_it(
+    opened: Opened, front: FrontDocument, records: list[TrialRecord]
+) -> None:
+    page, first, second = opened.page, *front.models["organism"].front[:2]
+    for identity in (first, second):
+        page.locator(f"#trials-0 tr[data-id='{identity}']").click()
+        record = next(one for one in records if one.id == identity)
+        drawn = page.locator("#heat-0 rect").evaluate_all("all => all.map(each => +each.dataset.cosine)")
+        columns = [*(rung.scores.metrics for rung in record.rungs), record.select.metrics]
+        cosines = [[value for name, value in one.items() if "cosine/layer" in name] for one in columns]
+        layers = len(cosines[-1])
+        assert layers > 1
+        assert sorted(drawn) == pytest.approx(sorted(round(v, 3) for column in cosines for v in column))
+        assert page.locator("#heat-0 svg").get_attribute("data-drift-of") == identity
+        assert page.locator("#heat-below-0 tbody tr").count() == layers
+    page.locator("#heat-below-0 summary").click()
+    cells = page.locator("#heat-below-0 td").all_inner_texts()
+    assert sorted(map(float, cells)) == pytest.approx(sorted(drawn))
+
+
+def test_printed_it_is_a_summary_of_two_pages(opened: Opened) -> None:
+    printed = opened.page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed)) <= 2
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from front_samples import OBJECTIVES, record
 
-from orchestrator.tracking.looks import flat, run_color, run_name
-from orchestrator.tracking.views import DRIFT, PARETO, TAG, TRAINING, Shown, are_known, page, view_tags
+from orchestrator.tracking.looks import flat, run_color, run_name, settings_of
+from orchestrator.tracking.views import DRIFT, PARETO, TAG, TRAINING, Shown, are_known, page, parallel_charts, view_tags
+from sweeps.schema.load import load_spec
 
 SHOWN = Shown(OBJECTIVES, ["constraint.alpha", "constraint.layers"], layers=32)
 
@@ -31,6 +32,27 @@ def test_the_front_is_a_scatter_of_the_objectives_and_a_line_a_trial_over_its_se
     assert parallel["selectedMetrics"] == [first, second]
     assert "params.`constraint.alpha`" in view["selectedColumns"]
     assert (view["orderByKey"], view["orderByAsc"]) == (f"metrics.`{first}`", OBJECTIVES[0].goal == "minimize")
+
+
+def test_with_two_arms_one_chart_has_what_all_trials_have_and_one_the_constraint() -> None:
+    charts = parallel_charts(load_spec("demo", []))
+    assert [params for _, params in charts] == [
+        ["safety_share", "learning_rate", "steps"],
+        ["constraint.alpha", "constraint.layers", "safety_share"],  # warmup_steps are numbers and words
+    ]
+    _, view = state(view_tags(Shown(OBJECTIVES, SHOWN.searched, 32, charts), 1.0)[f"{TAG}{PARETO}"])
+    _, both, constrained = view["compareRunCharts"]
+    assert [both["selectedParams"], constrained["selectedParams"]] == [params for _, params in charts]
+    assert both["uuid"] != constrained["uuid"]
+    assert "params.`learning_rate`" in view["selectedColumns"]
+    assert len(parallel_charts(load_spec("demo", ["arms=[constraint]"]))) == 1
+
+
+def test_settings_that_have_no_effect_are_no_parameters() -> None:
+    constrained = {"steps": 5, "constraint": {"type": "procon", "alpha": 0.1, "layers": "all"}}
+    plain = {"steps": 5, "constraint": {"type": "procon", "alpha": 0.0, "layers": "all"}}
+    assert settings_of(constrained) == flat(constrained)
+    assert settings_of(plain) == {"steps": 5, "constraint.alpha": 0.0}
 
 
 def test_one_objective_needs_no_plane() -> None:
