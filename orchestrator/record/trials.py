@@ -71,6 +71,10 @@ class TrialRecord:
     """Its place on the line from the untouched (0) to the trained model (1), see :mod:`training.loop.scaling`."""
     arm: Arm = CONSTRAINT
     """The arm of the search that it belongs to; of references it says nothing."""
+    forked_from: str | None = None
+    """The trial that did its first steps, up to where the two part; None where it did them itself."""
+    forked_at: int = 0
+    """How many these are."""
     seed: int | None = None
     """Training seed; None for the untouched base model."""
     trial: dict[str, Json] | None = None

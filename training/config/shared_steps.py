@@ -1,5 +1,6 @@
-"""How far two trainings are one and the same: what they need not be trained twice for. Pure, of their settings alone."""
+"""How far two trainings are one and the same, by their settings alone (pure)."""
 
+import json
 from itertools import zip_longest
 from typing import Any
 
@@ -23,7 +24,7 @@ def shared_steps(one: TrialConfig, other: TrialConfig) -> int:
     first. Every field counts, those that are yet to come included, but for those that act through strength, learning
     rate and samples of each step, which are compared for what they are.
     """
-    if _apart(one) != _apart(other) or one.constraint.active != other.constraint.active:
+    if beginning(one) != beginning(other):
         return 0
     ends = [end for end in (restarts_at(one), restarts_at(other)) if end is not None]
     if restarts_at(one) == restarts_at(other):
@@ -35,6 +36,12 @@ def shared_steps(one: TrialConfig, other: TrialConfig) -> int:
         if learning_rate_at(step, one) != learning_rate_at(step, other):
             return step
     return last
+
+
+def beginning(trial: TrialConfig) -> str:
+    """What two trials that share any step have in common; others do not."""
+    first = constraint_strength(0, trial), learning_rate_at(0, trial)
+    return json.dumps([_apart(trial), trial.constraint.active, *first], sort_keys=True)
 
 
 def stages(trial: TrialConfig) -> list[int]:
@@ -64,5 +71,7 @@ def _apart(trial: TrialConfig) -> dict[str, Any]:
     held = trial.constraint
     matched = isinstance(held, RandomDirectionConstraint) and held.strength == "matched"  # measured for each trial
     if isinstance(held, Strength) and not isinstance(held, PluginConstraint) and not matched:
-        settings["constraint"] = {name: value for name, value in settings["constraint"].items() if name not in _STRENGTH}
+        settings["constraint"] = {
+            name: value for name, value in settings["constraint"].items() if name not in _STRENGTH
+        }
     return settings

@@ -21,8 +21,9 @@ from training.loop import portable
 from training.loop.averaging import WeightAverage
 from training.loop.bucket_shelf import BucketShelf
 from training.loop.claim import Claim
-from training.loop.forks import Forking, fork_fault, keep_fork_point, step_name
-from training.loop.identity import MANIFEST_FILE, Identity, read_manifest, refuse_others
+from training.loop.forks import ALONE, Forking, fork_fault, keep_fork_point
+from training.loop.identity import Identity, read_manifest, refuse_others
+from training.loop.names import MANIFEST_FILE, step_name
 from training.loop.unpickling import damaged_part, data_alone
 from training.storage.checkpoints import StoredCheckpoints
 
@@ -66,7 +67,7 @@ class Checkpointing:
     leaves: Callable[[], bool] | None = None
     """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
     and to go on elsewhere. None where that cannot be."""
-    forking: Forking = Forking()
+    forking: Forking = ALONE
     """What is kept for other trainings, and from which of them this one begins."""
 
 

@@ -16,6 +16,7 @@ from training.config import TrialConfig, shared_steps
 from training.data.batch_plan import PLAN
 from training.loop import portable
 from training.loop.identity import Identity, read_manifest
+from training.loop.names import step_name
 
 _PARTIAL = "partial-"
 
@@ -53,9 +54,8 @@ class Forking:
         return self.directory is not None and step in self.points
 
 
-def step_name(step: int) -> str:
-    """What the checkpoint after ``step`` is called; sorted names are in order."""
-    return f"step-{step:08d}"
+ALONE = Forking()
+"""It has nothing to do with any."""
 
 
 def keep_fork_point(checkpoint: Path, directory: Path, attempt: str) -> None:

@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from training.config import TrialConfig
 from training.errors import CheckpointError
 from training.loop import portable
-
-MANIFEST_FILE = "checkpoint.json"
+from training.loop.names import MANIFEST_FILE
 
 
 @dataclass(frozen=True)

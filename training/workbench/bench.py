@@ -28,7 +28,7 @@ from training.evaluation.sets import EvaluationSets
 from training.loop.checkpoint import Checkpointing
 from training.loop.claim import Claim
 from training.loop.export import export, form_of
-from training.loop.forks import Forking
+from training.loop.forks import ALONE, Forking
 from training.loop.train import Report, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
@@ -230,7 +230,7 @@ class Workbench:
         claim: Claim | None = None,
         scaling: Scaling | None = None,
         save_scale: float = TRAINED_SCALE,
-        forking: Forking = Forking(),
+        forking: Forking = ALONE,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 

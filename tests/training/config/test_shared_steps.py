@@ -91,7 +91,11 @@ CONSTANT = {"lr_schedule": "constant"}
         ({}, {"constraint": held(warmup_steps=20), "ema_decay": 0.9}, 0),
         ({}, {"constraint": held(warmup_steps=20), "deepspeed": {"zero_stage": 0}}, 0),
         ({}, {"constraint": held(warmup_steps=20), "packing": "auto"}, 0),
-        ({"constraint": {"type": "freeze_layers", "layers": 1}}, {"constraint": {"type": "freeze_layers", "layers": 2}}, 0),
+        (
+            {"constraint": {"type": "freeze_layers", "layers": 1}},
+            {"constraint": {"type": "freeze_layers", "layers": 2}},
+            0,
+        ),
     ],
 )
 def test_what_parts_two_trainings(one, other, shared):

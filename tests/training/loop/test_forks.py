@@ -10,8 +10,8 @@ from ranks import on_ranks
 from resumption import run, run_cases
 
 from training.loop.checkpoint import Checkpointing
-from training.loop.forks import Fork, Forking, step_name
-from training.loop.identity import MANIFEST_FILE
+from training.loop.forks import Fork, Forking
+from training.loop.names import MANIFEST_FILE, step_name
 
 pytestmark = pytest.mark.usefixtures("process")
 
