@@ -90,6 +90,11 @@ class TrialRecord:
         return is_kept(self.status, self.unprepared)
 
     @property
+    def reached(self) -> int:
+        """Optimizer steps after which it last reported anything."""
+        return max([step for step, _ in self.history[-1:]] + [rung.step for rung in self.rungs[-1:]], default=0)
+
+    @property
     def trained(self) -> str:
         """Id of the training that its weights are of: its own, but where they are scaled."""
         return self.scaled_of or self.id

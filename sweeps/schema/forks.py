@@ -66,6 +66,17 @@ def fork_points(trial: TrialConfig, others: Iterable[TrialConfig]) -> tuple[int,
     return tuple(spread(sorted(found)))
 
 
+def most_fork_points(spec: "SweepSpec") -> int:
+    """How many fork points a trial may have, at most; 0 where none has any."""
+    found = 0
+    for arm, ranges in spec.ranges_by_arm.items():
+        space = spec.space(1, arm)
+        params = space.at([0.5] * len(space.dimensions()))
+        ends = [one for one in with_other_ends(spec, arm, 1, params) if forks_on(spec, one)] if ranges else []
+        found = max([found, *(len(fork_points(one, ends)) for one in ends)])
+    return found
+
+
 def check_forks(spec: "SweepSpec") -> None:
     """Refuse ``searcher.forks`` where no two trials of the search share anything.
 
