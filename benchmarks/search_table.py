@@ -139,6 +139,7 @@ class Table:
                     "constraint.warmup_steps": row["warmup_steps"],
                     "constraint.layers": row["layer"],
                     "safety_share": row["safety_share"],
+                    "steps": int(row["steps"]),
                 }
             )
             for row in self.rows
