@@ -115,7 +115,8 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
         for name, curve in curves.items():
             if (" + " in name) == stopped:
                 color = f"C{[*PRODUCT, RAY, SEER].index(name.split(' + ')[0])}"
-                panel.plot(grid, curve["median"], color=color, label=name)
+                style = "--" if FORKS in name else "-"
+                panel.plot(grid, curve["median"], color=color, ls=style, label=name)
                 panel.fill_between(
                     grid, curve["lower_quartile"], curve["upper_quartile"], color=color, alpha=0.12, lw=0
                 )

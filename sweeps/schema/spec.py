@@ -130,7 +130,7 @@ class SweepSpec(Config):
             self._check_ranges(arm)
             self.space(1, arm).check()
         self.check_grid(depth=1)
-        if self.searcher.forks:
+        if self.searcher.forks and not (self.counts_epochs and self.trial.task_samples is None):
             check_forks(self)
         return self
 

@@ -41,7 +41,7 @@ from training.config.measurement import EvaluationConfig, check_names
 from training.config.model import ModelConfig, ReasoningMarks
 from training.config.places import looks_local
 from training.config.plugins import OrPlugin, load_plugin, plugin_names, plugin_versions
-from training.config.shared_steps import beginning, shared_steps
+from training.config.sharing import beginning, shared_steps
 from training.config.strength import ConstraintConfig, Strength
 from training.config.trial import ReferencesConfig, TrialConfig
 from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning

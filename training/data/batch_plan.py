@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.config.shared_steps import WINDOW
+from training.config.sharing import WINDOW
 from training.data.samples import Integers
 from training.errors import DataError
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from training.config import TrialConfig
 from training.config.schedule import constraint_strength, learning_rate_at, restarts_at
-from training.config.shared_steps import stages
+from training.config.sharing import stages
 from training.constraints import Constraint
 from training.constraints.base import Recalled
 from training.constraints.references.projections import ReferenceValues

@@ -119,3 +119,10 @@ def test_a_plan_knows_what_fork_points_take() -> None:
     work = model_work(spec())
     assert work.fork_points == 2
     assert work.forks_held(10.0) == 4 * 2 * 10.0
+
+
+def test_of_lengths_in_epochs_nothing_is_said_before_they_are_counted() -> None:
+    search = searched(warmup_epochs={"type": "choice", "values": [0.5, 1.0]})
+    trial = {"epochs": 2.0, "batch_size": 10, "constraint": {"alpha": 0.1}}
+    made = spec(trial=trial, search=search, searcher={"forks": True})
+    assert most_fork_points(made.with_task_samples(400)) == 1
