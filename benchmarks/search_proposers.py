@@ -7,8 +7,9 @@ import numpy as np
 import optuna
 from search_table import GOALS, OBJECTIVES, SETTINGS, Table
 
-from orchestrator.search.forks import AFTER, EVERY
+from orchestrator.search.forks import EVERY
 from orchestrator.search.samplers import create_sampler
+from sweeps.schema.forks import AFTER
 from sweeps.schema.search import SearcherConfig
 from sweeps.statistics.pareto import crowding, non_dominated, ranks
 

@@ -7,11 +7,12 @@ from typing import Any
 import optuna
 
 from orchestrator.record.trials import TrialRecord
-from orchestrator.search.forks import AFTER, EVERY, Forks
+from orchestrator.search.forks import EVERY, Forks
 from orchestrator.search.optuna_study import TrialStudy
 from orchestrator.search.samplers import given_points
 from orchestrator.search.warm_start import WarmStart
 from sweeps.schema.arms import Arm
+from sweeps.schema.forks import AFTER
 from sweeps.schema.search import LEARNING
 from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig

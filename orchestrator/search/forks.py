@@ -11,7 +11,7 @@ from orchestrator.record.trials import TrialRecord
 from orchestrator.search.proposal import Proposal
 from orchestrator.slots.messages import ForkJob, Update
 from sweeps.schema.arms import Arm
-from sweeps.schema.forks import LEAST, fork_points, forks_on, late_ranges, with_other_ends
+from sweeps.schema.forks import LEAST, fork_points, forks_come, forks_on, late_ranges, with_other_ends
 from sweeps.schema.spec import SweepSpec
 from sweeps.space.space import SearchSpace
 from training.config import TrialConfig, beginning, shared_steps
@@ -19,8 +19,6 @@ from training.evaluation.scores import Scores
 
 EVERY = 3
 """One in so many searched trials is a fork of one on the front, where there are any that were not tried."""
-AFTER = 1.5
-"""They begin once an arm has searched so many times ``searcher.startup_trials``."""
 DRAWS = 8
 """Ends that are drawn for each trial on the front, of which the cheapest is tried."""
 CLOCKED = ("train/seconds", "train/tokens_per_second")
@@ -83,7 +81,7 @@ class Forks:
 
     def points(self, trial: TrialConfig, arm: Arm, params: Mapping[str, Any]) -> tuple[int, ...]:
         """Steps of a searched trial after which others may part from it."""
-        if not self._on(trial) or not late_ranges(self._spec, arm):
+        if not self._on(trial) or not forks_come(self._spec, arm):
             return ()
         return fork_points(trial, with_other_ends(self._spec, arm, self._depth, params))
 

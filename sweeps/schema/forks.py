@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from sweeps.schema.arms import Arm
-from sweeps.space.space import Range
+from sweeps.schema.search import LEARNING
+from sweeps.space.space import LogUniform, Range, Uniform
 from training.config import AdapterTuning, TrialConfig, shared_steps
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ LATE_FIELDS = (
 """Fields of a trial that may leave its first steps as they are."""
 LEAST = 0.1
 """Share of a trial's steps that it must be spared for a checkpoint to be worth its room."""
+AFTER = 1.5
+"""Forks are proposed once an arm has searched so many times ``searcher.startup_trials``."""
 MOST = 4
 """Fork points of one trial, which are spread over all where there are more; and values of one range that count."""
 
@@ -32,6 +35,18 @@ def forks_on(spec: "SweepSpec", trial: TrialConfig) -> bool:
     """Whether ``trial`` shares its steps with others."""
     asked = spec.searcher.forks
     return isinstance(trial.tuning, AdapterTuning) if asked is None else asked
+
+
+def forks_come(spec: "SweepSpec", arm: Arm) -> bool:
+    """Whether trials of an arm can share anything: by chance, where all else is drawn from few values, or proposed."""
+    late = late_ranges(spec, arm)
+    if not late:
+        return False
+    others = [one for path, one in spec.ranges_by_arm[arm].items() if path not in late]
+    if not any(isinstance(one, Uniform | LogUniform) for one in others):
+        return True
+    trials = len(range(spec.arms.index(arm), spec.trials, len(spec.arms)))
+    return spec.searcher.sampler in LEARNING and trials > AFTER * spec.searcher.startup_trials
 
 
 def late_ranges(spec: "SweepSpec", arm: Arm) -> dict[str, Range]:
@@ -69,10 +84,11 @@ def fork_points(trial: TrialConfig, others: Iterable[TrialConfig]) -> tuple[int,
 def most_fork_points(spec: "SweepSpec") -> int:
     """How many fork points a trial may have, at most; 0 where none has any."""
     found = 0
-    for arm, ranges in spec.ranges_by_arm.items():
+    for arm in spec.arms:
         space = spec.space(1, arm)
         params = space.at([0.5] * len(space.dimensions()))
-        ends = [one for one in with_other_ends(spec, arm, 1, params) if forks_on(spec, one)] if ranges else []
+        ends = with_other_ends(spec, arm, 1, params) if forks_come(spec, arm) else ()
+        ends = [one for one in ends if forks_on(spec, one)]
         found = max([found, *(len(fork_points(one, ends)) for one in ends)])
     return found
 

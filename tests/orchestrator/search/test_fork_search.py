@@ -7,10 +7,11 @@ import pytest
 from searches import DEPTHS, Play, end, record_of, sweep, trade_off
 
 from orchestrator.record.trials import RungRecord, TrialRecord
-from orchestrator.search.forks import AFTER, CLOCKED, EVERY
+from orchestrator.search.forks import CLOCKED, EVERY
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.searcher import FrontSearcher
 from orchestrator.slots.messages import Update
+from sweeps.schema.forks import AFTER
 from sweeps.schema.spec import SweepSpec
 from training.config import shared_steps
 from training.evaluation.scores import Scores

@@ -126,3 +126,14 @@ def test_of_lengths_in_epochs_nothing_is_said_before_they_are_counted() -> None:
     trial = {"epochs": 2.0, "batch_size": 10, "constraint": {"alpha": 0.1}}
     made = spec(trial=trial, search=search, searcher={"forks": True})
     assert most_fork_points(made.with_task_samples(400)) == 1
+
+
+def test_where_no_fork_can_come_nothing_is_kept() -> None:
+    """Two draws of a real number are never alike, and forks are proposed to an arm of many trials alone."""
+    search = searched(warmup_steps=WARMUPS, alpha={"type": "loguniform", "low": 0.01, "high": 1.0})
+    assert most_fork_points(spec(search=search, trials=12)) == 0
+    assert most_fork_points(spec(search=search, trials=13)) == 2
+    assert most_fork_points(spec(search=search, trials=13, arms=["constraint", "plain"])) == 0
+    assert most_fork_points(spec(search=search, trials=13, searcher={"sampler": "random"})) == 0
+    few = searched(warmup_steps=WARMUPS, alpha={"type": "choice", "values": [0.1, 0.2]})
+    assert most_fork_points(spec(search=few, searcher={"sampler": "random"})) == 2
