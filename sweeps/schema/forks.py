@@ -87,9 +87,9 @@ def most_fork_points(spec: "SweepSpec") -> int:
     for arm in spec.arms:
         space = spec.space(1, arm)
         params = space.at([0.5] * len(space.dimensions()))
-        ends = with_other_ends(spec, arm, 1, params) if forks_come(spec, arm) else ()
-        ends = [one for one in ends if forks_on(spec, one)]
-        found = max([found, *(len(fork_points(one, ends)) for one in ends)])
+        if forks_come(spec, arm):
+            ends = [one for one in with_other_ends(spec, arm, 1, params) if forks_on(spec, one)]
+            found = max([found, *(len(fork_points(one, ends)) for one in ends)])
     return found
 
 
