@@ -34,6 +34,8 @@ PRODUCT = (GRID, "random", "tpe", "nsga2", "gp")
 GP_SEEDS = 25
 """Of the Gaussian process, whose every proposal takes half a second and more."""
 LEVELS = (0.9, 0.95, 0.98, ENOUGH)
+FORKS = "pruning + forks"
+"""Trials begin where an earlier one that trains alike has been, and forks are tried: what the product does."""
 POINTS = 50
 PROCESSES = 2
 TABLE: Table
@@ -41,9 +43,9 @@ TABLE: Table
 
 
 def variants() -> list[tuple[str, str]]:
-    """Proposer, and what stops trials (empty: nothing)."""
+    """Proposer, and what stops trials or makes them cheaper (empty: nothing)."""
     ours = [(name, stop) for name in PRODUCT for stop in ("", "pruning")]
-    return [*ours, (RAY, ""), (RAY, "ASHA"), (SEER, "")]
+    return [*ours, ("tpe", FORKS), ("gp", FORKS), (RAY, ""), (RAY, "ASHA"), (SEER, "")]
 
 
 def seeds_of(variant: tuple[str, str], seeds: int) -> int:
@@ -69,11 +71,12 @@ def run(task: tuple[int, tuple[str, str]]) -> tuple[tuple[str, str], Replay]:
     """One seed of one variant."""
     seed, (name, stop) = task
     rungs: Rungs | None = None
-    if stop == "pruning":
+    if stop in ("pruning", FORKS):
         rungs = pruned_by(TABLE, PRUNING)
     elif stop:
         rungs = stopped_by_asha(TABLE, *ASHA)
-    return (name, stop), replay(TABLE, proposer(name, TABLE, seed), rungs)
+    forks = stop == FORKS
+    return (name, stop), replay(TABLE, proposer(name, TABLE, seed, forks=forks), rungs, forks=forks)
 
 
 def summary(replays: Sequence[Replay], grid: np.ndarray) -> dict[str, Any]:
@@ -112,7 +115,8 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
         for name, curve in curves.items():
             if (" + " in name) == stopped:
                 color = f"C{[*PRODUCT, RAY, SEER].index(name.split(' + ')[0])}"
-                panel.plot(grid, curve["median"], color=color, label=name)
+                style = "--" if FORKS in name else "-"
+                panel.plot(grid, curve["median"], color=color, ls=style, label=name)
                 panel.fill_between(
                     grid, curve["lower_quartile"], curve["upper_quartile"], color=color, alpha=0.12, lw=0
                 )
@@ -157,12 +161,12 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "search.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
     draw(curves, grid, options.out / "search.png")
-    print(f"tpe with pruning over random without, in steps: {ratios}")
+    print(f"tpe with pruning and forks over random without, in steps: {ratios}")
 
 
 def over_random(curves: dict[str, dict[str, Any]], level: str) -> float | None:
     """Median steps of the default search over random's without pruning; none where either never gets there."""
-    ours, random = (curves[name]["median_steps_to"][level] for name in ("tpe + pruning", "random"))
+    ours, random = (curves[name]["median_steps_to"][level] for name in (f"tpe + {FORKS}", "random"))
     return ours / random if ours is not None and random else None
 
 

@@ -1,23 +1,28 @@
 """Who proposes the next cell of the table: a walked grid, a seer, the product's samplers, Ray Tune's Optuna search."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import optuna
 from search_table import GOALS, OBJECTIVES, SETTINGS, Table
 
+from orchestrator.search.forks import EVERY
 from orchestrator.search.samplers import create_sampler
+from sweeps.schema.forks import AFTER
 from sweeps.schema.search import SearcherConfig
-from sweeps.statistics.pareto import crowding, ranks
+from sweeps.statistics.pareto import crowding, non_dominated, ranks
 
 GRID, RAY, SEER = "grid", "Ray OptunaSearch", "seer"
+
+Start = Callable[[int], int]
 
 
 class Proposer(Protocol):
     """Asked for cells, and told how their trials ended."""
 
-    def propose(self, free: set[int]) -> int:
-        """A row of ``free``."""
+    def propose(self, free: set[int], start: Start) -> int:
+        """A row of ``free``; ``start`` says how many steps a row would share with earlier ones."""
         ...
 
     def end(self, row: int, values: list[float] | None) -> None:
@@ -37,7 +42,7 @@ class Walk:
         ends = generator.choice([-1.0, 1.0], len(SETTINGS))
         self._order = iter(np.lexsort((table.places * ends)[:, axes].T).tolist())
 
-    def propose(self, free: set[int]) -> int:
+    def propose(self, free: set[int], start: Start) -> int:
         """The next row of the walk."""
         return next(row for row in self._order if row in free)
 
@@ -56,7 +61,7 @@ class Seer:
         ties = np.random.default_rng(seed).random(len(rank))
         self._order = iter(np.lexsort((ties, -distance, rank)).tolist())
 
-    def propose(self, free: set[int]) -> int:
+    def propose(self, free: set[int], start: Start) -> int:
         """The next best row."""
         return next(row for row in self._order if row in free)
 
@@ -74,7 +79,7 @@ class Sampled:
         self._running: dict[int, optuna.trial.Trial] = {}
         self._generator = np.random.default_rng(seed)
 
-    def propose(self, free: set[int]) -> int:
+    def propose(self, free: set[int], start: Start) -> int:
         """The free row nearest to what the sampler draws."""
         trial = self._study.ask(self._distributions)
         row = self._table.nearest(trial.params, free, self._generator)
@@ -93,6 +98,42 @@ class Sampled:
                 state=state, values=values, params=params, distributions=self._distributions, system_attrs=dict(kept)
             )
         )
+
+
+class Forking(Sampled):
+    """The product's sampler, and in between forks of trials on the front, the cheapest first."""
+
+    def __init__(self, table: Table, config: SearcherConfig) -> None:
+        super().__init__(table, create_sampler(config), config.seed)
+        self._after = AFTER * config.startup_trials
+        self._proposed = 0
+        self._finished: dict[int, list[float]] = {}
+
+    def propose(self, free: set[int], start: Start) -> int:
+        """A fork where it is time for one."""
+        self._proposed += 1
+        if self._proposed > self._after and (self._proposed - 1) % EVERY == 0:
+            best = non_dominated(list(self._finished.values()), GOALS)
+            front = {self._trajectory(row) for row, first in zip(self._finished, best, strict=True) if first}
+            costs = [
+                (-shared, self._generator.random(), row)
+                for row in sorted(free)
+                if self._trajectory(row) in front and (shared := start(row)) > 0
+            ]
+            if costs:
+                row = min(costs)[2]
+                self._running[row] = self._study.ask(self._distributions)
+                return row
+        return super().propose(free, start)
+
+    def end(self, row: int, values: list[float] | None) -> None:
+        """Remember what is on the front."""
+        if values is not None:
+            self._finished[row] = values
+        super().end(row, values)
+
+    def _trajectory(self, row: int) -> tuple[float, ...]:
+        return tuple(np.delete(self._table.places[row], SETTINGS.index("warmup_steps")).tolist())
 
 
 class RaySearch:
@@ -114,7 +155,7 @@ class RaySearch:
         self._proposed: dict[int, str] = {}
         self._generator = np.random.default_rng(seed)
 
-    def propose(self, free: set[int]) -> int:
+    def propose(self, free: set[int], start: Start) -> int:
         """The free row nearest to what the search suggests."""
         drawn: dict[str, Any] = self._search.suggest(str(len(self._proposed)))
         row = self._table.nearest(drawn, free, self._generator)
@@ -143,8 +184,15 @@ def distributions(table: Table) -> dict[str, optuna.distributions.BaseDistributi
     }
 
 
-def proposer(name: str, table: Table, seed: int) -> Proposer:
-    """The proposer of that name: ``grid``, ``seer``, ``Ray OptunaSearch``, or a sampler of the product as it comes."""
+def proposer(name: str, table: Table, seed: int, *, forks: bool = False) -> Proposer:
+    """The proposer of that name: ``grid``, ``seer``, ``Ray OptunaSearch``, or a sampler of the product as it comes.
+
+    Args:
+        name: of it.
+        table: what it proposes rows of.
+        seed: of its draws.
+        forks: whether a sampler that learns tries forks in between.
+    """
     if name == GRID:
         return Walk(table, seed)
     if name == SEER:
@@ -152,4 +200,4 @@ def proposer(name: str, table: Table, seed: int) -> Proposer:
     if name == RAY:
         return RaySearch(table, seed)
     config = SearcherConfig.model_validate({"sampler": name, "seed": seed})
-    return Sampled(table, create_sampler(config), seed)
+    return Forking(table, config) if forks else Sampled(table, create_sampler(config), seed)

@@ -41,7 +41,9 @@ class Replay:
         return next((float(steps) for steps, reached in self.curve if reached >= share - 1e-12), float("inf"))
 
 
-def replay(table: Table, search: Proposer, rungs: Rungs | None = None, enough: float = ENOUGH) -> Replay:
+def replay(
+    table: Table, search: Proposer, rungs: Rungs | None = None, enough: float = ENOUGH, *, forks: bool = False
+) -> Replay:
     """Run ``search`` over the table until it has ``enough`` of the hypervolume or every row was proposed.
 
     Args:
@@ -49,27 +51,32 @@ def replay(table: Table, search: Proposer, rungs: Rungs | None = None, enough: f
         search: proposes rows, and learns of ends as they come.
         rungs: where trials may be stopped; none lets all finish.
         enough: share of the table's hypervolume.
+        forks: whether a row that shares its first steps with an earlier one costs the rest alone.
     """
+    shared = Shared(table) if forks else None
     free, done = set(range(len(table.rows))), Replay()
     total = int(table.rows[0]["steps"])
     stops = (*(rungs.steps if rungs else ()), total)
     started = 0
-    events: list[tuple[int, int, int, int]] = []  # clock, order of start, row, which of the stops
+    events: list[tuple[int, int, int, int, int]] = []  # clock, order of start, row, which of the stops, first step
 
     def start(clock: int) -> None:
         nonlocal started
         if free:
-            row = search.propose(free)
+            row = search.propose(free, shared.start if shared else _first)
             free.discard(row)
             started += 1
-            heapq.heappush(events, (clock + stops[0], started, row, 0))
+            first = shared.begin(row) if shared else 0
+            heapq.heappush(events, (clock + max(0, stops[0] - first), started, row, 0, first))
 
     for _ in range(SLOTS):
         start(0)
     while events:
-        clock, number, row, index = heapq.heappop(events)
+        clock, number, row, index, first = heapq.heappop(events)
         step = stops[index]
-        done.spent += step - (stops[index - 1] if index else 0)
+        done.spent += max(0, step - max(first, stops[index - 1] if index else 0))
+        if shared:
+            shared.reach(row, step)
         if step == total:
             done.finished.append(row)
             search.end(row, table.values[row].tolist())
@@ -82,8 +89,43 @@ def replay(table: Table, search: Proposer, rungs: Rungs | None = None, enough: f
             search.end(row, None)
             start(clock)
         else:
-            heapq.heappush(events, (clock + stops[index + 1] - step, number, row, index + 1))
+            later = clock + max(0, stops[index + 1] - max(step, first))
+            heapq.heappush(events, (later, number, row, index + 1, first))
     return done
+
+
+def _first(_row: int) -> int:
+    return 0
+
+
+class Shared:
+    """Which rows were run how far, and from where another may begin.
+
+    Args:
+        table: the recorded trials.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._shared = table.shared
+        self._reached: dict[int, int] = {}
+
+    def start(self, row: int) -> int:
+        """Steps that a row, were it started now, would not train itself."""
+        found = 0
+        for other, shared in self._shared[row].items():
+            reached = self._reached.get(other, 0)
+            points = (point for point in self._shared[other].values() if point <= shared and point < reached)
+            found = max(found, *points, 0)
+        return found
+
+    def begin(self, row: int) -> int:
+        """:meth:`start` of a row that is started now."""
+        self._reached[row] = found = self.start(row)
+        return found
+
+    def reach(self, row: int, step: int) -> None:
+        """A row has done so many steps."""
+        self._reached[row] = max(step, self._reached[row])
 
 
 def pruned_by(table: Table, pruning: PruningConfig) -> Rungs:

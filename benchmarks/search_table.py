@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from sweeps.goals.objectives import Objective
 from sweeps.goals.pruning import PruningConfig, RungResult, rung_result
 from sweeps.goals.rung_metrics import rung_goals
+from sweeps.schema.load import load_spec
 from sweeps.statistics.pareto import Goal, hypervolume
+from training.config import TrialConfig, beginning, shared_steps
 from training.evaluation.scores import Scores
 
 SETTINGS = ("alpha", "warmup_steps", "layer", "safety_share")
@@ -114,6 +116,34 @@ class Table:
         apart[:, warmup] = apart[:, warmup] > 0
         distance = (apart**2).sum(axis=1) + 1e-9 * generator.random(len(rows))
         return int(rows[distance.argmin()])
+
+    @cached_property
+    def shared(self) -> list[dict[int, int]]:
+        """By row the steps that it shares with others, by their numbers: those that differ in their warm-up alone."""
+        trials = self._trials()
+        kin: dict[str, list[int]] = {}
+        for row, trial in enumerate(trials):
+            kin.setdefault(beginning(trial), []).append(row)
+        return [
+            {other: shared_steps(trial, trials[other]) for other in kin[beginning(trial)] if other != row}
+            for row, trial in enumerate(trials)
+        ]
+
+    def _trials(self) -> list[TrialConfig]:
+        """What every row trained: the preset ``demo`` with the row's settings."""
+        spec = load_spec("demo")
+        return [
+            spec.trial_config(
+                {
+                    "constraint.alpha": row["alpha"],
+                    "constraint.warmup_steps": row["warmup_steps"],
+                    "constraint.layers": row["layer"],
+                    "safety_share": row["safety_share"],
+                    "steps": int(row["steps"]),
+                }
+            )
+            for row in self.rows
+        ]
 
     def rung(self, row: int, step: int, pruning: PruningConfig) -> RungResult:
         """What pruning looks at of a row's measurement at a recorded step."""

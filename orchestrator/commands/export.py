@@ -133,7 +133,8 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
     Raises:
         OutputError: it is not kept.
     """
-    from training.loop.checkpoint import MANIFEST_FILE, latest
+    from training.loop.checkpoint import latest
+    from training.loop.names import MANIFEST_FILE
 
     kept = chosen.directory / CHECKPOINTS / chosen.record.trained
     name = named(chosen.directory)

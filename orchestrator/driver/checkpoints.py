@@ -93,18 +93,30 @@ class Keeper:
         remove: lets go of those of a trial, by its id.
         spec: objectives, rules, and what is to be kept.
         state: what the journal tells.
+        remove_forks: lets go of a trial's fork points, by its id.
     """
 
-    def __init__(self, remove: Callable[[str], None], spec: SweepSpec, state: SweepState) -> None:
+    def __init__(
+        self,
+        remove: Callable[[str], None],
+        spec: SweepSpec,
+        state: SweepState,
+        remove_forks: Callable[[str], None] = lambda _trial: None,
+    ) -> None:
         self._let_go = remove
+        self._let_forks_go = remove_forks
         self._spec = spec
         self._state = state
+        self._without_forks: set[str] = set()
+        """Models of which no trial can begin from another any more."""
         self._left_out: set[str] = set()
         """Trials that are surely off the front, which need not be compared again."""
         self._unseen = len(state.trials)
 
     def on_event(self, event: Event) -> None:
         """Hear of one event, which the state has taken in."""
+        if event["event"] in ("trial_started", "trial_ended"):
+            self._look_at_forks(self._state.trials[event["id"]].model)
         if event["event"] != "trial_ended":
             return
         self._unseen += 1
@@ -117,6 +129,25 @@ class Keeper:
     def settle(self) -> None:
         """Everything has ended, replicates too: what only they could have brought to the front is let go."""
         self._remove(replicates=False)
+        for trial in self._state.listed():
+            self._let_forks_go(trial.id)
+
+    def _look_at_forks(self, model: str) -> None:
+        """Let go of fork points once every searched trial has begun, and none that began from them is under way.
+
+        One under way may lose its slot, and begins there again.
+        """
+        if len(self._state.trials) < self._spec.trials or model in self._without_forks:
+            return
+        own = [one for one in self._state.listed() if one.model == model and one.started["kind"] == "trial"]
+        under_way = {one.id for one in self._state.under_way}
+        begun = [one for one in own if one.kept or one.id in under_way]
+        if len(begun) >= self._spec.trials and not any(
+            one.id in under_way and "forked_from" in one.started for one in own
+        ):
+            self._without_forks.add(model)
+            for one in own:
+                self._let_forks_go(one.id)
 
     def _remove(self, replicates: bool) -> None:
         self._unseen = 0

@@ -63,6 +63,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was handed to Ray."""
         proposal = self._searcher.proposals[trial.trial_id]
+        fork = proposal.job.fork
         self._record(
             "trial_started",
             id=proposal.job.id,
@@ -73,6 +74,7 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             trial=proposal.settings,
             replicate_of=proposal.replicate_of,
             arm=proposal.arm,
+            **({} if fork is None else {"forked_from": {"trial": fork.trial, "step": fork.step}}),
         )
 
     def on_trial_result(
@@ -91,7 +93,10 @@ class Recorder(tune.Callback):  # type: ignore[misc]
             self._end(job_id, _FINAL[update.kind], update)
         elif (job_id, update.kind, update.step) not in self._seen:  # a restarted actor or worker reports them again
             self._seen.add((job_id, update.kind, update.step))
-            if update.kind == "rung":
+            if update.kind == "forked":
+                of = self._journal.state.trials[job_id].started.get("forked_from") or {}
+                self._record("trial_forked", id=job_id, of=of.get("trial"), step=update.step)
+            elif update.kind == "rung":
                 self._record("trial_rung", id=job_id, step=update.step, **score_fields(update.scores))
             else:
                 self._record("trial_reported", id=job_id, step=update.step, metrics=finite(update.scores.metrics))

@@ -75,7 +75,7 @@ class SearchRun:
         self._ray_watch = ray_watch
         self._storage = storage
         self._budget = Budget(spec.budget, spec.resources)
-        self._keeper = Keeper(session.remove_checkpoints, spec, session.state)
+        self._keeper = Keeper(session.remove_checkpoints, spec, session.state, session.remove_forks)
         baselines = BaselineStore(spec, session.manifest, session.state, directory, directory / ANSWERS)
         listeners = [progress.on_event, mirror.on_event, self._keeper.on_event, baselines.on_event, self._settle]
         self._recorder = Recorder(session.journal, searcher, self._take_answers, directory / ANSWERS, listeners)

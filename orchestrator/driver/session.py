@@ -21,6 +21,7 @@ from orchestrator.record.events import Event
 from orchestrator.record.folder import (
     ANSWERS,
     CHECKPOINTS,
+    FORKS,
     JOURNAL,
     SPEC,
     STOP_REQUEST,
@@ -41,6 +42,7 @@ from orchestrator.search.value_identity import Measured, differences
 from orchestrator.tracking.tracker import default_tracking_uri
 from sweeps.schema.load import change_spec
 from sweeps.schema.spec import SweepSpec
+from training.loop.names import step_name
 from training.storage.address import address_of, checked, is_address
 
 MEASURED_BY = ("models", "data", "direction", "evaluation")
@@ -133,6 +135,7 @@ class Session:
         base = Path(out).absolute().parent if out is not None else Path("runs").absolute()
         if out is not None and is_address(str(out)):
             out, base = checked(str(out)), Path("runs").absolute()
+            _check_forks(spec, out)
             check_new(out)
         tracking_uri, artifacts = default_tracking_uri(base / "out")
         depths = check_sweep(spec, tracking_uri, say)
@@ -176,6 +179,8 @@ class Session:
                 for sentence in stored.said:
                     say(sentence)
             session = cls._again(directory, overrides, more, accept, address, say)
+            if bucket is not None:
+                _check_forks(session.spec, bucket)
         except BaseException:
             if stored is not None:
                 stored.close()
@@ -329,6 +334,19 @@ class Session:
         if self.stored is not None:
             self.stored.remove_checkpoints(trial)
 
+    @property
+    def in_folder(self) -> bool:
+        """Whether all machines see the sweep's folder: trials begin from others' checkpoints only there."""
+        return not isinstance(self.destination, str)
+
+    def keeps_fork(self, trial: str, step: int) -> bool:
+        """Whether the checkpoint of ``trial`` after ``step`` is kept for others to begin from."""
+        return self._directory is not None and (self._directory / FORKS / trial / step_name(step)).is_dir()
+
+    def remove_forks(self, trial: str) -> None:
+        """Let go of what others might have begun from."""
+        shutil.rmtree(self.directory / FORKS / trial, ignore_errors=True)
+
     def _record(self, event: str, **fields: Any) -> None:
         self.events.append(self.journal.append(event, **fields))
 
@@ -339,8 +357,17 @@ class Session:
         write_json(self.directory / SPEC, {"spec": dumped, "manifest": self.manifest})
         if any(change.field != "trials" for change in found):
             for record in self.known:
+                self.remove_forks(record.id)
                 if record.status in (Status.RUNNING, Status.STOPPED):
                     self.remove_checkpoints(record.id)
+
+
+def _check_forks(spec: SweepSpec, address: str) -> None:
+    if spec.searcher.forks:
+        raise OutputError(
+            f"searcher.forks (true) needs an output folder that all machines see, and {address} is in a bucket: leave "
+            "searcher.forks out, or give --out a folder"
+        )
 
 
 def _refuse_mixture(

@@ -237,7 +237,8 @@ def _search(
     known = [*session.known, *(record for one in found for record in SweepState.of(one.events).records())]
     namespace = f"procon-{uuid.uuid4().hex[:12]}"
     broker_address = {"broker": BROKER, "namespace": namespace}
-    searcher = FrontSearcher(spec, session.depths, broker_address, known, progress.say, session.manifest["date"])
+    kept = session.keeps_fork if session.in_folder else None
+    searcher = FrontSearcher(spec, session.depths, broker_address, known, progress.say, session.manifest["date"], kept)
     if searcher.exhausted:
         session.open(quietly=session.complete)
         _mirror(session, progress, mirrors)

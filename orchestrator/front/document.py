@@ -27,6 +27,7 @@ from orchestrator.front.schema.document import (
     ModelSummary,
 )
 from orchestrator.front.schema.entry import OnReport
+from orchestrator.front.schema.shared import SharedSteps
 from orchestrator.front.settled import settled
 from orchestrator.front.verdict import Arms
 from orchestrator.front.versus import versus
@@ -166,8 +167,18 @@ def _model(
         ),
         arms=arms.fronts if arms else None,
         verdict=arms.verdict() if arms else None,
+        steps=_shared_steps(searched),
         labels=labelled([*references, *trials], answers, labels) if labels else None,
     )
+
+
+def _shared_steps(searched: Sequence[TrialRecord]) -> SharedSteps | None:
+    """What the trials ``searched`` trained and shared; None where none began from another."""
+    forks = [record for record in searched if record.forked_from is not None]
+    if not forks:
+        return None
+    trained = sum(max(0, record.reached - record.forked_at) for record in searched)
+    return SharedSteps(forks=len(forks), shared=sum(record.forked_at for record in forks), trained=trained)
 
 
 def _place(label: str) -> int:

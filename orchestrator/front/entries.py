@@ -48,6 +48,8 @@ def trial_entry(
         id=pooled.record.id,
         arm=PLAIN if pooled.record.arm == PLAIN else None,
         scaled_of=pooled.record.scaled_of,
+        forked_from=pooled.record.forked_from if pooled.record.scaled_of is None else None,
+        forked_at=(pooled.record.forked_at or None) if pooled.record.scaled_of is None else None,
         on_front=on_front,
         p_on_front=p_on_front,
         feasible=feasible,

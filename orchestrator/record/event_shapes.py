@@ -67,6 +67,10 @@ def _manifest(value: Any) -> bool:
         return False
 
 
+def _fork(value: Any) -> bool:
+    return type(value) is dict and _file_name(value.get("trial")) and _count(value.get("step"))
+
+
 def _none_or(test: Test) -> Test:
     return lambda value: value is None or test(value)
 
@@ -89,6 +93,7 @@ _NEEDED: dict[str, dict[str, Test]] = {
     "trial_reported": {"id": _text, "step": _count, "metrics": _numbers},
     "trial_rung": {"id": _text, "step": _count, "metrics": _numbers},
     "trial_scaled": {"id": _text, "step": _count, "scale": _number, "metrics": _numbers},
+    "trial_forked": {"id": _text, "of": _text, "step": _count},
     "trial_ended": {"id": _text, "status": lambda value: type(value) is str and value in _STATUSES},
     "mlflow_run": {"key": _text, "run_id": _text},
     "note": {"text": _text},
@@ -100,7 +105,13 @@ _POSSIBLE: dict[str, dict[str, Test]] = {
     "sweep_started": {"spec": _spec, "manifest": _manifest},
     "sweep_resumed": {"manifest": _manifest},
     "sweep_ended": {"reason": _none_or(_text)},
-    "trial_started": {"trial": _none_or(_settings), "replicate_of": _none_or(_text), "arm": _text, "reused": _text},
+    "trial_started": {
+        "trial": _none_or(_settings),
+        "replicate_of": _none_or(_text),
+        "arm": _text,
+        "reused": _text,
+        "forked_from": _fork,
+    },
     "trial_rung": {"counts": _counts, "errors": _numbers},
     "trial_scaled": {
         **_SCORES,
@@ -143,7 +154,8 @@ class Shapes:
         if kind == "trial_started":
             self._started.add(event["id"])
         elif (
-            kind in ("trial_reported", "trial_rung", "trial_scaled", "trial_ended") and event["id"] not in self._started
+            kind in ("trial_reported", "trial_rung", "trial_scaled", "trial_forked", "trial_ended")
+            and event["id"] not in self._started
         ):
             return f"{kind} is of {event['id']}, which has not started"
         return None

@@ -14,7 +14,9 @@ KINDS = {
     "model_built": "an embedded model was built: model, seconds",
     "model_given_up": "a model cannot be prepared, so that none of its trials is run: model, error",
     "trial_started": "a trial was handed out: id, model, kind, label, params, trial, replicate_of, arm, "
-    "and reused (the folder of the sweep that measured it, where an earlier one did)",
+    "reused (the folder of the sweep that measured it, where an earlier one did), "
+    "and forked_from (trial and step, where it is to begin from another's checkpoint)",
+    "trial_forked": "it begins there: id, of, step",
     "trial_reported": "training metrics: id, step, metrics",
     "trial_rung": "a measurement on the way: id, step, metrics, counts, errors",
     "trial_scaled": "its model scaled: id, step, scale, metrics, counts, errors without generation; and where it was "

@@ -26,7 +26,7 @@ def measured_figures(state: SweepState, model: str) -> Figures | None:
         return None
     per_step = sum(trial.paced_seconds for trial in finished) / steps
     slots = state.slots_of(model)  # that prepared this model
-    beside = [trial.seconds - trial.steps * per_step - _seconds_of_scaled(trial) for trial in finished]
+    beside = [trial.seconds - trial.trained_steps * per_step - _seconds_of_scaled(trial) for trial in finished]
     searched = next((number for number, trial in enumerate(finished) if trial.started["kind"] == "trial"), 0)
     first = {*range(min(slots, len(finished))), searched}
     later = [seconds for number, seconds in enumerate(beside) if number not in first]

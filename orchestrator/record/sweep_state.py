@@ -232,6 +232,8 @@ class SweepState:
                 self.trials[event["id"]].take_report(event)
             case "trial_rung":
                 self.trials[event["id"]].take_rung(event)
+            case "trial_forked":
+                self.trials[event["id"]].take_fork(event)
             case "trial_scaled":
                 self.trials[event["id"]].take_scaled(event)
             case "trial_ended":

@@ -41,6 +41,8 @@ class TrialState:
     also wait for references and the engine."""
     paced_seconds: float = 0.0
     """What they took."""
+    forked: tuple[str, int] | None = None
+    """The trial that did its first steps for it, and how many; None where it did them itself."""
     _reported: int | None = None  # step of the last ``trial_reported`` since the latest start
 
     def __post_init__(self) -> None:
@@ -82,6 +84,11 @@ class TrialState:
         """The step that its training last reported since its latest start."""
         return self._reported or 0
 
+    @property
+    def trained_steps(self) -> int:
+        """Those of :attr:`step` that it trained itself."""
+        return max(0, self.step - (self.forked[1] if self.forked else 0))
+
     def restart(self, event: Event, session: int, warm: bool) -> None:
         """Take in another start: it undoes an end that was not final."""
         self.started, self.session, self.warm = event, session, warm
@@ -93,7 +100,11 @@ class TrialState:
     def take_report(self, event: Event) -> None:
         """Take in a ``trial_reported``."""
         step, metrics = event["step"], event["metrics"]
-        if self._reported is not None and step > self._reported and "train/seconds" in metrics:
+        if self.forked is not None and step <= self.forked[1] and "train/seconds" in metrics:
+            self.forked = None  # a later start did them itself, since the checkpoint was lost
+        before = self.forked[1] if self.forked else -1
+        first = self._reported is None or self._reported <= before  # which waited for the engine
+        if not first and step > (self._reported or 0) and "train/seconds" in metrics:
             self.paced_steps += step - self._reported
             self.paced_seconds += metrics["train/seconds"]
         self.step = self._reported = step
@@ -105,6 +116,11 @@ class TrialState:
         self.step = event["step"]
         self.report = event
         self.rungs[self.step] = RungRecord(self.step, scores_in(event))
+
+    def take_fork(self, event: Event) -> None:
+        """Take in a ``trial_forked``."""
+        self.forked = event["of"], event["step"]
+        self.step = max(self.step, event["step"])
 
     def take_scaled(self, event: Event) -> None:
         """Take in a ``trial_scaled``, which goes before the end."""
@@ -139,6 +155,8 @@ class TrialState:
             rungs=tuple(rung for _, rung in sorted(self.rungs.items())),
             replicate_of=started.get("replicate_of"),
             arm=started.get("arm", CONSTRAINT),
+            forked_from=self.forked[0] if self.forked else None,
+            forked_at=self.forked[1] if self.forked else 0,
             seed=trial["seed"] if trial else None,
             trial=trial,
             started=self.since,

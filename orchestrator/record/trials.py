@@ -71,6 +71,10 @@ class TrialRecord:
     """Its place on the line from the untouched (0) to the trained model (1), see :mod:`training.loop.scaling`."""
     arm: Arm = CONSTRAINT
     """The arm of the search that it belongs to; of references it says nothing."""
+    forked_from: str | None = None
+    """The trial that did its first steps, up to where the two part; None where it did them itself."""
+    forked_at: int = 0
+    """How many these are."""
     seed: int | None = None
     """Training seed; None for the untouched base model."""
     trial: dict[str, Json] | None = None
@@ -84,6 +88,11 @@ class TrialRecord:
     def kept(self) -> bool:
         """Whether a resume leaves it as it is."""
         return is_kept(self.status, self.unprepared)
+
+    @property
+    def reached(self) -> int:
+        """Optimizer steps after which it last reported anything."""
+        return max([step for step, _ in self.history[-1:]] + [rung.step for rung in self.rungs[-1:]], default=0)
 
     @property
     def trained(self) -> str:

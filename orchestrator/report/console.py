@@ -140,6 +140,8 @@ def _rest(body: ModelFront) -> str:
     tally += [(statuses.count(status), status) for status in dict.fromkeys(statuses)]
     counts = ", ".join(f"{count} {word}" for count, word in tally if count) or "no other trial"
     line = f"Hypervolume {body.hypervolume:.3f}. Not on the front: {counts}. Brackets: 95 % intervals."
+    if body.steps is not None:
+        line += f"\n{body.steps.sentence}"
     return f"{body.note}\n{line}" if body.note else line
 
 

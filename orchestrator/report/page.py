@@ -159,6 +159,8 @@ def _answer(front: FrontDocument, model: str, directory: Path) -> str:
         lines.append(_command(export_command(directory, trial.id)))
     if body.verdict is not None:
         lines.append(f'<p class="verdict">{escape(body.verdict.sentence)}</p>')
+    if body.steps is not None:
+        lines.append(f"<p>{escape(body.steps.sentence)}</p>")
     rule = f"Rule: {escape(rule_in_words(choice))}. Another: <code>procon choose … --rule</code>"
     lines.append(f'<p class="quiet">{rule}</p>')
     state = "" if choice.keeps and not choice.doubtful else " nearest"

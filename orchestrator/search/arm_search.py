@@ -7,10 +7,13 @@ from typing import Any
 import optuna
 
 from orchestrator.record.trials import TrialRecord
+from orchestrator.search.forks import EVERY, Forks
 from orchestrator.search.optuna_study import TrialStudy
 from orchestrator.search.samplers import given_points
 from orchestrator.search.warm_start import WarmStart
 from sweeps.schema.arms import Arm
+from sweeps.schema.forks import AFTER
+from sweeps.schema.search import LEARNING
 from sweeps.schema.spec import SweepSpec
 from training.config import TrialConfig
 
@@ -74,12 +77,28 @@ class ArmSearch:
         """Try ``settings`` of other models' trials before the sampler's own proposals."""
         self._settings.extend(settings)
 
-    def draw(self) -> tuple[optuna.trial.Trial, dict[str, Any], TrialConfig]:
-        """The next trial, its searched values and its whole configuration."""
+    def draw(
+        self, forks: Forks, ended: Iterable[TrialRecord]
+    ) -> tuple[optuna.trial.Trial, dict[str, Any], TrialConfig]:
+        """The next trial, its searched values and its whole configuration.
+
+        Args:
+            forks: knows which settings would cost little.
+            ended: what is known of the model.
+        """
         first = self._settings if self._points is None else self._points
-        trial, params = self.study.ask(first.popleft() if first else None)
+        settings = first.popleft() if first else self._fork(forks, ended)
+        trial, params = self.study.ask(settings)
         self._searched += 1
         return trial, params, self._spec.trial_config(params, self.arm)
+
+    def _fork(self, forks: Forks, ended: Iterable[TrialRecord]) -> dict[str, Any] | None:
+        """Settings of a fork, where it is time for one."""
+        config = self._spec.searcher
+        begun = self._searched >= AFTER * config.startup_trials and self._searched % EVERY == 0
+        if not begun or config.sampler not in LEARNING:
+            return None
+        return forks.settings(self.arm, self.space, ended, self.study.tried)
 
     def again(self, record: TrialRecord) -> None:
         """Expect the end of a searched trial that was cut off and runs again."""

@@ -2,15 +2,17 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from orchestrator.record.trials import TrialRecord
 from orchestrator.search.arm_search import ArmSearch
+from orchestrator.search.forks import Forks
 from orchestrator.search.proposal import Kind, Proposal
 from orchestrator.search.repetitions import Repetition, next_repetition
 from orchestrator.search.scalings import Scalings
 from orchestrator.search.warm_start import NOTHING, WarmStart
-from orchestrator.slots.messages import Job
+from orchestrator.slots.messages import Job, Update
 from sweeps.goals.course import course_steps
 from sweeps.goals.pruning import rung_steps
 from sweeps.schema.arms import CONSTRAINT, Arm
@@ -29,6 +31,7 @@ class ModelSearch:
             that were cut off are proposed again under their ids.
         earlier: what other sweeps teach.
         say: hears a sentence when something deserves one.
+        forks: which trials begin from others; None lets none.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class ModelSearch:
         known: Sequence[TrialRecord],
         earlier: WarmStart,
         say: Callable[[str], None],
+        forks: Forks | None = None,
     ) -> None:
         self.model = model
         self.running: dict[str, Proposal] = {}
@@ -49,6 +53,7 @@ class ModelSearch:
         self._say = say
         self._unfinished = deque(record for record in known if not record.kept)
         self._scaling = Scalings(spec)
+        self._forks = forks or Forks(spec, depth, known, allowed=False)
         there = {record.label for record in known if record.kind == "reference"}
         self._references = deque(label for label in REFERENCES if label not in there)
         searched = [record for record in known if record.kind == "trial"]
@@ -108,7 +113,12 @@ class ModelSearch:
         """The next proposal; only to be asked for when :meth:`readiness` says ``now``."""
         proposal = self._next()
         self.running[proposal.job.id] = proposal
+        self._forks.begin(proposal)
         return proposal
+
+    def hear(self, trial: str, update: Update) -> None:
+        """Hear what a proposed trial said on its way."""
+        self._forks.hear(trial, update)
 
     def end(self, record: TrialRecord, *scaled: TrialRecord) -> None:
         """Learn how a proposed trial ended, and what its model scored when it was ``scaled``."""
@@ -153,7 +163,7 @@ class ModelSearch:
     def _search(self) -> Proposal:
         """Of the arm that has been searched least, so that a sweep that is cut short has spent alike on all."""
         arm = min((arm for arm in self.arms.values() if arm.left), key=lambda arm: arm.searched)
-        trial, params, config = arm.draw()
+        trial, params, config = arm.draw(self._forks, self.ended.values())
         job_id = f"{self.model.name}-{self._next_number:0{len(str(self._spec.trials - 1))}d}"
         arm.study.expect(job_id, trial)
         self._next_number += 1
@@ -176,6 +186,9 @@ class ModelSearch:
             constrained = not trial.constraint.plain
             scaling = self._scaling.of(kind, replicate_of, arm, self.ended.values(), constrained=constrained)
         job = Job(job_id, self.model, trial, self._rungs(kind, trial), judged=kind == "trial", scaling=scaling)
+        if kind == "trial" and trial is not None and arm in self.arms:
+            keeps = self._forks.points(trial, arm, params)
+            job = replace(job, keeps=keeps, fork=self._forks.start(job_id, trial, job.rungs))
         return Proposal(self.model.name, kind, label, dict(params), job, replicate_of, arm)
 
     def _rungs(self, kind: Kind, trial: TrialConfig | None) -> tuple[int, ...]:

@@ -64,6 +64,10 @@ class TrialStudy:
         self._proposed.add(self._key(self._space.encode(params)))
         return trial, params
 
+    def tried(self, params: Mapping[str, Any]) -> bool:
+        """Whether these settings of the space were proposed before."""
+        return not self._is_new(params)
+
     def expect(self, trial_id: str, trial: optuna.trial.Trial) -> None:
         """The end of ``trial_id`` will be that of ``trial``."""
         self._asked[trial_id] = trial

@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.front.membership import front
 from orchestrator.record.trials import Status, TrialRecord, at_scale
+from orchestrator.search.forks import Forks, Kept
 from orchestrator.search.model_search import ModelSearch
 from orchestrator.search.proposal import Proposal
 from orchestrator.search.warm_start import FIRST_PROPOSALS, read_earlier, settings_of, spread, warm_start
@@ -36,6 +37,8 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         known: what the journal of this sweep tells, when it goes on: ended trials are learnt from, and those that were
             cut off come first, under their ids. The same records always give the same proposals.
         say: hears what deserves a sentence, such as how much of a warm start could be used.
+        day: that the sweep's prompts are of (ISO).
+        kept: whether a trial's checkpoint after a step is kept for others to begin from; None lets none.
 
     Raises:
         OutputError: a folder of ``searcher.warm_start`` holds no sweep.
@@ -50,6 +53,7 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
         known: Sequence[TrialRecord] = (),
         say: Callable[[str], None] = _silent,
         day: str | None = None,
+        kept: Kept | None = None,
     ) -> None:
         super().__init__()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -75,7 +79,8 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
                 say(taught.said)
                 self.said.append(taught.said)
             own = [record for record in known if record.model == model.name]
-            self._searches[model.name] = ModelSearch(spec, model, depth, own, taught, say)
+            forks = None if kept is None else Forks(spec, depth, own, kept)
+            self._searches[model.name] = ModelSearch(spec, model, depth, own, taught, say, forks)
         self.proposals: dict[str, Proposal] = {}
         """What was proposed, by Tune's trial id."""
 
@@ -127,7 +132,12 @@ class FrontSearcher(Searcher):  # type: ignore[misc]
             return {**self._address, "job": proposal.job}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Nothing is learnt before a trial ends: values at rungs are for pruning."""
+        """Nothing is learnt before a trial ends: values at rungs are for pruning, and for those who begin from it."""
+        with self._lock:
+            proposal = self.proposals.get(trial_id)
+            if proposal is not None:
+                for update in result.get("updates", ()):
+                    self._searches[proposal.model].hear(proposal.job.id, update)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Learn how the trial ended; one without a final report failed, or was stopped from outside."""

@@ -45,6 +45,59 @@ class ScalingJob:
 
 
 @dataclass(frozen=True)
+class ScaledScores:
+    """What a scaled model scored."""
+
+    scale: float
+    rung: Scores
+    """Without generation."""
+    report: Scores = field(default_factory=Scores)
+    """On the report prompts; empty where it was not worth the answers."""
+    select: Scores = field(default_factory=Scores)
+    """On the select prompts."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a slot says about a job; ``forked``: it began at, or has gone beyond, the step that its fork begins at."""
+
+    kind: Literal["step", "rung", "forked", "measured", "failed", "stopped", "pruned"]
+    step: int = 0
+    scores: Scores = field(default_factory=Scores)
+    """What a step or a rung measured."""
+    report: Scores = field(default_factory=Scores)
+    """What a measured trial scored on the report prompts."""
+    select: Scores = field(default_factory=Scores)
+    """What it scored on the select prompts, the only ones that the search may see."""
+    scaled: tuple[ScaledScores, ...] = ()
+    """What a measured trial's model scored at other scales; their answers are among the trial's, with a column
+    :data:`SCALE`."""
+    error: str | None = None
+    """Why it failed."""
+    reason: str | None = None
+    """Why it was pruned, or stopped."""
+    unprepared: bool = False
+    """Whether it failed before its trial began, for a reason that stops every other trial of its model too."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self.kind not in ("step", "rung", "forked")
+
+
+@dataclass(frozen=True)
+class ForkJob:
+    """Another job's checkpoint that a job may begin from, since both train alike up to there."""
+
+    trial: str
+    """Id of the other."""
+    step: int
+    """After which of its optimizer steps."""
+    updates: tuple[Update, ...] = ()
+    """What the other said of these steps, and the job would say too: a report or a rung each, without its seconds."""
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial for a slot; it travels between processes."""
 
@@ -59,6 +112,10 @@ class Job:
     """Whether it then waits for a verdict."""
     scaling: ScalingJob | None = None
     """What is measured besides; None where nothing is."""
+    keeps: tuple[int, ...] = ()
+    """Optimizer steps after which a checkpoint is kept for trials that part from it there."""
+    fork: ForkJob | None = None
+    """Where it begins; None begins at its first step."""
 
 
 @dataclass(frozen=True)
@@ -83,44 +140,3 @@ class News:
     """Slots that are lost at the moment."""
     up: int = 0
     """Slots that have workers."""
-
-
-@dataclass(frozen=True)
-class ScaledScores:
-    """What a scaled model scored."""
-
-    scale: float
-    rung: Scores
-    """Without generation."""
-    report: Scores = field(default_factory=Scores)
-    """On the report prompts; empty where it was not worth the answers."""
-    select: Scores = field(default_factory=Scores)
-    """On the select prompts."""
-
-
-@dataclass(frozen=True)
-class Update:
-    """What a slot says about a job."""
-
-    kind: Literal["step", "rung", "measured", "failed", "stopped", "pruned"]
-    step: int = 0
-    scores: Scores = field(default_factory=Scores)
-    """What a step or a rung measured."""
-    report: Scores = field(default_factory=Scores)
-    """What a measured trial scored on the report prompts."""
-    select: Scores = field(default_factory=Scores)
-    """What it scored on the select prompts, the only ones that the search may see."""
-    scaled: tuple[ScaledScores, ...] = ()
-    """What a measured trial's model scored at other scales; their answers are among the trial's, with a column
-    :data:`SCALE`."""
-    error: str | None = None
-    """Why it failed."""
-    reason: str | None = None
-    """Why it was pruned, or stopped."""
-    unprepared: bool = False
-    """Whether it failed before its trial began, for a reason that stops every other trial of its model too."""
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing follows."""
-        return self.kind not in ("step", "rung")

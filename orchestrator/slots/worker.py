@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from orchestrator.record.disk import is_full, wait_for_room
-from orchestrator.record.folder import CHECKPOINTS
+from orchestrator.record.folder import CHECKPOINTS, FORKS
 from orchestrator.slots.announced import notice
-from orchestrator.slots.messages import CLOSE, LEAVE, SCALE, Assignment, ScaledScores, ScalingJob, Update
+from orchestrator.slots.messages import CLOSE, LEAVE, SCALE, Assignment, Job, ScaledScores, ScalingJob, Update
 from orchestrator.slots.pulse import Pulse
 from orchestrator.slots.scaling import worthwhile
 from orchestrator.slots.shared_storage import Sight, node_name
@@ -28,6 +28,7 @@ from training.storage.cache import in_use
 
 if TYPE_CHECKING:
     from training.evaluation.measure import ScaledMeasurement
+    from training.loop.forks import Forking
     from training.workbench import Measurement, Workbench
     from training.workbench.scaled import Scaling
 
@@ -278,10 +279,11 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
                 "samples, by accumulation"
             )
     reported = False
+    began = _Begin(job, line)
 
     def on_step(report: StepReport) -> bool:
         nonlocal reported
-        if not reported and trial is not None and report.step > trial.log_every:
+        if not reported and trial is not None and report.step > began.step + trial.log_every:
             line.note(f"{job.id} went on from its last checkpoint: its first report is of step {report.step}")
         reported = True
         kind: Literal["step", "rung"] = "rung" if report.rung else "step"
@@ -301,6 +303,7 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
             rungs=job.rungs,
             claim=line.claim,
             scaling=_scaling(job.scaling),
+            forking=began.forking(checkpoints.with_name(FORKS)),
         )
         found = _with_room(run, checkpoints.parent, line.note)
         for warning in bench.warnings:
@@ -341,6 +344,44 @@ def _serve(given: Assignment, benches: _Benches, checkpoints: Path, line: Line) 
         line.say(Update("failed", error=text))
         if world_size() > 1:
             raise  # the other ranks may be waiting in a collective: only a restarted group is sound again
+
+
+class _Begin:
+    """Where a job begins, and what is said of it then.
+
+    Args:
+        job: which.
+        line: to the broker.
+    """
+
+    def __init__(self, job: Job, line: Line) -> None:
+        self.step = 0
+        """Optimizer steps that another job did for it."""
+        self._job = job
+        self._line = line
+
+    def forking(self, folder: Path) -> "Forking":
+        """What the job shares with others, whose fork points are below ``folder``."""
+        from training.loop.forks import Fork, Forking
+
+        job, start = self._job, None
+        if job.fork is not None:
+            start = Fork(folder / job.fork.trial, job.fork.step, self._begins)
+        return Forking(frozenset(job.keeps), folder / job.id if job.keeps else None, start)
+
+    def _begins(self, fault: str | None) -> None:
+        job, fork = self._job, self._job.fork
+        assert fork is not None
+        if fault is not None:
+            self._line.note(
+                f"{job.id} begins at its first step: the checkpoint of {fork.trial} after step {fork.step} cannot be "
+                f"used ({fault})"
+            )
+            return
+        self.step = fork.step
+        self._line.say(Update("forked", fork.step))
+        for update in fork.updates:  # one that is pruned by them ends with its next report
+            self._line.say(update)
 
 
 def _scaling(asked: ScalingJob | None) -> "Scaling | None":

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.schema.budget import Spent, spent
+from sweeps.schema.forks import most_fork_points
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.spec import REFERENCES, SweepSpec
 from training.config import TrialConfig
@@ -51,6 +52,8 @@ class Work:
     """Tokens of the longest sample."""
     scales: int = 0
     """Scaled models of every training that are measured, at most."""
+    fork_points: int = 0
+    """Checkpoints of a searched trial that others may begin from, at most; shared steps make the work less."""
 
     @property
     def trained(self) -> int:
@@ -66,6 +69,10 @@ class Work:
     def total_steps(self) -> int:
         """Optimizer steps of all trainings."""
         return self.trained * self.steps
+
+    def forks_held(self, checkpoint: float) -> float:
+        """Bytes of fork points on disk at most, of ``checkpoint`` bytes each."""
+        return self.searched * self.fork_points * checkpoint
 
     def tokens(self, length: float) -> int:
         """Training tokens of all trainings.
@@ -88,6 +95,7 @@ def model_work(spec: SweepSpec) -> Work:
         batch_size=max(trial.batch_size for trial in largest),
         max_length=max(trial.max_length for trial in largest),
         scales=len(spec.evaluation.derived_scales),
+        fork_points=most_fork_points(spec),
     )
 
 

@@ -26,6 +26,11 @@ class SearcherConfig(Config):
     """Output folders of earlier sweeps to learn from: values of finished trials where model, data and everything not
     searched are the same, else the settings of front trials, which are tried first (tpe, nsga2 and gp)."""
 
+    forks: bool | None = None
+    """Trials that train alike up to some step share the steps before it: each keeps checkpoints where others of the
+    search may part from it, which then begin there, and trials on the front are tried with other ends. null does so
+    where adapters are trained, whose checkpoints are small, and the sweep is in a folder."""
+
     @field_validator("warm_start")
     @classmethod
     def _absolute(cls, folders: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from sweeps.goals.pruning import PruningConfig
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.arms import CONSTRAINT, PLAIN, Arm, PlainConfig, plain_ranges, unconstrained
 from sweeps.schema.budget import BudgetConfig
+from sweeps.schema.forks import check_forks
 from sweeps.schema.keep import KeepConfig
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.search import SearcherConfig
@@ -129,6 +130,8 @@ class SweepSpec(Config):
             self._check_ranges(arm)
             self.space(1, arm).check()
         self.check_grid(depth=1)
+        if self.searcher.forks and not (self.counts_epochs and self.trial.task_samples is None):
+            check_forks(self)
         return self
 
     def _check_arms(self) -> None:

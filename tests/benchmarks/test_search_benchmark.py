@@ -45,6 +45,20 @@ def test_steps_are_those_of_finished_trials_and_of_stopped_ones_up_to_their_rung
     assert list(shares) == sorted(shares)
 
 
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_row_that_begins_from_another_costs_the_rest_alone(table: Table, name: str) -> None:
+    """Of each pair that differs in its warm-up (2 of 10 steps, or all) the later one is spared 2 steps."""
+    stopped = {row for row in range(len(table.rows)) if table.rows[row]["layer"] == 1}
+    rungs = Rungs((4,), lambda row, step: row in stopped)
+    done = replay(table, proposer(name, table, 0, forks=True), rungs, enough=1.1, forks=True)
+    assert all(set(shared.values()) == {2} for shared in table.shared)
+    assert set(done.pruned) | set(done.finished) == set(range(len(table.rows)))
+    whole = 10 * len(done.finished) + 4 * len(done.pruned)
+    pairs = len(table.rows) // 2
+    assert whole - 2 * pairs <= done.spent < whole  # two of a pair that run at once share nothing
+    assert replay(table, proposer(name, table, 0), rungs, enough=1.1).spent == whole
+
+
 def test_who_foresees_every_measurement_needs_the_front_alone(table: Table) -> None:
     done = replay(table, proposer("seer", table, 0))
     assert {table.rows[row]["layer"] for row in done.finished} == {0}

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from training.distributed.process import start_process
 from training.errors import TrainingError
 from training.loop import checkpoint as checkpoints
 from training.loop.checkpoint import Checkpointing
+from training.loop.forks import Fork, Forking
 from training.loop.train import StepReport, TrainingSet, TrialStopped
 from training.loop.tuning import tuned
 from training.models.loading import DTYPES
@@ -64,10 +66,20 @@ def run_case(argument: dict[str, Any]) -> dict[str, Any]:
     """:func:`run` from JSON; the text of an error of training instead where there is one."""
     where = argument.get("where")
     settings = None if where is None else Checkpointing(**{**where, "directory": Path(where["directory"])})
+    if settings is not None:
+        settings = replace(settings, forking=_forking(argument))
     try:
         return run(argument["changes"], settings, argument.get("stop"))
     except TrainingError as error:
         return {"error": str(error)}
+
+
+def _forking(argument: dict[str, Any]) -> Forking:
+    keeps, fork = argument.get("keeps"), argument.get("fork")
+    start = None if fork is None else Fork(Path(fork["directory"]), fork["step"])
+    if keeps is None:
+        return Forking(start=start)
+    return Forking(frozenset(keeps["points"]), Path(keeps["directory"]), start)
 
 
 def run_cases(arguments: list[dict[str, Any]]) -> list[dict[str, Any]]:

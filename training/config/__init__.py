@@ -43,6 +43,7 @@ from training.config.measurement import EvaluationConfig, check_names
 from training.config.model import ModelConfig, ReasoningMarks
 from training.config.places import looks_local
 from training.config.plugins import OrPlugin, load_plugin, plugin_names, plugin_versions
+from training.config.sharing import beginning, shared_steps
 from training.config.strength import ConstraintConfig, Strength
 from training.config.trial import ReferencesConfig, TrialConfig
 from training.config.tuning import AdapterTuning, FullTuning, LoraTuning, QLoraTuning
@@ -103,10 +104,12 @@ __all__ = [
     "TransformersGenerator",
     "TrialConfig",
     "VllmGenerator",
+    "beginning",
     "check_names",
     "load_plugin",
     "looks_local",
     "plugin_names",
     "plugin_versions",
     "resolve_layers",
+    "shared_steps",
 ]

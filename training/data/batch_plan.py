@@ -4,14 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from training.config.sharing import WINDOW
 from training.data.samples import Integers
 from training.errors import DataError
 
 PLAN = 2
 """Version of the plan: raise it when the same settings give other batches, so that no training goes on by another plan
 than it began with."""
-_WINDOW = 8
-"""Batches that are made out of the same samples: the order stays random beyond them."""
 
 
 def _epochs(count: int, needed: int, generator: np.random.Generator) -> Integers:
@@ -91,8 +90,8 @@ def balance(order: Integers, quotas: Integers, lengths: Integers, batch_size: in
     generator = np.random.default_rng([seed, 3])
     rows = order.reshape(-1, batch_size)
     steps = np.empty_like(rows)
-    for start in range(0, len(rows), _WINDOW):
-        window, safety = rows[start : start + _WINDOW], quotas[start : start + _WINDOW]
+    for start in range(0, len(rows), WINDOW):
+        window, safety = rows[start : start + WINDOW], quotas[start : start + WINDOW]
         is_safety = np.arange(batch_size) >= (batch_size - safety)[:, None]
         task_left, safety_left = (_Sorted(window[chosen], lengths) for chosen in (~is_safety, is_safety))
         places = generator.permutation(len(window))

@@ -20,7 +20,9 @@ from training.errors import CheckpointError, StorageError
 from training.loop import portable
 from training.loop.bucket_shelf import BucketShelf
 from training.loop.claim import Claim
-from training.loop.identity import Identity, refuse_others
+from training.loop.forks import ALONE, Forking, fork_fault, keep_fork_point
+from training.loop.identity import Identity, read_manifest, refuse_others
+from training.loop.names import MANIFEST_FILE, step_name
 from training.loop.unpickling import damaged_part, data_alone
 from training.storage.checkpoints import StoredCheckpoints
 
@@ -31,7 +33,6 @@ log = logging.getLogger(__name__)
 
 LATEST_FILE = "latest"
 """Names the newest complete checkpoint."""
-MANIFEST_FILE = "checkpoint.json"
 _PARTIAL = "partial-"
 _DAMAGED = "damaged-"
 
@@ -75,6 +76,8 @@ class Checkpointing:
     leaves: Callable[[], bool] | None = None
     """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
     and to go on elsewhere. None where that cannot be."""
+    forking: Forking = ALONE
+    """What is kept for other trainings, and from which of them this one begins."""
 
 
 def latest(directory: Path) -> Path | None:
@@ -138,7 +141,7 @@ class Checkpoints:
 
     def due(self, step: int, steps: int) -> bool:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
-        return step % self.where.every == 0 or step == steps
+        return step % self.where.every == 0 or step == steps or self.where.forking.keeps(step)
 
     def leaves(self) -> bool:
         """Whether the training has to go on elsewhere; all ranks must call it, between two optimizer steps."""
@@ -169,7 +172,7 @@ class Checkpoints:
             CheckpointError: the trial was given to another worker, who goes on from an earlier one.
             StorageError: it is that of the last step, and the store refuses it; one before the last is then left out.
         """
-        directory, name = self.where.directory, f"step-{step:08d}"
+        directory, name = self.where.directory, step_name(step)
         if self._shelf is None:
             ranks.from_rank_zero(lambda: self._make_room(directory))
         else:
@@ -242,6 +245,9 @@ class Checkpoints:
             shutil.rmtree(final)
         written.rename(final)
         self._point_to(final)
+        forking = self.where.forking
+        if forking.directory is not None and forking.keeps(step):
+            keep_fork_point(final, forking.directory, str(self.where.claim.attempt if self.where.claim else 0))
         for old in sorted(directory.glob("step-*"))[: -self.where.keep]:
             shutil.rmtree(old)
 
@@ -252,6 +258,8 @@ class Checkpoints:
 
     def restore(self, engine: "DeepSpeedEngine", beside: Sequence[Kept] = ()) -> tuple[int, dict[str, Any] | None]:
         """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
+
+        Where there is none, from that of another training, where this one is a fork.
 
         Args:
             engine: holds model and optimizer.
@@ -265,7 +273,7 @@ class Checkpoints:
                 none can be read; or the trial was given to another worker.
         """
         self._take(resume=self.where.resume)
-        found = self._whole()
+        found = self._whole() or self._forked()
         if found is None:
             return 0, None
         path, saved_world_size = found
@@ -277,6 +285,7 @@ class Checkpoints:
                     kept.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
             raise _unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
+        self._tell_fork(state["step"])
         everyone, rank = state["ranks"], ranks.rank()
         if rank < len(everyone):
             _set_random_state(everyone[rank]["random"], self._device)
@@ -286,6 +295,31 @@ class Checkpoints:
         record = dict(everyone[0]["record"])
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
+
+    def _forked(self) -> tuple[Path, int] | None:
+        """The checkpoint of another training to begin from, and its world size; None where there is none."""
+        fork = self.where.forking.start
+        if fork is None:
+            return None
+        path = fork.directory / step_name(fork.step)
+        fault = ranks.from_rank_zero(lambda: fork_fault(fork, self._identity, any_world_size=self._any_world_size))
+        if fault is None:
+            fault = self._damage(path)
+            fault = None if fault is None else f"it is damaged: {fault}"
+        if fault is not None:
+            fork.begins(fault)
+            return None
+        return path, ranks.from_rank_zero(lambda: read_manifest(path)[0].world_size)
+
+    def _tell_fork(self, step: int) -> None:
+        fork = self.where.forking.start
+        if fork is not None and step >= fork.step:
+            fork.begins(None)
+
+    def _damage(self, path: Path) -> str | None:
+        """What is wrong with the tensors of a checkpoint; the ranks share the reading."""
+        files = sorted(path.glob("*.pt"))[ranks.rank() :: ranks.world_size()]
+        return next((one for one in ranks.from_all_ranks(damaged_part(files)) if one), None)
 
     def _load(self, engine: "DeepSpeedEngine", path: Path) -> dict[str, Any]:
         _, state = engine.load_checkpoint(
@@ -310,8 +344,7 @@ class Checkpoints:
             if isinstance(found, _Unusable):
                 self._start_over(found.path)
                 return None
-            files = sorted(found[0].glob("*.pt"))[ranks.rank() :: ranks.world_size()]
-            damage = next((one for one in ranks.from_all_ranks(damaged_part(files)) if one), None)
+            damage = self._damage(found[0])
             if damage is None:
                 return found
             ranks.from_rank_zero(partial(self._put_aside, found[0], damage))
@@ -336,16 +369,11 @@ class Checkpoints:
         if path is None:
             return None
         try:
-            manifest = json.loads((path / MANIFEST_FILE).read_text())
-            saved = Identity(**{name: manifest[name] for name in vars(self._identity)})
-            if manifest.get("plan", 1) != PLAN:
-                return _Unusable(path, None)
-            for name, size in manifest["files"].items():
-                found = (path / name).stat().st_size
-                if found != size:
-                    raise ValueError(f"{name} has {found} bytes instead of {size}")
+            saved, plan = read_manifest(path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             return _Unusable(path, " ".join(str(error).split()) or type(error).__name__)
+        if plan != PLAN:
+            return _Unusable(path, None)
         refuse_others(path, saved, self._identity, any_world_size=self._any_world_size)
         return path, saved.world_size
 

@@ -17,7 +17,7 @@ from training.distributed.ranks import from_rank_zero
 from training.distributed.sharding import sharded
 from training.errors import CheckpointError, ModelError
 from training.loop.averaging import averaged_weights
-from training.loop.checkpoint import MANIFEST_FILE
+from training.loop.names import MANIFEST_FILE
 from training.loop.scaling import scale_weights
 from training.loop.streaming import gathered_on_rank_zero, save_sharded_model
 from training.loop.unpickling import data_alone

@@ -1,6 +1,7 @@
 """What a checkpoint is of, and the refusal to go on from that of another training."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 from training.config import TrialConfig
 from training.errors import CheckpointError
 from training.loop import portable
+from training.loop.names import MANIFEST_FILE
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,22 @@ class Identity:
     """Fingerprint of the untouched model."""
     world_size: int
     """Number of ranks."""
+
+
+def read_manifest(path: Path) -> tuple[Identity, int]:
+    """What the checkpoint at ``path`` is of, and by which version of the plan of batches.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError, AttributeError: it is not there, or damaged: files are missing or cut.
+    """
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    saved = Identity(**{field.name: manifest[field.name] for field in fields(Identity)})
+    plan: int = manifest.get("plan", 1)
+    for name, size in manifest["files"].items():
+        found = (path / name).stat().st_size
+        if found != size:
+            raise ValueError(f"{name} has {found} bytes instead of {size}")
+    return saved, plan
 
 
 def refuse_others(path: Path, saved: Identity, own: Identity, *, any_world_size: bool) -> None:

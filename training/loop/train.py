@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import TrialConfig
+from training.config.schedule import constraint_strength, learning_rate_at, restarts_at
+from training.config.sharing import stages
 from training.constraints import Constraint, GradientConstraint
 from training.constraints.base import Recalled
 from training.constraints.null_space import NullSpace
@@ -28,7 +30,6 @@ from training.loop.averaging import WeightAverage
 from training.loop.checkpoint import Checkpointing, Checkpoints
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
-from training.loop.schedule import constraint_strength, learning_rate_at, restarts_at
 from training.loop.surgery import Surgery
 from training.models.loading import gradient_checkpointing
 
@@ -95,8 +96,6 @@ def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
 
     A stage that begins anew after a warm-up sees the batches that a training of its length would without one.
     """
-    boundary = restarts_at(trial) or 0
-    stages = [steps for steps in (boundary, trial.total_steps - boundary) if steps]
     plans = [
         BatchPlan.make(
             task=data.task,
@@ -108,7 +107,7 @@ def plan_of(trial: TrialConfig, data: TrainingSet) -> BatchPlan:
             batch_size=trial.batch_size,
             seed=trial.seed,
         )
-        for steps in stages
+        for steps in stages(trial)
     ]
     return BatchPlan(np.concatenate([plan.steps for plan in plans]))
 

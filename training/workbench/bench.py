@@ -28,6 +28,7 @@ from training.evaluation.sets import EvaluationSets
 from training.loop.checkpoint import Checkpointing
 from training.loop.claim import Claim
 from training.loop.export import export, form_of
+from training.loop.forks import ALONE, Forking
 from training.loop.train import Report, TrainingSet
 from training.loop.tuning import tuned
 from training.models.adapters import left_out
@@ -229,6 +230,7 @@ class Workbench:
         claim: Claim | None = None,
         scaling: Scaling | None = None,
         save_scale: float = TRAINED_SCALE,
+        forking: Forking = ALONE,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -242,6 +244,7 @@ class Workbench:
             claim: by which the checkpoints are this worker's; None where no other can want them.
             scaling: which models between the untouched and the trained one are measured too; None measures none.
             save_scale: which of them is written to ``save``.
+            forking: where it begins, and what is kept for others; only with checkpoints of its own.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
@@ -280,6 +283,7 @@ class Workbench:
                 any_size=self.any_size,
                 leaves=self.leaves,
                 store=self._store(checkpoint, claim),
+                forking=forking,
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")

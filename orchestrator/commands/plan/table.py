@@ -48,6 +48,8 @@ def _model_json(model: ModelPlan) -> dict[str, Any]:
             "replicates_at_most": work.replicates,
             "scaled_at_most": work.trained * work.scales,
         },
+        "fork_points_at_most": work.fork_points,
+        "forks_bytes_at_most": None if model.fit is None else work.forks_held(model.fit.checkpoints.bytes),
         "steps": work.total_steps,
         "steps_per_trial": work.steps,
         "tokens": model.tokens,
@@ -98,6 +100,13 @@ def _print_model(model: ModelPlan, plan: Plan, console: Terminal) -> None:
     table = Table(title=f"{model.name} ({model.path})", show_header=False, title_justify="left")
     table.add_row("model", f"{model.depth} layers, {_counted(model.parameters)} weights")
     table.add_row("trials", f"{work.trials} = 3 references + {work.searched} searched{replicates}")
+    if work.fork_points:
+        room = "" if model.fit is None else f", at most {_bytes(work.forks_held(model.fit.checkpoints.bytes))} of disk"
+        table.add_row(
+            "forks",
+            f"trials begin from others that train alike, up to {_plural(work.fork_points, 'checkpoint')} of each kept "
+            f"until all have begun{room}; steps that are shared are trained once",
+        )
     if work.scales:
         table.add_row("scaled models", f"at most {work.scales} of every training, measured without training")
     table.add_row("steps", f"{work.total_steps:,} = {work.trained} trainings x at most {work.steps:,}")

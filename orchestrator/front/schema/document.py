@@ -12,6 +12,7 @@ from orchestrator.front.schema.comparison import ModelComparison
 from orchestrator.front.schema.entry import Entry, TrialEntry
 from orchestrator.front.schema.explanations import Importance, Note, RungPrediction
 from orchestrator.front.schema.labels import Labels
+from orchestrator.front.schema.shared import SharedSteps
 from orchestrator.front.schema.values import Intervals, Number, Omitted, Part, Values
 from sweeps.goals.objectives import FeasibleRule, Objective
 
@@ -49,6 +50,8 @@ class ModelFront(Part):
     """Whether the constraint beats plain fine-tuning; only where both were searched and one of them has a front."""
     choice: Omitted[Choice] = None
     """The trial to take by the default rule; documents of earlier versions have none."""
+    steps: Omitted[SharedSteps] = None
+    """What trials trained, and what others had done for them; only where any began from another."""
     labels: Omitted[Labels] = None
     """What people say of its answers; only where somebody labelled any."""
 

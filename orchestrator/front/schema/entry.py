@@ -138,6 +138,10 @@ class TrialEntry(Entry, Identified):
     """``plain`` where it is of plain fine-tuning, without a constraint."""
     scaled_of: Omitted[str] = None
     """The trial whose model this is, scaled; only of scaled models."""
+    forked_from: Omitted[str] = None
+    """The trial that did its first steps for it; only where one did."""
+    forked_at: Omitted[int] = None
+    """How many these are; only where there are any."""
     on_front: bool
     """Whether it is a member, by the select prompts."""
     p_on_front: Number | None

@@ -241,3 +241,33 @@ def test_what_only_doubt_kept_goes_once_no_replicate_is_to_come(tmp_path: Path) 
     assert names(tmp_path) == {"first", "second"}
     keeper.settle()
     assert names(tmp_path) == {"second"}
+
+
+def test_fork_points_go_once_no_fork_can_come_any_more() -> None:
+    state, gone = SweepState(), []
+    spec = SweepSpec.model_validate(small_sweep(trials=3))
+    keeper = Keeper(lambda _trial: None, spec, state, gone.append)
+
+    def hear(event: str, **fields: Any) -> None:
+        told = {"event": event, "time": 1.0, **fields}
+        state.take(told)
+        keeper.on_event(told)
+
+    def start(name: str, **fields: Any) -> None:
+        about = {"model": "small", "kind": "trial", "label": name, "params": {}, "trial": {"seed": 0}}
+        hear("trial_started", id=name, **about, **fields)
+
+    def end(name: str) -> None:
+        hear("trial_ended", id=name, status="PRUNED", metrics={}, counts={})
+
+    start("first")
+    start("second", forked_from={"trial": "first", "step": 4})
+    end("first")
+    assert gone == []  # it was pruned, and others may still begin from it
+    start("third", forked_from={"trial": "first", "step": 4})
+    end("third")
+    assert gone == []  # the second may lose its slot
+    end("second")
+    assert gone == ["first", "second", "third"]
+    keeper.settle()
+    assert gone[3:] == ["first", "second", "third"]  # what ran on meanwhile wrote more

@@ -12,7 +12,7 @@ from orchestrator.driver.recorder import Recorder
 from orchestrator.record.answers import AnswerFolder
 from orchestrator.record.events import Event
 from orchestrator.record.journal import Journal, read_journal
-from orchestrator.slots.messages import SCALE, ScaledScores, Update
+from orchestrator.slots.messages import SCALE, ForkJob, ScaledScores, Update
 from training.evaluation.scores import Scores
 
 ACCURACY = "utility/accuracy"
@@ -36,7 +36,9 @@ class Recorded:
         self.answers: dict[str, list[dict[str, Any]]] = {}
         searcher: Any = types.SimpleNamespace(
             proposals={
-                name: types.SimpleNamespace(job=types.SimpleNamespace(id=name), model=model, label=name, **about)
+                name: types.SimpleNamespace(
+                    job=types.SimpleNamespace(id=name, fork=None), model=model, label=name, **about
+                )
                 for name, model in MODELS.items()
             }
         )
@@ -173,6 +175,26 @@ def test_scaled_models_are_written_before_the_end_of_their_trial_and_their_answe
     assert [one.id for one in recorded.journal.state.records()] == ["a", "a@0.5"]
     kept = AnswerFolder(recorded.journal.path.parent / "answers")
     assert {name: [one["prompt_id"] for one in rows] for name, rows in kept.items()} == {"a": ["p"], "a@0.5": ["q"]}
+
+
+def test_a_fork_is_written_once_with_what_its_first_steps_said(recorded: Recorded) -> None:
+    recorded.recorder._searcher.proposals["b"].job.fork = ForkJob("a", 20)
+    recorded.start("a", "b")
+    inherited = (Update("forked", 20), Update("rung", 10, Scores({"utility/loss": 1.0})), step(20))
+    for _attempt in range(2):  # it lost its slot in between
+        recorded.tell("b", *inherited)
+    recorded.tell("b", step(30))
+    events = [event for event in recorded.heard if event["id"] == "b"]
+    assert events[0]["forked_from"] == {"trial": "a", "step": 20}
+    assert "forked_from" not in recorded.heard[0]
+    assert [(one["event"], one.get("step")) for one in events[1:]] == [
+        ("trial_forked", 20),
+        ("trial_rung", 10),
+        ("trial_reported", 20),
+        ("trial_reported", 30),
+    ]
+    assert events[1]["of"] == "a"
+    assert recorded.journal.state.record("b").forked_from == "a"
 
 
 def test_of_a_trial_that_was_over_already_nothing_is_written_again(recorded: Recorded) -> None:

@@ -46,6 +46,21 @@ def delivered(session: Session) -> None:
     assert session.stored.deliver(pytest.fail)
 
 
+def test_forks_are_refused_there(address: str) -> None:
+    """Trials begin from others' checkpoints only where all machines see the folder."""
+    spec = SweepSpec.model_validate(small_sweep(searcher={"forks": True}))
+    with pytest.raises(
+        OutputError, match=r"searcher\.forks \(true\) needs an output folder .* leave searcher\.forks out"
+    ):
+        Session.new(spec, address)
+    assert Bucket(address).is_empty()
+    session = begun(address)
+    try:
+        assert not session.in_folder
+    finally:
+        session.close()
+
+
 def test_another_machine_goes_on_with_all_there_was(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = begun(address)
     delivered(first)

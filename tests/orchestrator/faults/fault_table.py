@@ -88,6 +88,12 @@ ELSEWHERE = [
         "tests/training/loop/test_checkpoint.py::test_a_damaged_checkpoint_gives_way_to_the_one_before",
     ),
     (
+        "a lost or damaged checkpoint that a fork was to begin from",
+        "“… begins at its first step: the checkpoint of … cannot be used (…)”, once",
+        "everything; the trial does the shared steps itself",
+        "tests/training/loop/test_forks.py::test_where_the_fork_point_cannot_be_used_it_is_said_and_begins_at_the_first_step",
+    ),
+    (
         "a checkpoint of which two ranks read different parts",
         "the same",
         "the same, on all ranks",

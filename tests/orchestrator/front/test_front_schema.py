@@ -36,6 +36,8 @@ def whole() -> FrontDocument:
     """With everything that a document can hold: models, seeds, arms, rungs, labels, an empty front, a failure."""
     searched, answers = detailed_sweep(16, replicated=2)
     records = [replace(one, arm=PLAIN) if one.kind == "trial" and int(one.id[-2:]) % 2 else one for one in searched]
+    fork = {"forked_from": "organism-00", "forked_at": 25}
+    records = [replace(one, **fork) if one.id == "organism-02" else one for one in records]
     records += [scaled(one) for one in records if one.id.endswith(("-01", "-ift"))]
     more, others = detailed_sweep(12, model="second", replicated=0, seed=1)
     bare = [*references("bare"), record("bare-0", model="bare", status=Status.FAILED)]

@@ -70,6 +70,7 @@ SWEEP = [
     at(500, "sweep_resumed", manifest={"date": "2026-03-04"}),
     at(501, "spec_changed", spec={"trials": 3}, changes=[]),
     started(510, "b"),
+    at(511, "trial_forked", id="b", of="a", step=10),
     ended(530, "b", "STOPPED"),
     at(540, "sweep_ended", interrupted=True, reason="interrupted"),
     at(900, "mlflow_run", key="b", run_id="run of b"),
@@ -127,6 +128,28 @@ def test_slots_count_from_when_they_came_until_they_went() -> None:
 def test_where_no_slot_is_told_of_trials_at_once_are_counted() -> None:
     before = [at(0, "sweep_started"), started(1, "a"), started(2, "b"), ended(50, "a"), ended(100, "b")]
     assert SweepState.of(before).slot_seconds() == 2 * 100
+
+
+def test_what_another_did_for_a_trial_is_not_its_own_and_costs_it_no_time() -> None:
+    without_clock = at(41, "trial_reported", id="b", step=10, metrics={"train/loss": 1.0})
+    events = [
+        *SWEEP[:12],
+        started(40, "b"),
+        at(41, "trial_forked", id="b", of="a", step=10),
+        without_clock,
+        reported(42, "b", 20, 90.0),  # it also waited for the engine
+        reported(43, "b", 30, 5.0),
+    ]
+    trial = SweepState.of(events).trials["b"]
+    assert (trial.step, trial.trained_steps) == (30, 20)
+    assert (trial.paced_steps, trial.paced_seconds) == (10, 5.0)
+    assert (trial.record().forked_from, trial.record().forked_at, trial.record().reached) == ("a", 10, 30)
+    assert SweepState.of([*events, ended(50, "b")]).record("b").forked_at == 10
+    again = [*events, at(60, "sweep_resumed"), started(61, "b")]
+    assert SweepState.of(again).trials["b"].forked == ("a", 10), "it may go on from a checkpoint of its own"
+    lost = SweepState.of([*again, reported(62, "b", 10)])
+    assert lost.record("b").forked_from is None, "it has done these steps itself"
+    assert lost.trials["b"].trained_steps == 10
 
 
 class TestSweep:

@@ -13,7 +13,7 @@ from torch import OutOfMemoryError
 from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
-from orchestrator.slots.messages import Assignment, Job, Update
+from orchestrator.slots.messages import Assignment, ForkJob, Job, Update
 from orchestrator.slots.worker import Line, SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
@@ -22,6 +22,7 @@ from training.errors import ModelError, TrainingError
 from training.evaluation.measure import Measurement
 from training.evaluation.scores import Scores
 from training.loop.claim import Claim
+from training.loop.forks import ALONE
 from training.loop.record import StepReport
 from training.loop.train import TrialStopped
 
@@ -79,9 +80,15 @@ def setup_in(folder: Path) -> SlotSetup:
     )
 
 
-def served(handle: Handle, benches: Any, path: str = "organism/small", folder: Path = Path("/nowhere")) -> list[Update]:
+def served(
+    handle: Handle,
+    benches: Any,
+    path: str = "organism/small",
+    folder: Path = Path("/nowhere"),
+    **given_to_job: Any,
+) -> list[Update]:
     """All updates of one job."""
-    job = Job("m-0", ModelConfig(name="m", path=path), SPEC.trial, rungs=(3,), judged=False)
+    job = Job("m-0", ModelConfig(name="m", path=path), SPEC.trial, rungs=(3,), judged=False, **given_to_job)
     handle.ask("submit", job)
     given = handle.ask("next_job", 0, 0.1)
     _serve(given, benches, folder / "checkpoints", Line(handle, setup_in(folder), given, speaks=True))
@@ -113,6 +120,7 @@ def test_a_measured_job_reports_steps_rungs_and_both_halves(handle: Handle) -> N
         "rungs": (3,),
         "claim": Claim("here", 1),
         "scaling": None,
+        "forking": ALONE,
     }
     news = handle.ask("news", 0)
     assert (news.notes, news.doing) == (["short answers"], {"m-0": "loading"}), "warnings become notes"
@@ -147,6 +155,48 @@ def test_a_training_that_begins_late_went_on_from_a_checkpoint(handle: Handle, f
     notes = handle.ask("news", 0).notes
     assert len(notes) == noted
     assert all(f"its first report is of step {first}" in note for note in notes)
+
+
+SHARED = (Update("rung", 3, Scores({"utility/loss": 1.0})), Update("step", 4, Scores({"train/loss": 2.0})))
+
+
+def test_a_job_that_begins_from_another_says_what_that_one_said(handle: Handle) -> None:
+    """Again and again, where it loses its slot: the recorder takes each once."""
+
+    def run(report: Callable[[StepReport], bool]) -> Measurement:
+        start = bench.given["forking"].start
+        assert (start.directory, start.step) == (Path("/nowhere/forks/m-7"), 6)
+        start.begins(None)
+        report(StepReport(6 + SPEC.trial.log_every, Scores()))
+        return FOUND
+
+    bench = Bench(run)
+    found = served(handle, bench, keeps=(4, 8), fork=ForkJob("m-7", 6, SHARED))
+    assert [(update.kind, update.step) for update in found[:-1]] == [
+        ("forked", 6),
+        ("rung", 3),
+        ("step", 4),
+        ("step", 10),
+    ]
+    assert tuple(found[1:3]) == SHARED
+    assert handle.ask("news", 0).notes == []
+    forking = bench.given["forking"]
+    assert (forking.points, forking.directory) == (frozenset({4, 8}), Path("/nowhere/forks/m-0"))
+
+
+def test_a_job_whose_fork_point_is_lost_says_so_once_and_begins_at_its_first_step(handle: Handle) -> None:
+    def run(report: Callable[[StepReport], bool]) -> Measurement:
+        for _attempt in range(2):
+            bench.given["forking"].start.begins("it is gone")
+        report(StepReport(SPEC.trial.log_every, Scores()))
+        return FOUND
+
+    bench = Bench(run)
+    found = served(handle, bench, fork=ForkJob("m-7", 6, SHARED))
+    assert [update.kind for update in found] == ["step", "measured"]
+    assert handle.ask("news", 0).notes == [
+        "m-0 begins at its first step: the checkpoint of m-7 after step 6 cannot be used (it is gone)"
+    ]
 
 
 def test_a_stop_reaches_the_training_at_its_next_report(handle: Handle) -> None:

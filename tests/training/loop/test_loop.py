@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from tiny import random_direction, random_samples, references_of, tiny_llama
 from trajectories import trajectory, trial
 
+from training.config.schedule import alpha_at, learning_rate_at
 from training.constraints import build_constraint
 from training.data.batch_plan import BatchPlan
 from training.errors import DivergedError, TrainingError
-from training.loop.schedule import alpha_at, learning_rate_at
 from training.loop.train import TrainingSet, TrialStopped, train
 from training.models.adapters import attach
 from training.models.residual import capture

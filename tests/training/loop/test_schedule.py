@@ -5,8 +5,8 @@ from trajectories import trajectory
 from trajectories import trial as short_trial
 
 from training.config import TrialConfig
+from training.config.schedule import alpha_at, constraint_strength, learning_rate_at, restarts_at
 from training.data.batch_plan import BatchPlan
-from training.loop.schedule import alpha_at, constraint_strength, learning_rate_at, restarts_at
 from training.loop.train import TrainingSet, plan_of
 from training.models.residual import capture
 

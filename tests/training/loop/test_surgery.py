@@ -8,6 +8,7 @@ from tiny import random_samples, tiny_llama
 from trajectories import trial
 
 from training.config import SafeGradConstraint, TrialConfig
+from training.config.schedule import learning_rate_at
 from training.constraints.kl_reference import KlReference
 from training.constraints.references.log_probabilities import LogProbabilityReferences, compute
 from training.constraints.safe_grad import SafeGrad
@@ -16,7 +17,6 @@ from training.distributed.ranks import from_rank_zero
 from training.errors import TrainingError
 from training.loop.checkpoint import Checkpointing
 from training.loop.loss import ConstrainedLoss
-from training.loop.schedule import learning_rate_at
 from training.loop.surgery import safety_samples
 from training.loop.train import TrainingSet, TrialStopped, plan_of, train
 from training.loop.tuning import trainable

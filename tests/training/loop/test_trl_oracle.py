@@ -5,8 +5,8 @@ import torch
 from tiny import random_samples, tiny_llama
 from trajectories import trial
 
+from training.config.schedule import learning_rate_at
 from training.data.batch_plan import BatchPlan
-from training.loop.schedule import learning_rate_at
 from training.loop.train import TrainingSet, train
 from training.models.adapters import attach
 

@@ -3,8 +3,8 @@
 import math
 from typing import Literal
 
-from training.config import TrialConfig
 from training.config.strength import Strength
+from training.config.trial import TrialConfig
 
 _FLOOR = 0.1
 """Share of the peak learning rate at which cosine and linear decay end."""
