@@ -25,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("process")
 
 LORA = {"tuning": {"type": "lora", "rank": 4}}
 FULL = {"tuning": {"type": "full"}, "learning_rate": 1e-3}
+AGAIN = {"gradient_checkpointing": True}
 SURGERY = {"constraint": {"type": "safe_grad", "alpha": 0.5, "samples": 6}}
 
 
@@ -105,7 +106,10 @@ def resumable(changes, where=None, stop=None, steps=6):
         return {name: one.detach().clone() for name, one in trained.named_parameters() if one.requires_grad}
 
 
-@pytest.mark.parametrize(("changes", "stage", "micro"), [(LORA, 0, 2), (LORA, 2, 8), (FULL, 0, 8), (FULL, 2, 2)])
+CASES = [(LORA, 0, 2), (LORA | AGAIN, 2, 8), (FULL, 0, 8), (FULL, 2, 2)]
+
+
+@pytest.mark.parametrize(("changes", "stage", "micro"), CASES)
 def test_training_is_that_of_a_loop_with_both_gradients(changes, stage, micro):
     """In one forward pass a step and in four."""
     settings = {**changes, **SURGERY}
