@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, PlainSerializer, model_validator
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 from sweeps.errors import ObjectiveError
 from sweeps.goals.metrics import check_metric, is_share
@@ -27,6 +27,8 @@ _OPERATORS: dict[str, Callable[[Any, float], Any]] = {
 
 class Objective(Config):
     """One axis of the Pareto front."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)  # they are in the published schema of front.json
 
     metric: str
     """What is measured, such as safety/attack_success_rate or utility/accuracy."""

@@ -40,7 +40,7 @@ def test_the_best_of_those_that_keep_the_rule_on_the_select_prompts() -> None:
         ("base", "reference", False),
         ("ift", "reference", True),
         ("ift_safety", "reference", False),
-        ("lucky", "runner-up", True),
+        ("lucky", "surer", True),
         ("refusing", "beyond the rule", False),
     ]
     # 70 of 100 correct: the posterior has little above .75.
