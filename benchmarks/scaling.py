@@ -52,8 +52,9 @@ class Sweep:
     slots: int
     trials: int
     trial_seconds: float
+    nodes: int
     model_bytes: float
-    """Weights that every slot reads once."""
+    """Weights that every node reads once; its page cache has them for its other slots."""
     kept_bytes: float
     """Of a checkpoint."""
     checkpoints: int
@@ -79,7 +80,7 @@ def demands(sweep: Sweep, measured: Measured) -> list[tuple[str, str, str, float
     broker, driver = measured.broker_seconds * sweep.rate, measured.driver_seconds * sweep.rate
     memory = measured.slot_bytes * sweep.slots
     writes = sweep.kept_bytes * sweep.checkpoints * sweep.rate
-    loading = sweep.model_bytes * sweep.slots / 1e9
+    loading = sweep.model_bytes * sweep.nodes / 1e9
     return [
         ("broker", f"{broker:.1%} of a core", "half a core", sweep.slots * 0.5 / broker),
         ("driver", f"{driver:.1%} of a core", "half a core", sweep.slots * 0.5 / driver),
@@ -90,7 +91,7 @@ def demands(sweep: Sweep, measured: Measured) -> list[tuple[str, str, str, float
 
 
 def _loading_limit(sweep: Sweep) -> float:
-    return sweep.slots * (0.1 * sweep.trial_seconds) / (sweep.model_bytes * sweep.slots / 1e9)
+    return sweep.slots * (0.1 * sweep.trial_seconds) / (sweep.model_bytes * sweep.nodes / 1e9)
 
 
 def check(results: dict[str, dict[str, float]]) -> None:
@@ -106,6 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gpus", type=int, default=256)
     parser.add_argument("--gpus-per-trial", type=int, default=1)
+    parser.add_argument("--gpus-per-node", type=int, default=8)
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--trial-seconds", type=float, default=1800.0, help="see procon plan --profile")
     parser.add_argument("--model-gigabytes", type=float, default=16.0, help="of weights: 8B in bf16 by default")
@@ -121,6 +123,7 @@ def main() -> None:
         options.gpus // options.gpus_per_trial,
         options.trials,
         options.trial_seconds,
+        math.ceil(options.gpus / options.gpus_per_node),
         options.model_gigabytes * 1e9,
         options.checkpoint_gigabytes * 1e9,
         options.checkpoints,
