@@ -97,12 +97,20 @@ def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: 
     for seed, number in runs:
         params = None if number == BASE_MODEL else cells()[number]
         rungs: list[dict[str, Any]] = []
+        said: list[tuple[float, str]] = []
+        trained: list[float] = []
 
-        def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs) -> bool:
+        def keep(report: StepReport, rungs: list[dict[str, Any]] = rungs, trained: list[float] = trained) -> bool:
             if report.rung:
                 rungs.append({"step": report.step, **asdict(report.scores)})
+            else:
+                trained.append(report.scores.metrics["train/seconds"])
             return False
 
+        def hear(what: str, said: list[tuple[float, str]] = said) -> None:
+            said.append((time.perf_counter(), what))
+
+        bench.notify = hear
         begin = time.perf_counter()
         trial = None if params is None else spec.trial_config({**params, "seed": seed})
         first = trial is not None and not seed
@@ -113,7 +121,8 @@ def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: 
             "trial": number,
             "organism": weights,
             "seconds": seconds,
-            "rungs": rungs,
+            "seconds_of": {"training": sum(trained), "measuring": found.seconds, "looking": _looking(said)},
+            "rungs": [*rungs, {"step": trial.total_steps, **asdict(found.select)}] if trial is not None else [],
             "final": found.report.metrics,
             "select": found.select.counts,
             "report": found.report.counts,
@@ -131,6 +140,12 @@ def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: 
         with journal.open("a", encoding="utf-8") as file:  # one write of one line: processes do not mix
             file.write(json.dumps(entry) + "\n")
         print(f"seed {seed}  {number:3}  {seconds:5.1f} s  {params}", flush=True)
+
+
+def _looking(said: Sequence[tuple[float, str]]) -> float | None:
+    """Seconds of one look at a scaled model by forward passes; None where there was none."""
+    looks = [at for at, what in said if what.startswith("looking at the model scaled")]
+    return (looks[-1] - looks[0]) / (len(looks) - 1) if len(looks) > 1 else None
 
 
 def all_recorded(runs: Iterable[Run], path: Path, processes: int, base_seed: int) -> None:
@@ -191,8 +206,10 @@ def add_rows(entries: Sequence[dict[str, Any]], path: Path) -> None:
     """One row a run.
 
     Settings; ``final.<metric>`` as the report shows it; for each objective and half of the prompts ``<half>.<metric>``
-    (successes) and ``<half>.total.<metric>``; ``rung<step>.<metric>``, with ``rung<step>.error.`` or ``.total.``; of
-    each scaled model the objectives under ``scale<s>.`` and its forward passes under ``scale<s>.rung.<metric>``.
+    (successes) and ``<half>.total.<metric>``; ``rung<step>.<metric>`` on the select prompts, with ``rung<step>.error.``
+    or ``.total.``, the end as a last rung; of each scaled model the objectives under ``scale<s>.`` and its forward
+    passes under ``scale<s>.rung.<metric>``; ``seconds.`` of training, of measuring its end, and of one look at a scaled
+    model by forward passes.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -215,6 +232,7 @@ def _row(entry: dict[str, Any], steps: int) -> dict[str, Any]:
         "steps": steps,
         "organism": entry["organism"],
         "seconds": entry["seconds"],
+        **{f"seconds.{what}": value for what, value in entry["seconds_of"].items()},
     }
     row |= _successes(entry, "")
     row |= {f"final.{name}": value for name, value in entry["final"].items() if not name.startswith("train/")}

@@ -3,7 +3,8 @@
     python benchmarks/search.py            # 50 seeds; writes benchmarks/results/search.json and search.png
     python benchmarks/search.py --seeds 5 --table other.parquet --out somewhere
 
-Nothing is trained. Two slots work at once, and a trial's measurements arrive when its steps are done, so that searcher
+A second table, of another base model, says what is left of the gain where nothing was chosen by it. Nothing is
+trained. Two slots work at once, and a trial's measurements arrive when its steps are done, so that searcher
 and pruning see what they would see live. Every searcher proposes cells of the table, none twice. The base model, which
 a sweep measures before it searches, counts as known.
 """
@@ -34,23 +35,23 @@ PRODUCT = (GRID, "random", "tpe", "nsga2", "gp")
 GP_SEEDS = 25
 """Of the Gaussian process, whose every proposal takes half a second and more."""
 LEVELS = (0.9, 0.95, 0.98, ENOUGH)
-FORKS = "pruning + forks"
-"""Trials begin where an earlier one that trains alike has been, and forks are tried: what the product does."""
+PRUNED, FORKS, SCALES = "pruning", "forks", "scales"
+"""Trials are stopped at rungs; begin where an earlier one that trains alike has been, and forks are tried; are measured
+scaled back too."""
+EVERYTHING = f"{PRUNED} + {FORKS} + {SCALES}"
+"""What the product does."""
 POINTS = 50
 PROCESSES = 2
 TABLE: Table
 """Of this process."""
 
 
-def variants() -> list[tuple[str, str]]:
-    """Proposer, and what stops trials or makes them cheaper (empty: nothing)."""
-    ours = [(name, stop) for name in PRODUCT for stop in ("", "pruning")]
-    return [*ours, ("tpe", FORKS), ("gp", FORKS), (RAY, ""), (RAY, "ASHA"), (SEER, "")]
-
-
-def seeds_of(variant: tuple[str, str], seeds: int) -> int:
-    """How many seeds a variant is replayed under."""
-    return min(seeds, GP_SEEDS) if variant[0] == "gp" else seeds
+def variants(table: Table) -> list[tuple[str, str]]:
+    """Proposer, and what stops trials, makes them cheaper or gets more out of them (empty: nothing)."""
+    ours = [(name, stop) for name in PRODUCT for stop in ("", PRUNED)]
+    forked = [("tpe", FORKS), ("tpe", f"{PRUNED} + {FORKS}"), ("gp", f"{PRUNED} + {FORKS}")]
+    scaled = [("random", SCALES), ("tpe", SCALES), ("tpe", EVERYTHING), ("gp", EVERYTHING)]
+    return [*ours, *forked, *(scaled if table.scales else ()), (RAY, ""), (RAY, "ASHA"), (SEER, "")]
 
 
 def label(variant: tuple[str, str]) -> str:
@@ -71,12 +72,13 @@ def run(task: tuple[int, tuple[str, str]]) -> tuple[tuple[str, str], Replay]:
     """One seed of one variant."""
     seed, (name, stop) = task
     rungs: Rungs | None = None
-    if stop in ("pruning", FORKS):
+    if PRUNED in stop:
         rungs = pruned_by(TABLE, PRUNING)
-    elif stop:
+    elif stop == "ASHA":
         rungs = stopped_by_asha(TABLE, *ASHA)
-    forks = stop == FORKS
-    return (name, stop), replay(TABLE, proposer(name, TABLE, seed, forks=forks), rungs, forks=forks)
+    forks = FORKS in stop
+    search = proposer(name, TABLE, seed, forks=forks)
+    return (name, stop), replay(TABLE, search, rungs, forks=forks, scales=SCALES in stop)
 
 
 def summary(replays: Sequence[Replay], grid: np.ndarray) -> dict[str, Any]:
@@ -89,6 +91,7 @@ def summary(replays: Sequence[Replay], grid: np.ndarray) -> dict[str, Any]:
         "median_steps_to": {level: found if np.isfinite(found) else None for level, found in steps.items()},
         "seeds": len(replays),
         "seeds_that_reached_99pct": sum(each.steps_to(ENOUGH) < np.inf for each in replays),
+        "scaled_models": round(float(np.mean([len(each.scaled) for each in replays])), 1),
         "pruned_share": round(float(np.mean([len(r.pruned) / n for r, n in zip(replays, ended, strict=True)])), 3),
         "lower_quartile": low.round(4).tolist(),
         "median": middle.round(4).tolist(),
@@ -113,9 +116,9 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
     end = 1.1 * max(reached, default=grid[-1])
     for panel, stopped in zip(panels, (False, True), strict=True):
         for name, curve in curves.items():
-            if (" + " in name) == stopped:
+            if (" + pruning" in name or " + ASHA" in name) == stopped:
                 color = f"C{[*PRODUCT, RAY, SEER].index(name.split(' + ')[0])}"
-                style = "--" if FORKS in name else "-"
+                style = ":" if SCALES in name else "--" if FORKS in name else "-"
                 panel.plot(grid, curve["median"], color=color, ls=style, label=name)
                 panel.fill_between(
                     grid, curve["lower_quartile"], curve["upper_quartile"], color=color, alpha=0.12, lw=0
@@ -128,45 +131,62 @@ def draw(curves: dict[str, dict[str, Any]], grid: np.ndarray, path: Path) -> Non
     figure.savefig(path, dpi=120)
 
 
+def measured(path: Path, seeds: int, gp_seeds: int) -> tuple[dict[str, Any], np.ndarray]:
+    """Replays of one table, and the steps at which their curves are given; prints a line a variant."""
+    table = Table.read(path)
+    counts = {one: min(seeds, gp_seeds) if one[0] == "gp" else seeds for one in variants(table)}
+    tasks = [(seed, variant) for variant, count in counts.items() for seed in range(count)]
+    found: dict[tuple[str, str], list[Replay]] = {variant: [] for variant, count in counts.items() if count}
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(PROCESSES, initializer=prepare, initargs=(path,)) as pool:
+        for variant, done in pool.imap_unordered(run, tasks):
+            found[variant].append(done)
+    grid = np.linspace(0, table.steps, POINTS + 1)
+    curves = {label(variant): summary(replays, grid) for variant, replays in found.items()}
+    document: dict[str, Any] = {
+        f"steps_over_random_at_{level:.0%}_hypervolume".replace("%", "pct"): over_random(curves, f"{level:.0%}")
+        for level in LEVELS
+    }
+    if table.scales:
+        every = [(row, scale) for row in range(len(table.rows)) for scale in table.scales]
+        document |= {
+            "price_of_a_look_in_steps": round(table.look, 2),
+            "price_of_measuring_in_steps": round(table.measuring, 2),
+            "hypervolume_with_all_scaled_models_over_that_without": round(
+                table.share(range(len(table.rows)), every), 4
+            ),
+        }
+    print(f"{path.name}: {len(table.rows)} trials, base model {table.rows[0]['organism']}")
+    print(f"{'median steps to':28}" + "".join(f"{level:>9.0%}" for level in LEVELS) + "  seeds at 99 %  pruned  scaled")
+    for name, curve in curves.items():
+        steps = curve["median_steps_to"].values()
+        cells = "".join(f"{'never' if found is None else format(found, '.0f'):>9}" for found in steps)
+        reached = f"{curve['seeds_that_reached_99pct']} of {curve['seeds']}"
+        print(f"{name:28}{cells}{reached:>15}{curve['pruned_share']:>8.0%}{curve['scaled_models']:>8.1f}")
+    print(*(f"{name}: {value}" for name, value in document.items()), sep="\n", flush=True)
+    return {**document, "steps": grid.tolist(), "curves": curves}, grid
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", type=Path, default=RESULTS / "factorial.parquet")
+    parser.add_argument("--holdout", type=Path, default=RESULTS / "holdout.parquet", help="that nothing was chosen on")
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of search.json and search.png")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    tasks = [(seed, variant) for variant in variants() for seed in range(seeds_of(variant, options.seeds))]
-    found: dict[tuple[str, str], list[Replay]] = {variant: [] for variant in variants()}
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(PROCESSES, initializer=prepare, initargs=(options.table,)) as pool:
-        for variant, done in pool.imap_unordered(run, tasks):
-            found[variant].append(done)
-    grid = np.linspace(0, Table.read(options.table).steps, POINTS + 1)
-    curves = {label(variant): summary(replays, grid) for variant, replays in found.items()}
-    print(f"{'median steps to':24}" + "".join(f"{level:>9.0%}" for level in LEVELS) + "  seeds at 99 %  pruned")
-    for name, curve in curves.items():
-        cells = "".join(f"{'never' if steps is None else steps:>9}" for steps in curve["median_steps_to"].values())
-        reached = f"{curve['seeds_that_reached_99pct']} of {curve['seeds']}"
-        print(f"{name:24}{cells}{reached:>15}{curve['pruned_share']:>8.0%}")
-    ratios = {level: over_random(curves, level) for level in curves["random"]["median_steps_to"]}
-    document = {
-        "command": f"python benchmarks/search.py --seeds {options.seeds}",
-        "seeds": options.seeds,
-        "pruning": PRUNING.model_dump(),
-        "steps_over_random_at_99pct_hypervolume": ratios["99%"],
-        "steps_over_random": ratios,
-        "steps": grid.tolist(),
-        "curves": curves,
-    }
+    document, grid = measured(options.table, options.seeds, GP_SEEDS)
+    holdout, _ = measured(options.holdout, options.seeds, gp_seeds=0)
+    command = {"command": f"python benchmarks/search.py --seeds {options.seeds}", "seeds": options.seeds}
+    document = {**command, "pruning": PRUNING.model_dump(), **document, "holdout": holdout}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "search.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
-    draw(curves, grid, options.out / "search.png")
-    print(f"tpe with pruning and forks over random without, in steps: {ratios}")
+    draw(document["curves"], grid, options.out / "search.png")
 
 
 def over_random(curves: dict[str, dict[str, Any]], level: str) -> float | None:
-    """Median steps of the default search over random's without pruning; none where either never gets there."""
-    ours, random = (curves[name]["median_steps_to"][level] for name in (f"tpe + {FORKS}", "random"))
+    """Median steps of the default search over random's with finals only; none where either never gets there."""
+    ours, random = (curves[name]["median_steps_to"][level] for name in (f"tpe + {EVERYTHING}", "random"))
     return ours / random if ours is not None and random else None
 
 

@@ -5,10 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from search_proposers import Proposer
-from search_table import OBJECTIVES, Table
+from search_table import GOALS, OBJECTIVES, Table
 
+from orchestrator.slots.messages import Axis, ScalingJob
+from orchestrator.slots.scaling import known_of, worthwhile
+from sweeps.goals.foretelling import Known
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_steps
 from sweeps.goals.rung_metrics import rung_goals
+from sweeps.statistics.pareto import non_dominated
+from training.config.measurement import TRAINED_SCALE
 
 SLOTS = 2
 ENOUGH = 0.99
@@ -29,12 +34,15 @@ class Rungs:
 class Replay:
     """What one search did."""
 
-    curve: list[tuple[int, float]] = field(default_factory=list)
+    curve: list[tuple[float, float]] = field(default_factory=list)
     """(steps spent on all slots so far, share of the table's hypervolume) after every finished trial."""
     finished: list[int] = field(default_factory=list)
     pruned: list[int] = field(default_factory=list)
-    spent: int = 0
-    """Steps of all slots, those of trials stopped after the last finished one included."""
+    spent: float = 0
+    """Steps of all slots, those of trials stopped after the last finished one included, and the price of scaled models
+    in steps."""
+    scaled: list[tuple[int, float]] = field(default_factory=list)
+    """Row and scale of the models between the untouched and a trained one that were measured in full."""
 
     def steps_to(self, share: float) -> float:
         """Steps spent until the finished trials had that share; infinite where they never did."""
@@ -42,7 +50,13 @@ class Replay:
 
 
 def replay(
-    table: Table, search: Proposer, rungs: Rungs | None = None, enough: float = ENOUGH, *, forks: bool = False
+    table: Table,
+    search: Proposer,
+    rungs: Rungs | None = None,
+    enough: float = ENOUGH,
+    *,
+    forks: bool = False,
+    scales: bool = False,
 ) -> Replay:
     """Run ``search`` over the table until it has ``enough`` of the hypervolume or every row was proposed.
 
@@ -52,15 +66,18 @@ def replay(
         rungs: where trials may be stopped; none lets all finish.
         enough: share of the table's hypervolume.
         forks: whether a row that shares its first steps with an earlier one costs the rest alone.
+        scales: whether of a finished row the models between the untouched and the trained one are measured, those that
+            the product would ask for answers, each at its price.
     """
     shared = Shared(table) if forks else None
+    scaled = Scaled(table) if scales else None
     free, done = set(range(len(table.rows))), Replay()
     total = int(table.rows[0]["steps"])
     stops = (*(rungs.steps if rungs else ()), total)
     started = 0
-    events: list[tuple[int, int, int, int, int]] = []  # clock, order of start, row, which of the stops, first step
+    events: list[tuple[float, int, int, int, int]] = []  # clock, order of start, row, which of the stops, first step
 
-    def start(clock: int) -> None:
+    def start(clock: float) -> None:
         nonlocal started
         if free:
             row = search.propose(free, shared.start if shared else _first)
@@ -80,7 +97,12 @@ def replay(
         if step == total:
             done.finished.append(row)
             search.end(row, table.values[row].tolist())
-            done.curve.append((done.spent, table.share(done.finished)))
+            if scaled:
+                chosen, price = scaled.measure(row)
+                done.scaled += [(row, scale) for scale in chosen]
+                done.spent += price
+                clock += price
+            done.curve.append((done.spent, table.share(done.finished, done.scaled)))
             if done.curve[-1][1] >= enough - 1e-12:
                 break
             start(clock)
@@ -126,6 +148,39 @@ class Shared:
     def reach(self, row: int, step: int) -> None:
         """A row has done so many steps."""
         self._reached[row] = max(step, self._reached[row])
+
+
+class Scaled:
+    """Which scaled models of finished rows are measured: the product's choice, of what it knows by then.
+
+    Args:
+        table: the recorded trials.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        goals = rung_goals(OBJECTIVES, {})
+        self._axes = tuple(
+            Axis(objective.metric, objective.goal, rung, rising=goal == objective.goal)
+            for objective, (rung, goal) in zip(OBJECTIVES, goals, strict=True)
+        )
+        self._known: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+
+    def measure(self, row: int) -> tuple[list[float], float]:
+        """The scales of a finished row that are measured in full, and what that costs in steps, looks included."""
+        table = self._table
+        seen = {scale: table.seen(row, self._axes, scale) for scale in (*table.scales, TRAINED_SCALE)}
+        values = [objectives for _, objectives in self._known]
+        best = non_dominated(values, GOALS) if values else ()
+        rivals = tuple(value for value, first in zip(values, best, strict=True) if first)
+        chosen = worthwhile(ScalingJob(table.scales, self._axes, tuple(self._known), rivals), seen)
+        self._know(known_of(self._axes, seen[TRAINED_SCALE]))
+        for scale in chosen:
+            self._know(Known(known_of(self._axes, seen[scale]).rungs, tuple(table.scaled_values(row, scale))))
+        return chosen, len(table.scales) * table.look + len(chosen) * table.measuring
+
+    def _know(self, one: Known) -> None:
+        self._known.append((one.rungs, one.objectives))
 
 
 def pruned_by(table: Table, pruning: PruningConfig) -> Rungs:

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.slots.messages import Axis
 from sweeps.goals.objectives import Objective
 from sweeps.goals.pruning import PruningConfig, RungResult, rung_result
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.schema.load import load_spec
 from sweeps.statistics.pareto import Goal, hypervolume
 from training.config import TrialConfig, beginning, shared_steps
+from training.config.measurement import TRAINED_SCALE
 from training.evaluation.scores import Scores
 
 SETTINGS = ("alpha", "warmup_steps", "layer", "safety_share")
@@ -91,9 +93,52 @@ class Table:
         """Steps of all trials together."""
         return sum(int(row["steps"]) for row in self.rows)
 
-    def share(self, finished: Iterable[int]) -> float:
-        """Hypervolume of some rows over that of all, with the base model in both."""
-        return hypervolume([*self.worth[list(finished)], *self._known], GOALS, REFERENCE) / self.whole
+    def share(self, finished: Iterable[int], scaled: Iterable[tuple[int, float]] = ()) -> float:
+        """Hypervolume of some rows, and of scaled models of theirs, over that of all rows, with the base in both.
+
+        Scaled models are not among the whole, so that a share may be larger than 1.
+        """
+        between = [self.scaled_worth(row, scale) for row, scale in scaled]
+        return hypervolume([*self.worth[list(finished)], *between, *self._known], GOALS, REFERENCE) / self.whole
+
+    @cached_property
+    def scales(self) -> tuple[float, ...]:
+        """Of the models between the untouched and the trained one of every row; none where nobody measured them."""
+        end = f".{HALVES[0]}.{OBJECTIVES[0].metric}"
+        names = [name.removesuffix(end) for name in self.rows[0] if name.endswith(end)]
+        return tuple(sorted(float(name.removeprefix("scale")) for name in names if name.startswith("scale")))
+
+    def scaled_values(self, row: int, scale: float) -> list[float]:
+        """``[objectives]`` of a scaled model on the prompts to select by."""
+        return _rates([self.rows[row]], HALVES[:1], f"scale{scale:g}.")
+
+    def scaled_worth(self, row: int, scale: float) -> list[float]:
+        """``[objectives]`` of a scaled model on all prompts."""
+        return _rates([self.rows[row]], HALVES, f"scale{scale:g}.")
+
+    def seen(self, row: int, axes: Sequence[Axis], scale: float) -> Scores:
+        """What forward passes say of a model on the select prompts; of the trained one (1) its objectives too."""
+        cells = self.rows[row]
+        trained = scale == TRAINED_SCALE
+        name = f"rung{cells['steps']}." if trained else f"scale{scale:g}.rung."
+        found = {axis.rung: cells[f"{name}{axis.rung}"] for axis in axes}
+        if trained:
+            found |= {axis.metric: value for axis, value in zip(axes, self.values[row].tolist(), strict=True)}
+        return Scores(found)
+
+    @cached_property
+    def look(self) -> float:
+        """Price of one look at a scaled model by forward passes, in training steps: their seconds, medians."""
+        return self._price("seconds.looking")
+
+    @cached_property
+    def measuring(self) -> float:
+        """Price of measuring a model in full, in training steps: their seconds, medians."""
+        return self._price("seconds.measuring")
+
+    def _price(self, column: str) -> float:
+        steps = [row["seconds.training"] / row["steps"] for row in self.rows]
+        return float(np.median([row[column] for row in self.rows]) / np.median(steps))
 
     def place(self, drawn: Mapping[str, Any]) -> NDArray[np.float64]:
         """Where a proposal lies on the axes of ``places``: alpha between its levels, everything else on one."""
@@ -165,5 +210,6 @@ def counts_of(rows: Iterable[Mapping[str, Any]], halves: Iterable[str], metric: 
     return sum(successes for successes, _ in found), sum(total for _, total in found)
 
 
-def _rates(rows: Sequence[Mapping[str, Any]], halves: Sequence[str]) -> list[float]:
-    return [successes / total for successes, total in (counts_of(rows, halves, each.metric) for each in OBJECTIVES)]
+def _rates(rows: Sequence[Mapping[str, Any]], halves: Sequence[str], of: str = "") -> list[float]:
+    names = [f"{of}{half}" for half in halves]
+    return [successes / total for successes, total in (counts_of(rows, names, each.metric) for each in OBJECTIVES)]

@@ -48,7 +48,7 @@ WORKER_ENVIRONMENT = {
 }
 PASSED_ON = ("PROCON_CACHE", "HF_HOME", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 """What workers are told of the driver's environment, where it says something; it stands in Ray's logs and on its
-dashboard, so that keys go another way (:class:`~orchestrator.slots.worker.SlotSetup`)."""
+dashboard, so that keys go another way (:class:`~orchestrator.slots.setup.SlotSetup`)."""
 LOCAL_ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away: one process a slot less to start
     "RAY_TRAIN_METRICS_ENABLED": "0",  # nobody scrapes them

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.slots.setup import SlotSetup
 from orchestrator.slots.shared_storage import Sight
-from orchestrator.slots.worker import SlotSetup, slot_loop
+from orchestrator.slots.worker import slot_loop
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.spec import SweepSpec
 from training.storage.address import bucket_environment

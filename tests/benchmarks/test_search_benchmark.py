@@ -45,6 +45,31 @@ def test_steps_are_those_of_finished_trials_and_of_stopped_ones_up_to_their_rung
     assert list(shares) == sorted(shares)
 
 
+def _scaled(row: dict[str, Any]) -> dict[str, Any]:
+    """With the model half way, which keeps all of the accuracy and half of the attacks; its answers are foreseeable."""
+    attack, accuracy = row["select.safety/attack_success_rate"], row["select.utility/accuracy"]
+    ends = {"safety/attack_success_rate": attack / 2, "utility/accuracy": accuracy}
+    half = {f"scale0.5.{side}.{name}": value for name, value in ends.items() for side in HALVES}
+    half |= {f"scale0.5.{side}.total.{name}": 100 for name in ends for side in HALVES}
+    half |= {"scale0.5.rung.safety/refusal_log_odds": -attack / 2, "scale0.5.rung.utility/loss": 1 - accuracy}
+    whole = {"rung10.safety/refusal_log_odds": -attack, "rung10.utility/loss": 1 - accuracy}
+    return row | half | whole | {"seconds.training": 20.0, "seconds.measuring": 6.0, "seconds.looking": 1.0}
+
+
+def test_scaled_models_cost_their_seconds_and_count_towards_the_share(table: Table) -> None:
+    """A step takes two seconds: a look costs half a step, measuring in full three."""
+    scaled = Table([_scaled(row) for row in table.rows])
+    assert scaled.scales == (0.5,)
+    assert (scaled.look, scaled.measuring) == (0.5, 3.0)
+    plain, done = (replay(scaled, proposer("random", scaled, 0), enough=9.0, scales=scales) for scales in (False, True))
+    assert set(done.finished) == set(plain.finished)
+    assert {scale for _, scale in done.scaled} == {0.5}
+    assert done.spent == plain.spent + 0.5 * len(done.finished) + 3 * len(done.scaled)
+    assert done.curve[-1][1] > 1.0 == pytest.approx(plain.curve[-1][1])
+    assert len(done.scaled) < len(done.finished), "what is foretold to be dominated is not measured"
+    assert done.curve[-1][1] <= scaled.share(done.finished, [(row, 0.5) for row in done.finished])
+
+
 @pytest.mark.parametrize("name", ["random", "tpe"])
 def test_a_row_that_begins_from_another_costs_the_rest_alone(table: Table, name: str) -> None:
     """Of each pair that differs in its warm-up (2 of 10 steps, or all) the later one is spared 2 steps."""

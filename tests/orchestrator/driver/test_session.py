@@ -20,7 +20,8 @@ from orchestrator.record.folder import check_output
 from orchestrator.record.journal import Journal, read_journal
 from orchestrator.record.lock import is_driven
 from orchestrator.record.recorded_trial import recorded_trial
-from orchestrator.slots.worker import SlotSetup, _Benches
+from orchestrator.slots.serve import Benches
+from orchestrator.slots.setup import SlotSetup
 from sweeps.errors import SpecError
 from sweeps.schema.spec import SweepSpec
 from training.config import ModelConfig
@@ -131,7 +132,7 @@ def test_workers_are_told_the_day_and_the_arguments_of_the_template(left: Path) 
     day = datetime.date(2024, 2, 9)
     setup = SlotSetup(0, "broker", "here", left, spec.data, spec.direction, spec.evaluation, spec.trial, day)
     model = ModelConfig(name="m", path="nowhere", chat_template_kwargs={"enable_thinking": False})
-    chat = _Benches(setup).for_model(model)._chat
+    chat = Benches(setup).for_model(model)._chat
     assert (chat.date, chat.arguments) == (day, {"enable_thinking": False})
 
 

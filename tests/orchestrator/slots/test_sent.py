@@ -9,7 +9,7 @@ from ray import cloudpickle
 
 from orchestrator.search.proposal import Proposal
 from orchestrator.slots.messages import Job
-from orchestrator.slots.worker import SlotSetup
+from orchestrator.slots.setup import SlotSetup
 from sweeps.schema.load import load_spec
 from sweeps.schema.spec_files import preset_names
 from sweeps.space.unions import blocks_with_types

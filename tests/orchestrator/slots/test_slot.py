@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from small_sweeps import small_sweep
 
+from orchestrator.slots.setup import SlotSetup
 from orchestrator.slots.slot import Slots, worker_resources
-from orchestrator.slots.worker import SlotSetup
 from sweeps.schema.resources import ResourcesConfig
 from sweeps.schema.spec import SweepSpec
 

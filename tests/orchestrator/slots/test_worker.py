@@ -13,8 +13,10 @@ from torch import OutOfMemoryError
 from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
+from orchestrator.slots.line import Line
 from orchestrator.slots.messages import Assignment, ForkJob, Job, Update
-from orchestrator.slots.worker import Line, SlotSetup, _Benches, _FailedError, _RestartNeededError, _serve
+from orchestrator.slots.serve import Benches, FailedError, RestartNeededError, serve
+from orchestrator.slots.setup import SlotSetup
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
 from training.distributed.ranks import FailedAlone
@@ -91,7 +93,7 @@ def served(
     job = Job("m-0", ModelConfig(name="m", path=path), SPEC.trial, rungs=(3,), judged=False, **given_to_job)
     handle.ask("submit", job)
     given = handle.ask("next_job", 0, 0.1)
-    _serve(given, benches, folder / "checkpoints", Line(handle, setup_in(folder), given, speaks=True))
+    serve(given, benches, folder / "checkpoints", Line(handle, setup_in(folder), given, speaks=True))
     return list(handle.ask("poll", "m-0", 0, 0.1))
 
 
@@ -258,7 +260,7 @@ def test_a_job_that_found_the_disk_full_goes_on_once_there_is_room(
 
 def test_a_workbench_is_kept_while_jobs_need_its_model(tmp_path: Path) -> None:
     setup = setup_in(tmp_path)
-    benches = _Benches(setup)
+    benches = Benches(setup)
 
     def model(name: str) -> ModelConfig:
         return ModelConfig(name=name, path="organism/small")
@@ -311,7 +313,7 @@ class TestSeveralRanks:
     def test_a_lost_rank_restarts_the_group_and_fails_no_trial(
         self, handle: Handle, tmp_path: Path, error: Exception
     ) -> None:
-        with pytest.raises(_RestartNeededError):
+        with pytest.raises(RestartNeededError):
             served(handle, Bench(raises(error)), folder=tmp_path)
         assert handle.ask("poll", "m-0", 0, 0.1) == []
         handle.ask("slot_started", 0, "another", 2)
@@ -324,8 +326,8 @@ class TestSeveralRanks:
         assert "an index is out of range" in str(handle.ask("poll", "m-0", 0, 0.1)[-1].error)
         given = Assignment(Job("m-1", ModelConfig(name="m", path="organism/small"), SPEC.trial, judged=False), 1)
         line = Line(handle, setup_in(tmp_path), given, speaks=False)
-        with pytest.raises(_FailedError, match="out of range"):
-            _serve(given, Bench(raises(fault)), tmp_path / "checkpoints", line)
+        with pytest.raises(FailedError, match="out of range"):
+            serve(given, Bench(raises(fault)), tmp_path / "checkpoints", line)
         alone = FailedAlone("rank 1 failed in a forward pass")
-        with pytest.raises(_FailedError, match=r"^rank 1 failed in a forward pass$"):
-            _serve(given, Bench(raises(alone)), tmp_path / "checkpoints", line)
+        with pytest.raises(FailedError, match=r"^rank 1 failed in a forward pass$"):
+            serve(given, Bench(raises(alone)), tmp_path / "checkpoints", line)
