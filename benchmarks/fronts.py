@@ -130,7 +130,10 @@ def synced(work: Path) -> dict[str, float]:
     """A whole sweep brought into a new store and once more, and trials that end while a sweep runs, on SQLite."""
     from mlflow import MlflowClient
 
+    from orchestrator.tracking.write_ahead import make_with_log
+
     empty = work / "empty.db"
+    make_with_log(f"sqlite:///{empty}")
     MlflowClient(f"sqlite:///{empty}").search_experiments()  # its tables, which a store gets once
     found: dict[str, float] = {}
     for suffix, layers in (("", LAYERS), ("_32_layers", MANY)):

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from orchestrator.tracking.write_ahead import make_with_log
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run, RunData
@@ -112,6 +114,7 @@ class RunIndex:
             from mlflow import MlflowClient
 
             _quieten()
+            make_with_log(self._uri)
             client = MlflowClient(self._uri, registry_uri=self._uri)  # else it makes ./mlflow.db for a registry
             found = client.get_experiment_by_name(self.experiment)
             if found is None:
