@@ -133,7 +133,7 @@ def _checkpoint(chosen: RecordedTrial, trial: TrialConfig) -> Path:
     Raises:
         OutputError: it is not kept.
     """
-    from training.loop.checkpoint import latest
+    from training.loop.checkpointing import latest
     from training.loop.names import MANIFEST_FILE
 
     kept = chosen.directory / CHECKPOINTS / chosen.record.trained

@@ -15,8 +15,7 @@ from trajectories import trial
 from training.constraints import build_constraint
 from training.distributed.process import start_process
 from training.errors import TrainingError
-from training.loop import checkpoint as checkpoints
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.forks import Fork, Forking
 from training.loop.train import StepReport, TrainingSet, TrialStopped
 from training.loop.tuning import tuned
@@ -114,7 +113,7 @@ def die(moment: str) -> None:
         original_replace(source, target)
 
     assert moment == "latest has not moved"
-    checkpoints.os.replace = replace  # type: ignore[attr-defined]
+    os.replace = replace
 
 
 if __name__ == "__main__":

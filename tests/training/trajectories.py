@@ -9,7 +9,7 @@ from tiny import held_as, random_direction, random_samples, references_of, sums_
 from training.config import TrialConfig
 from training.constraints import build_constraint
 from training.distributed.process import start_process
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.scaling import Tuned
 from training.loop.train import Rungs, StepReport, TrainingSet
 from training.loop.tuning import tuned

@@ -1,11 +1,8 @@
 """Checkpoints of a running training, from which it goes on as if it had never stopped."""
 
 import json
-import logging
-import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,25 +13,20 @@ from torch import distributed
 from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
-from training.errors import CheckpointError, StorageError
+from training.errors import StorageError
 from training.loop import portable
 from training.loop.bucket_shelf import BucketShelf
-from training.loop.claim import Claim
-from training.loop.forks import ALONE, Forking, fork_fault, keep_fork_point
-from training.loop.identity import Identity, read_manifest, refuse_others
+from training.loop.checkpointing import Checkpointing, latest, point_to
+from training.loop.forks import keep_fork_point
+from training.loop.identity import Identity
 from training.loop.names import MANIFEST_FILE, step_name
-from training.loop.unpickling import damaged_part, data_alone
-from training.storage.checkpoints import StoredCheckpoints
+from training.loop.origin import Origin, unreadable
+from training.loop.unpickling import data_alone
 
 if TYPE_CHECKING:
     from deepspeed import DeepSpeedEngine
 
-log = logging.getLogger(__name__)
-
-LATEST_FILE = "latest"
-"""Names the newest complete checkpoint."""
 _PARTIAL = "partial-"
-_DAMAGED = "damaged-"
 
 
 class Kept(Protocol):
@@ -45,50 +37,6 @@ class Kept(Protocol):
 
     def load(self, directory: Path) -> None:
         """Take it from a checkpoint; any exception says that it is damaged."""
-
-
-@dataclass(frozen=True)
-class Checkpointing:
-    """Where the checkpoints of one trial go.
-
-    On several machines the directory must be one that all of them share, or there must be a store.
-    """
-
-    directory: Path
-    """Of this trial alone; made when the first checkpoint is."""
-    every: int
-    """Optimizer steps between two checkpoints; the last step gets one too."""
-    keep: int = 2
-    """How many of the newest stay."""
-    resume: bool = True
-    """Go on from the newest one where there is one; otherwise those found are removed and training starts over."""
-    model: str = ""
-    """Fingerprint of the untouched model, which a checkpoint of adapters does not contain."""
-    say: Callable[[str], None] = log.warning
-    """Told in a sentence what whoever trains should know; on rank 0."""
-    claim: Claim | None = None
-    """By which the directory is this training's; None where no other can want it."""
-    store: StoredCheckpoints | None = None
-    """Where they are kept in a bucket, under its claim; the directory is then this machine's alone."""
-    any_size: bool = False
-    """Whether a group of another size may have to go on: :mod:`training.loop.portable` is then written as well, where
-    ZeRO's shares would not let it. It takes as much room and time again."""
-    leaves: Callable[[], bool] | None = None
-    """Asked on rank 0 after every step: whether the machine will be taken away, so that the training has to be saved
-    and to go on elsewhere. None where that cannot be."""
-    forking: Forking = ALONE
-    """What is kept for other trainings, and from which of them this one begins."""
-
-
-def latest(directory: Path) -> Path | None:
-    """The newest complete checkpoint below ``directory``; None where there is none."""
-    pointer = directory / LATEST_FILE
-    if not pointer.exists():
-        return None
-    named = directory / pointer.read_text(errors="replace").strip()
-    if named.parent == directory and named.is_dir():
-        return named
-    return max(directory.glob("step-*"), default=None)  # each is complete
 
 
 def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
@@ -102,19 +50,6 @@ def _set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> N
     torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)
-
-
-@dataclass(frozen=True)
-class _Unusable:
-    """A checkpoint from which nothing goes on."""
-
-    path: Path
-    damage: str | None
-    """What is damaged; None where it is whole, and of a version that made other batches."""
-
-
-def _unreadable(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"the checkpoint {path} cannot be read ({reason}): remove {path.parent} to start over")
 
 
 class Checkpoints:
@@ -137,7 +72,8 @@ class Checkpoints:
         self._last = trial.total_steps
         self._shelf: BucketShelf | None = None
         if where.store is not None:
-            self._shelf = BucketShelf(where.store, where.directory, where.keep, self._point_to, where.say)
+            self._shelf = BucketShelf(where.store, where.directory, where.keep, point_to, where.say)
+        self._origin = Origin(where, self._shelf, self._identity, any_world_size=self._any_world_size)
 
     def due(self, step: int, steps: int) -> bool:
         """Whether one is made after ``step`` of ``steps`` optimizer steps."""
@@ -244,17 +180,12 @@ class Checkpoints:
         if final.exists():  # of a training that was killed between the two renames
             shutil.rmtree(final)
         written.rename(final)
-        self._point_to(final)
+        point_to(final)
         forking = self.where.forking
         if forking.directory is not None and forking.keeps(step):
             keep_fork_point(final, forking.directory, str(self.where.claim.attempt if self.where.claim else 0))
         for old in sorted(directory.glob("step-*"))[: -self.where.keep]:
             shutil.rmtree(old)
-
-    def _point_to(self, path: Path) -> None:
-        pointer = path.with_name(f"{LATEST_FILE}.new")
-        pointer.write_text(path.name)
-        os.replace(pointer, path.with_name(LATEST_FILE))
 
     def restore(self, engine: "DeepSpeedEngine", beside: Sequence[Kept] = ()) -> tuple[int, dict[str, Any] | None]:
         """Go on from the newest checkpoint that is whole: model, optimizer and random state; all ranks must call it.
@@ -272,8 +203,7 @@ class Checkpoints:
             CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
                 none can be read; or the trial was given to another worker.
         """
-        self._take(resume=self.where.resume)
-        found = self._whole() or self._forked()
+        found = self._origin.find()
         if found is None:
             return 0, None
         path, saved_world_size = found
@@ -284,7 +214,7 @@ class Checkpoints:
                 for kept in beside:
                     kept.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
-            raise _unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
+            raise unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
         self._tell_fork(state["step"])
         everyone, rank = state["ranks"], ranks.rank()
         if rank < len(everyone):
@@ -296,115 +226,13 @@ class Checkpoints:
         record["terms"] = sum(one["record"]["terms"] for one in everyone) if rank == 0 else record["terms"] * 0
         return state["step"], record
 
-    def _forked(self) -> tuple[Path, int] | None:
-        """The checkpoint of another training to begin from, and its world size; None where there is none."""
-        fork = self.where.forking.start
-        if fork is None:
-            return None
-        path = fork.directory / step_name(fork.step)
-        fault = ranks.from_rank_zero(lambda: fork_fault(fork, self._identity, any_world_size=self._any_world_size))
-        if fault is None:
-            fault = self._damage(path)
-            fault = None if fault is None else f"it is damaged: {fault}"
-        if fault is not None:
-            fork.begins(fault)
-            return None
-        return path, ranks.from_rank_zero(lambda: read_manifest(path)[0].world_size)
-
     def _tell_fork(self, step: int) -> None:
         fork = self.where.forking.start
         if fork is not None and step >= fork.step:
             fork.begins(None)
-
-    def _damage(self, path: Path) -> str | None:
-        """What is wrong with the tensors of a checkpoint; the ranks share the reading."""
-        files = sorted(path.glob("*.pt"))[ranks.rank() :: ranks.world_size()]
-        return next((one for one in ranks.from_all_ranks(damaged_part(files)) if one), None)
 
     def _load(self, engine: "DeepSpeedEngine", path: Path) -> dict[str, Any]:
         _, state = engine.load_checkpoint(
             str(path.parent), tag=path.name, load_module_strict=self._with_frozen, load_lr_scheduler_states=False
         )
         return dict(state)
-
-    def _whole(self) -> tuple[Path, int] | None:
-        """The checkpoint to go on from and its world size.
-
-        The ranks share the reading of it; one that is damaged is put aside for the one before.
-        """
-        while True:
-            if self._shelf is not None:
-                self._shelf.fetch()
-            found = ranks.from_rank_zero(self._found)
-            if found is None:
-                return None
-            if isinstance(found, _Unusable) and found.damage is not None:
-                ranks.from_rank_zero(partial(self._put_aside, found.path, found.damage))
-                continue
-            if isinstance(found, _Unusable):
-                self._start_over(found.path)
-                return None
-            damage = self._damage(found[0])
-            if damage is None:
-                return found
-            ranks.from_rank_zero(partial(self._put_aside, found[0], damage))
-
-    def _take(self, *, resume: bool) -> None:
-        """Make what there is ours, and empty where nothing shall be gone on with; all ranks must call it."""
-        if self._shelf is not None:
-            self._shelf.take(resume=resume)
-            return
-
-        def take() -> None:
-            if not resume:
-                shutil.rmtree(self.where.directory, ignore_errors=True)
-            if self.where.claim is not None:
-                self.where.claim.take(self.where.directory)
-
-        ranks.from_rank_zero(take)
-
-    def _found(self) -> "tuple[Path, int] | _Unusable | None":
-        """The newest checkpoint of the right size and its world size; runs on rank 0."""
-        path = self.latest
-        if path is None:
-            return None
-        try:
-            saved, plan = read_manifest(path)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            return _Unusable(path, " ".join(str(error).split()) or type(error).__name__)
-        if plan != PLAN:
-            return _Unusable(path, None)
-        refuse_others(path, saved, self._identity, any_world_size=self._any_world_size)
-        return path, saved.world_size
-
-    def _put_aside(self, path: Path, damage: str) -> None:
-        """Go on from the checkpoint before ``path``, which is damaged; runs on rank 0.
-
-        Raises:
-            CheckpointError: there is none.
-        """
-        if self._shelf is not None:
-            before = [one.name for one in self._shelf.store.published if one.name < path.name]
-        else:
-            before = sorted(one.name for one in path.parent.glob("step-*") if one.name < path.name)
-        if not before:
-            raise _unreadable(path, damage)
-        if self._shelf is not None:
-            self._shelf.store.drop(path.name)
-        else:
-            self._point_to(path.with_name(before[-1]))
-        if path.exists():
-            shutil.rmtree(path.with_name(_DAMAGED + path.name), ignore_errors=True)
-            path.rename(path.with_name(_DAMAGED + path.name))
-        self.where.say(
-            f"the checkpoint {path} is damaged ({damage}): this training goes on from the one before, {before[-1]}"
-        )
-
-    def _start_over(self, path: Path) -> None:
-        """The samples of the steps to come would be others than those that the steps before left over."""
-        if ranks.rank() == 0:
-            self.where.say(
-                f"the checkpoint {path} was made by a version that put samples into batches otherwise: this training "
-                "starts over from its first step"
-            )
-        self._take(resume=False)

@@ -120,7 +120,7 @@ def trained_model_of(checkpoint: Path, model: PreTrainedModel, scale: float = 1.
     """The model of a checkpoint, whole in this one process however many ranks and whichever ZeRO stage wrote it.
 
     Args:
-        checkpoint: one directory, such as :func:`training.loop.checkpoint.latest` returns.
+        checkpoint: one directory, such as :func:`training.loop.checkpointing.latest` returns.
         model: the base model that the training started from; changed in place.
         scale: how far to go from there to the trained weights, see :mod:`training.loop.scaling`.
 

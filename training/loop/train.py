@@ -27,7 +27,8 @@ from training.distributed.gathering import close
 from training.distributed.parameter_groups import set_rate
 from training.errors import DivergedError
 from training.loop.averaging import WeightAverage
-from training.loop.checkpoint import Checkpointing, Checkpoints
+from training.loop.checkpoint import Checkpoints
+from training.loop.checkpointing import Checkpointing
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.surgery import Surgery
@@ -187,7 +188,7 @@ def train(
     Raises:
         CheckpointError: the checkpoint found does not fit.
         TrialStopped: a report asked for it.
-        TrialMoved: the machine will be taken away; see :class:`~training.loop.checkpoint.Checkpointing`.
+        TrialMoved: the machine will be taken away; see :class:`~training.loop.checkpointing.Checkpointing`.
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
     """

@@ -19,7 +19,7 @@ from training.distributed.deepspeed_config import sharding_config
 from training.distributed.gathering import gather_for_forward, gathering, stop_gathering
 from training.distributed.sharding import own_part, sharded
 from training.errors import ModelError, TrainingError
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.scaling import Line, Tuned
 from training.loop.train import Report, Rungs, TrainingSet, TrialMoved, TrialStopped, train
 from training.models.adapters import attach, detach

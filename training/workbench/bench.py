@@ -25,7 +25,7 @@ from training.evaluation.generators import refuse_tuning
 from training.evaluation.measure import Measurement
 from training.evaluation.overlap import direction_overlaps, refuse
 from training.evaluation.sets import EvaluationSets
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.claim import Claim
 from training.loop.export import export, form_of
 from training.loop.forks import ALONE, Forking
@@ -96,9 +96,9 @@ class Workbench:
         self.notify: Callable[[str], None] = log.info
         """Told in a few words what takes its time before the first step; on rank 0 only."""
         self.any_size = False
-        """See :class:`training.loop.checkpoint.Checkpointing`."""
+        """See :class:`training.loop.checkpointing.Checkpointing`."""
         self.leaves: Callable[[], bool] | None = None
-        """See :class:`training.loop.checkpoint.Checkpointing`."""
+        """See :class:`training.loop.checkpointing.Checkpointing`."""
         self._chat = chat or ChatSettings()
         self._shared = Shared.of(directory)
         if self._shared is not None:

@@ -20,7 +20,7 @@ from orchestrator.front.schema.document import FrontDocument
 from orchestrator.record.folder import CHECKPOINTS
 from orchestrator.tracking.index import RunIndex
 from orchestrator.tracking.logged_models import CHECKPOINT, log_front_models
-from training.loop.checkpoint import LATEST_FILE
+from training.loop.checkpointing import LATEST_FILE
 from training.loop.names import MANIFEST_FILE
 
 pytestmark = pytest.mark.slow

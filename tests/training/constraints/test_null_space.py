@@ -10,7 +10,7 @@ from training.config import LoraTuning, TrialConfig
 from training.constraints.null_space import NullSpace, main_directions, without
 from training.distributed.process import start_process
 from training.errors import ModelError
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.export import trained_model_of
 from training.loop.train import TrainingSet, TrialStopped
 from training.loop.tuning import tuned

@@ -9,7 +9,7 @@ from trajectories import tuned_tiny
 
 from training.evaluation.scores import Scores
 from training.loop.averaging import WeightAverage
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.export import trained_model_of
 from training.loop.train import Rungs, StepReport
 

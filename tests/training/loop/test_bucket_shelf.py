@@ -10,7 +10,7 @@ from s3_server import BUCKET
 
 from training.errors import CheckpointError, StorageError
 from training.loop import bucket_shelf
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.storage.bucket import Bucket
 from training.storage.checkpoints import Published, StoredCheckpoints, fetch_latest, published
 

@@ -13,7 +13,7 @@ from tiny import tiny_llama
 
 from training.config import TrialConfig
 from training.errors import CheckpointError, DivergedError
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.export import trained_model_of
 from training.loop.names import MANIFEST_FILE
 from training.loop.train import TrialStopped

@@ -4,7 +4,7 @@ import pytest
 from resumption import run
 
 from training.errors import CheckpointError
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.claim import Claim
 
 TRIAL = {"tuning": {"type": "lora", "rank": 4}, "steps": 10, "log_every": 1, "deepspeed": {"zero_stage": 2}}

@@ -6,7 +6,7 @@ from tiny import tiny_llama
 from trajectories import trial, tuned_tiny
 
 from training.errors import CheckpointError, ModelError
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.export import export, form_of, trained_model_of
 from training.models.adapters import attach
 from training.models.loading import load_model, load_tokenizer

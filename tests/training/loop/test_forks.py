@@ -9,7 +9,7 @@ import pytest
 from ranks import on_ranks
 from resumption import run, run_cases
 
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.forks import Fork, Forking
 from training.loop.names import MANIFEST_FILE, step_name
 

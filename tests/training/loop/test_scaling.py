@@ -7,7 +7,7 @@ from tiny import tiny_llama
 from trajectories import trial, tuned_tiny
 
 from training.errors import ModelError
-from training.loop.checkpoint import Checkpointing, latest
+from training.loop.checkpointing import Checkpointing, latest
 from training.loop.export import export, form_of, trained_model_of
 from training.loop.scaling import Line
 from training.models.adapters import attach

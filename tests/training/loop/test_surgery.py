@@ -15,7 +15,7 @@ from training.constraints.safe_grad import SafeGrad
 from training.distributed.process import start_process
 from training.distributed.ranks import from_rank_zero
 from training.errors import TrainingError
-from training.loop.checkpoint import Checkpointing
+from training.loop.checkpointing import Checkpointing
 from training.loop.loss import ConstrainedLoss
 from training.loop.surgery import safety_samples
 from training.loop.train import TrainingSet, TrialStopped, plan_of, train
