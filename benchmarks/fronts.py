@@ -10,12 +10,14 @@ table with the targets and writes benchmarks/results/fronts.json.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import random
 import resource
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -130,11 +132,10 @@ def synced(work: Path) -> dict[str, float]:
     """A whole sweep brought into a new store and once more, and trials that end while a sweep runs, on SQLite."""
     from mlflow import MlflowClient
 
-    from orchestrator.tracking.write_ahead import make_with_log
-
     empty = work / "empty.db"
-    make_with_log(f"sqlite:///{empty}")
     MlflowClient(f"sqlite:///{empty}").search_experiments()  # its tables, which a store gets once
+    with contextlib.closing(sqlite3.connect(empty)) as store:  # as procon makes it; all is in the one file by now
+        store.execute("PRAGMA journal_mode = WAL")
     found: dict[str, float] = {}
     for suffix, layers in (("", LAYERS), ("_32_layers", MANY)):
         sweep, store = write_made_up(work / f"sync{suffix}", 500, layers=layers), work / f"whole{suffix}.db"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +54,8 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store with its tables: making them takes MLflow some seconds."""
     database = tmp_path_factory.mktemp("empty") / "mlflow.db"
     MlflowClient(f"sqlite:///{database}").search_experiments()
+    with contextlib.closing(sqlite3.connect(database)) as store:  # as procon makes it; all is in the one file by now
+        store.execute("PRAGMA journal_mode = WAL")
     return database
 
 

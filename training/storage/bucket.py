@@ -4,6 +4,7 @@ obstore speaks the protocols of S3, Google and Azure. Its own retries are off: a
 counts as no standstill, and may last as long as whoever asks has patience for.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -31,6 +32,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 PATIENCE = 60.0
 """Seconds for which what people wait for is tried."""
 FOR_EVER = float("inf")
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "The specified container does not exist")
+"""By which a store says that there is none, and not only no such object."""
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+"""Variables that name a server of one's own."""
 
 
 class Taken(Exception):
@@ -187,8 +192,17 @@ class Bucket:
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove these objects; those that are not there are passed over."""
+
+        def delete() -> None:
+            try:
+                self._objects.delete(list(keys))
+            except FileNotFoundError:  # S3 says nothing of one that is not there; of others some may be left then
+                for key in keys:
+                    with contextlib.suppress(FileNotFoundError):
+                        self._objects.delete(key)
+
         if keys:
-            self._patiently(f"removing {keys[0]}", lambda: self._objects.delete(list(keys)))
+            self._patiently(f"removing {keys[0]}", delete)
 
     def _put(self, key: str, data: bytes, mode: Any) -> Version:
         return _version(self._objects.put(key, data, mode=mode, use_multipart=False))
@@ -242,9 +256,8 @@ class Bucket:
         raise AssertionError("pauses have no end")
 
     def _refuse_missing_bucket(self, error: Exception) -> None:
-        refusal = _refusal(error, self.address) if "NoSuchBucket" in str(error) else None
-        if refusal is not None:
-            raise StorageError(refusal) from error
+        if any(code in str(error) for code in NO_BUCKET):
+            raise StorageError(str(_refusal(error, self.address))) from error
 
 
 def _opened(address: str) -> Any:
@@ -258,8 +271,9 @@ def _opened(address: str) -> Any:
     options: Any = {
         "timeout": timedelta(seconds=REQUEST_SECONDS),
         "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-        "allow_http": os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://"),
     }
+    if any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS):
+        options["allow_http"] = True
     never: Any = {"max_retries": 0, "retry_timeout": timedelta(seconds=REQUEST_SECONDS)}
     try:
         return from_url(address, client_options=options, retry_config=never)
@@ -292,7 +306,7 @@ def _refusal(error: Exception, address: str) -> str | None:
     from obstore.exceptions import NotSupportedError, PermissionDeniedError, UnauthenticatedError
 
     text = str(error)
-    if "NoSuchBucket" in text or "ContainerNotFound" in text:
+    if any(code in text for code in NO_BUCKET):
         return f"{address}: there is no such bucket: make it first, or see the name"
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)) or " 403 " in text or " 401 " in text:
         if "169.254." in text or "/token" in text:

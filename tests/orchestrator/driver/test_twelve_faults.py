@@ -17,9 +17,10 @@ from typing import Any
 import psutil
 import pytest
 from small_sweeps import Run, processes, small_sweep
-from test_faults import ends, found, front, kill_driver
+from test_faults import found, front, kill_driver
 
-from orchestrator.record.trials import Status
+from orchestrator.record.events import Event
+from orchestrator.record.trials import Status, is_kept
 from sweeps.statistics.intervals import wilson_interval
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
@@ -29,6 +30,11 @@ def spec() -> dict[str, Any]:
     """A sweep whose proposals are given beforehand, so that two of them run the same trials."""
     trial = {**small_sweep()["trial"], "steps": 48, "log_every": 2, "checkpoint_every": 4}
     return small_sweep(trial=trial, trials=8, searcher={"sampler": "qmc"}, resources={"slot_timeout": 20})
+
+
+def ends_that_stand(run: Run) -> list[Event]:
+    """Ends of trials, but those that a driver wrote which had to stop."""
+    return [event for event in run.events if event["event"] == "trial_ended" and is_kept(event["status"], False)]
 
 
 class Disturbed:
@@ -59,7 +65,7 @@ class Disturbed:
 
     def resume(self) -> None:
         """The driver is gone; what had ended stands in the journal, and another one goes on."""
-        now = {event["id"]: event for event in self.run.events if event["event"] == "trial_ended"}
+        now = {event["id"]: event for event in ends_that_stand(self.run)}
         assert all(now[trial] == event for trial, event in self._ended.items()), "what had ended must stand as it was"
         self._ended = now
         self.run = self._start(self._folder, None, "resume", "sweeps/out")
@@ -199,7 +205,7 @@ def test_twelve_faults_of_one_sweep_lose_nothing(
     assert code == 0, output
     assert len(suffered) >= 10, "the sweep was over before it had met them"
     run = sweep.run
-    assert set(Counter(ends(run.events)).values()) == {1}
+    assert set(Counter(event["id"] for event in ends_that_stand(run)).values()) == {1}
     assert Counter(record.kind for record in found(run)) == {"trial": 8, "reference": 3}
     assert {record.status for record in found(run)} == {Status.FINISHED}
     before, after = ({record.id: record for record in found(one)} for one in (undisturbed, run))
