@@ -5,7 +5,8 @@
     python benchmarks/factorial.py --base-seed 1 --no-repeats --out benchmarks/results/holdout.parquet
 
 6 alphas x 3 warm-ups x 4 layers x 3 safety shares = 216 trials with the settings of the demo, each measured without
-generation at several steps and whole at its end and scaled back, and the model before training. Another base seed is
+generation at several steps and whole at its end and scaled back, and the references: the model before training, plain
+fine-tuning, and with safety data. Another base seed is
 another embedded model: what was chosen on the one table is checked on the other. Those on or near the front, by the
 rule of a sweep's own replicates, are repeated under two more training seeds (their ends alone are measured), and so are
 those that then come near it, until none near the front has one seed alone: the luck of one seed is no point on a front.
@@ -28,7 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_table import BASE_MODEL, GOALS, HALVES, OBJECTIVES, SETTINGS, counts_of
+from search_table import GOALS, HALVES, OBJECTIVES, REFERENCES, SETTINGS, counts_of
 
 from sweeps.goals.replicates import UNLIKELY, Candidate, Estimate, probability_on_front
 
@@ -95,7 +96,7 @@ def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: 
     weights = weights_of(organism(base_seed))
     bench = Workbench.of(spec.models[0], spec.data, spec.direction, spec.evaluation, work, day=None)
     for seed, number in runs:
-        params = None if number == BASE_MODEL else cells()[number]
+        params = cells()[number] if number >= 0 else None
         rungs: list[dict[str, Any]] = []
         said: list[tuple[float, str]] = []
         trained: list[float] = []
@@ -112,7 +113,10 @@ def record(runs: Sequence[Run], part: int, base_seed: int, journal: Path, work: 
 
         bench.notify = hear
         begin = time.perf_counter()
-        trial = None if params is None else spec.trial_config({**params, "seed": seed})
+        if params is None:
+            trial = spec.reference_config(REFERENCES[number])
+        else:
+            trial = spec.trial_config({**params, "seed": seed})
         first = trial is not None and not seed
         found = bench.run(trial, keep, rungs=RUNGS if first else (), scaling=Scaling(SCALES) if first else None)
         seconds = time.perf_counter() - begin
@@ -177,7 +181,7 @@ def to_repeat(rows: Sequence[dict[str, Any]]) -> list[int]:
     """Cells that a sweep would repeat: only one seed measured them, and they may well be on the front of all."""
     seeds: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
-        if row["trial"] != BASE_MODEL:
+        if row["trial"] >= 0:
             seeds.setdefault(row["trial"], []).append(row)
     candidates = [Candidate(str(cell), len(found), _estimates(found)) for cell, found in seeds.items()]
     probable = probability_on_front(candidates, GOALS) > UNLIKELY
@@ -256,7 +260,7 @@ def _successes(measured: dict[str, Any], name: str) -> dict[str, int]:
 
 
 def _settings(number: int) -> dict[str, Any]:
-    if number == BASE_MODEL:
+    if number < 0:
         return dict.fromkeys(SETTINGS)
     params = cells()[number]
     return {
@@ -274,7 +278,7 @@ def main() -> None:
     parser.add_argument("--base-seed", type=int, default=0, help="of the embedded model")
     parser.add_argument("--no-repeats", action="store_true", help="leave it at one training seed")
     options = parser.parse_args()
-    once = [(0, number) for number in (BASE_MODEL, *range(len(cells())))]
+    once = [(0, number) for number in (*REFERENCES, *range(len(cells())))]
     all_recorded(once, options.out, options.processes, options.base_seed)
     while not options.no_repeats and (cells_to_repeat := to_repeat(rows_of(options.out))):
         all_recorded(itertools.product(REPEATS, cells_to_repeat), options.out, options.processes, options.base_seed)

@@ -84,11 +84,13 @@ def run(task: tuple[int, tuple[str, str]]) -> tuple[tuple[str, str], Replay]:
 def summary(replays: Sequence[Replay], grid: np.ndarray) -> dict[str, Any]:
     """Medians over seeds; a level that most seeds never reach, since pruning lost a cell it needs, is null."""
     steps = {f"{level:.0%}": float(np.median([each.steps_to(level) for each in replays])) for level in LEVELS}
+    prices = {f"{level:.0%}": float(np.median([each.price_to(level) for each in replays])) for level in LEVELS}
     shares = np.array([shares_at(each.curve, grid) for each in replays])
     low, middle, high = np.percentile(shares, [25, 50, 75], axis=0)
     ended = [len(each.pruned) + len(each.finished) for each in replays]
     return {
         "median_steps_to": {level: found if np.isfinite(found) else None for level, found in steps.items()},
+        "median_price_to": {level: found if np.isfinite(found) else None for level, found in prices.items()},
         "seeds": len(replays),
         "seeds_that_reached_99pct": sum(each.steps_to(ENOUGH) < np.inf for each in replays),
         "scaled_models": round(float(np.mean([len(each.scaled) for each in replays])), 1),
@@ -144,7 +146,8 @@ def measured(path: Path, seeds: int, gp_seeds: int) -> tuple[dict[str, Any], np.
     grid = np.linspace(0, table.steps, POINTS + 1)
     curves = {label(variant): summary(replays, grid) for variant, replays in found.items()}
     document: dict[str, Any] = {
-        f"steps_over_random_at_{level:.0%}_hypervolume".replace("%", "pct"): over_random(curves, f"{level:.0%}")
+        f"{what}_over_random_at_{level:.0%}_hypervolume".replace("%", "pct"): over_random(curves, what, f"{level:.0%}")
+        for what in ("steps", "price")
         for level in LEVELS
     }
     if table.scales:
@@ -184,9 +187,13 @@ def main() -> None:
     draw(document["curves"], grid, options.out / "search.png")
 
 
-def over_random(curves: dict[str, dict[str, Any]], level: str) -> float | None:
-    """Median steps of the default search over random's with finals only; none where either never gets there."""
-    ours, random = (curves[name]["median_steps_to"][level] for name in (f"tpe + {EVERYTHING}", "random"))
+def over_random(curves: dict[str, dict[str, Any]], what: str, level: str) -> float | None:
+    """Median steps, or price, of the default search over random's with finals only; none where either never got there.
+
+    Steps hold the price of scaled models and no other measuring; the price holds that of rungs and ends as well.
+    """
+    default = next(name for name in (f"tpe + {EVERYTHING}", f"tpe + {PRUNED} + {FORKS}") if name in curves)
+    ours, random = (curves[name][f"median_{what}_to"][level] for name in (default, "random"))
     return ours / random if ours is not None and random else None
 
 

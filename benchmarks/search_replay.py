@@ -1,15 +1,15 @@
 """Replays of the table: trials run side by side on two slots, and are stopped at rungs as they would be live."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from search_proposers import Proposer
 from search_table import GOALS, OBJECTIVES, Table
 
 from orchestrator.slots.messages import Axis, ScalingJob
 from orchestrator.slots.scaling import known_of, worthwhile
-from sweeps.goals.foretelling import Known
 from sweeps.goals.pruning import PruningConfig, RungResult, decide, rung_steps
 from sweeps.goals.rung_metrics import rung_goals
 from sweeps.statistics.pareto import non_dominated
@@ -41,12 +41,19 @@ class Replay:
     spent: float = 0
     """Steps of all slots, those of trials stopped after the last finished one included, and the price of scaled models
     in steps."""
+    prices: list[float] = field(default_factory=list)
+    """By point of the curve: the same and the price of all rungs and ends, in steps."""
     scaled: list[tuple[int, float]] = field(default_factory=list)
     """Row and scale of the models between the untouched and a trained one that were measured in full."""
 
     def steps_to(self, share: float) -> float:
         """Steps spent until the finished trials had that share; infinite where they never did."""
         return next((float(steps) for steps, reached in self.curve if reached >= share - 1e-12), float("inf"))
+
+    def price_to(self, share: float) -> float:
+        """The same with all that was measured on the way at its price; infinite where nobody timed it."""
+        reached = (price for price, (_, got) in zip(self.prices, self.curve, strict=False) if got >= share - 1e-12)
+        return next(reached, float("inf"))
 
 
 def replay(
@@ -74,7 +81,7 @@ def replay(
     free, done = set(range(len(table.rows))), Replay()
     total = int(table.rows[0]["steps"])
     stops = (*(rungs.steps if rungs else ()), total)
-    started = 0
+    started = looks = 0
     events: list[tuple[float, int, int, int, int]] = []  # clock, order of start, row, which of the stops, first step
 
     def start(clock: float) -> None:
@@ -103,10 +110,12 @@ def replay(
                 done.spent += price
                 clock += price
             done.curve.append((done.spent, table.share(done.finished, done.scaled)))
+            if table.timed:
+                done.prices.append(done.spent + looks * table.look + len(done.finished) * table.measuring)
             if done.curve[-1][1] >= enough - 1e-12:
                 break
             start(clock)
-        elif rungs and rungs.stops(row, step):
+        elif rungs and (looks := looks + 1) and rungs.stops(row, step):
             done.pruned.append(row)
             search.end(row, None)
             start(clock)
@@ -165,21 +174,25 @@ class Scaled:
             for objective, (rung, goal) in zip(OBJECTIVES, goals, strict=True)
         )
         self._known: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+        for row in table.plain:
+            for scale in (*table.scales, TRAINED_SCALE):
+                self._know(row, scale)
+        self._references = len(self._known)
 
     def measure(self, row: int) -> tuple[list[float], float]:
         """The scales of a finished row that are measured in full, and what that costs in steps, looks included."""
-        table = self._table
-        seen = {scale: table.seen(row, self._axes, scale) for scale in (*table.scales, TRAINED_SCALE)}
-        values = [objectives for _, objectives in self._known]
+        table, cells = self._table, self._table.rows[row]
+        values = [objectives for _, objectives in self._known[self._references :]]  # references are another arm's
         best = non_dominated(values, GOALS) if values else ()
         rivals = tuple(value for value, first in zip(values, best, strict=True) if first)
+        seen = {scale: table.seen(cells, self._axes, scale) for scale in (*table.scales, TRAINED_SCALE)}
         chosen = worthwhile(ScalingJob(table.scales, self._axes, tuple(self._known), rivals), seen)
-        self._know(known_of(self._axes, seen[TRAINED_SCALE]))
-        for scale in chosen:
-            self._know(Known(known_of(self._axes, seen[scale]).rungs, tuple(table.scaled_values(row, scale))))
+        for scale in (TRAINED_SCALE, *chosen):
+            self._know(cells, scale)
         return chosen, len(table.scales) * table.look + len(chosen) * table.measuring
 
-    def _know(self, one: Known) -> None:
+    def _know(self, row: Mapping[str, Any], scale: float) -> None:
+        one = known_of(self._axes, self._table.seen(row, self._axes, scale))
         self._known.append((one.rungs, one.objectives))
 
 

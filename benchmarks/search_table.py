@@ -26,8 +26,8 @@ OBJECTIVES = [
 ]
 GOALS: list[Goal] = [objective.goal for objective in OBJECTIVES]
 REFERENCE = (1.0, 0.0)
-BASE_MODEL = -1
-"""In the place of a cell's number: the model before any training."""
+REFERENCES = {-1: "base", -2: "ift", -3: "ift_safety"}
+"""What a sweep measures before it searches, by what is in the place of a cell's number."""
 HALVES = ("select", "report")
 """Of the prompts: what a search may see, and what fronts are shown on."""
 
@@ -42,6 +42,8 @@ class Table:
     """Ends under other seeds, by row; only cells near the front have some."""
     base: dict[str, Any] | None = None
     """The model before training. A sweep measures it first: what it dominates is no gain of any search."""
+    plain: list[dict[str, Any]] = field(default_factory=list)
+    """Plain fine-tuning, and with safety data; their points are another arm's."""
 
     @classmethod
     def read(cls, path: Path) -> "Table":
@@ -49,14 +51,14 @@ class Table:
         import pyarrow.parquet as pq
 
         everything = pq.read_table(path).to_pylist()
-        base = next(row for row in everything if row["trial"] == BASE_MODEL)
-        rows = [row for row in everything if row["seed"] == 0 and row is not base]
+        first, *plain = (next((row for row in everything if row["trial"] == number), None) for number in REFERENCES)
+        rows = [row for row in everything if row["seed"] == 0 and row["trial"] >= 0]
         places = {row["trial"]: place for place, row in enumerate(rows)}
         repeats: dict[int, list[dict[str, Any]]] = {}
         for row in everything:
             if row["seed"]:
                 repeats.setdefault(places[row["trial"]], []).append(row)
-        return cls(rows, repeats, base)
+        return cls(rows, repeats, first, [row for row in plain if row is not None])
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -108,23 +110,22 @@ class Table:
         names = [name.removesuffix(end) for name in self.rows[0] if name.endswith(end)]
         return tuple(sorted(float(name.removeprefix("scale")) for name in names if name.startswith("scale")))
 
-    def scaled_values(self, row: int, scale: float) -> list[float]:
-        """``[objectives]`` of a scaled model on the prompts to select by."""
-        return _rates([self.rows[row]], HALVES[:1], f"scale{scale:g}.")
-
     def scaled_worth(self, row: int, scale: float) -> list[float]:
         """``[objectives]`` of a scaled model on all prompts."""
         return _rates([self.rows[row]], HALVES, f"scale{scale:g}.")
 
-    def seen(self, row: int, axes: Sequence[Axis], scale: float) -> Scores:
-        """What forward passes say of a model on the select prompts; of the trained one (1) its objectives too."""
-        cells = self.rows[row]
+    def seen(self, row: Mapping[str, Any], axes: Sequence[Axis], scale: float) -> Scores:
+        """What the model at ``scale`` of a row, or the trained one (1), measures on the select prompts."""
         trained = scale == TRAINED_SCALE
-        name = f"rung{cells['steps']}." if trained else f"scale{scale:g}.rung."
-        found = {axis.rung: cells[f"{name}{axis.rung}"] for axis in axes}
-        if trained:
-            found |= {axis.metric: value for axis, value in zip(axes, self.values[row].tolist(), strict=True)}
-        return Scores(found)
+        rung = f"rung{row['steps']}." if trained else f"scale{scale:g}.rung."
+        values = _rates([row], HALVES[:1], "" if trained else f"scale{scale:g}.")
+        found = {axis.rung: row[f"{rung}{axis.rung}"] for axis in axes}
+        return Scores(found | {axis.metric: value for axis, value in zip(axes, values, strict=True)})
+
+    @property
+    def timed(self) -> bool:
+        """Whether it says what measuring took."""
+        return "seconds.measuring" in self.rows[0]
 
     @cached_property
     def look(self) -> float:

@@ -65,6 +65,7 @@ def test_scaled_models_cost_their_seconds_and_count_towards_the_share(table: Tab
     assert set(done.finished) == set(plain.finished)
     assert {scale for _, scale in done.scaled} == {0.5}
     assert done.spent == plain.spent + 0.5 * len(done.finished) + 3 * len(done.scaled)
+    assert done.prices[-1] == done.spent + 3 * len(done.finished)
     assert done.curve[-1][1] > 1.0 == pytest.approx(plain.curve[-1][1])
     assert len(done.scaled) < len(done.finished), "what is foretold to be dominated is not measured"
     assert done.curve[-1][1] <= scaled.share(done.finished, [(row, 0.5) for row in done.finished])
@@ -91,7 +92,7 @@ def test_who_foresees_every_measurement_needs_the_front_alone(table: Table) -> N
 
 def test_what_the_base_model_dominates_is_no_gain(table: Table) -> None:
     worst = max(range(len(table.rows)), key=lambda row: table.values[row][0] - table.values[row][1])
-    base = Table(table.rows, base=_row(1.0, "2", 0, 0.0) | {"trial": -1})
+    base = Table(table.rows, base=_row(1.0, "2", 0, 0.0))
     assert base.share([worst]) == base.share([])
     assert 0 < base.share([]) < base.share(range(len(table.rows))) == pytest.approx(1.0)
 
