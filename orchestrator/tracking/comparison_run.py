@@ -44,6 +44,8 @@ def log_comparison(
         return put_comparison(index, Batches(index), found, files, identity)
     except (MlflowException, OSError) as error:
         raise TrackingError(f"MLFLOW_TRACKING_URI ({uri!r}) does not take the comparison ({error})") from error
+    finally:
+        index.close()
 
 
 def put_comparison(

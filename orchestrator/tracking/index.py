@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from orchestrator.tracking.write_ahead import make_with_log
+from orchestrator.tracking.write_ahead import follow, make_with_log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -55,6 +55,7 @@ class RunIndex:
         self._runs: dict[str, str] = {}
         self._asked: set[str] = set()  # keys of runs that were asked for, and no answer came
         self._opened: tuple[MlflowClient, str] | None = None
+        self._close: Callable[[], None] = lambda: None
         self.created: set[str] = set()
         """Runs that this process created: it knows all that they hold."""
         self.ended: set[str] = set()
@@ -76,6 +77,11 @@ class RunIndex:
     def experiment_id(self) -> str | None:
         """The experiment's id; None before the store was first reached."""
         return self._opened[1] if self._opened else None
+
+    def close(self) -> None:
+        """Leave the store to others; what is asked next opens it again."""
+        self._close()
+        self._close = lambda: None
 
     def tag_experiment(self, tags: Mapping[str, str]) -> None:
         """Set tags of the experiment."""
@@ -115,6 +121,7 @@ class RunIndex:
 
             _quieten()
             make_with_log(self._uri)
+            self._close = follow(self._uri)
             client = MlflowClient(self._uri, registry_uri=self._uri)  # else it makes ./mlflow.db for a registry
             found = client.get_experiment_by_name(self.experiment)
             if found is None:

@@ -258,6 +258,10 @@ class RunStore:
                 points = [Point(name, value, 0, now) for name, value in over_seeds(entry).items()]
                 self._batches.log(run, points, again=True)
 
+    def close(self) -> None:
+        """Leave the store."""
+        self._index.close()
+
     @property
     def experiment_id(self) -> str | None:
         """The experiment's id; None before the store was first reached."""

@@ -233,6 +233,7 @@ class Tracker:
             with self._changed:
                 if not self._abandoned:
                     self._events.popleft()
+        self._store.close()
 
     def _next(self) -> Event | None:
         """The oldest event, which stays in the queue until it is delivered."""

@@ -6,7 +6,12 @@ on one machine. A store that is there already is somebody's, and stays as it is.
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 LOCAL = {"apfs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "hfs", "overlay", "tmpfs", "xfs", "zfs"}
 """File systems of one machine."""
@@ -25,6 +30,28 @@ def make_with_log(uri: str) -> None:
         return
     with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(path)) as store:  # else a slower one
         store.execute("PRAGMA journal_mode = WAL")
+
+
+def follow(uri: str) -> Callable[[], None]:
+    """Closes, when what is returned is called, all that MLflow opened of the SQLite store at ``uri`` since.
+
+    A log is gone, and the store one whole file again, when the last who uses it has closed it; MLflow never does.
+    """
+    from sqlalchemy import Engine, event
+
+    path, engines = uri.removeprefix(SCHEME), set[Engine]()
+
+    def note(connection: "Connection") -> None:
+        if connection.engine.url.database == path:
+            engines.add(connection.engine)
+
+    def close() -> None:
+        event.remove(Engine, "engine_connect", note)
+        for engine in engines:
+            engine.dispose()
+
+    event.listen(Engine, "engine_connect", note)
+    return close
 
 
 def is_local(folder: Path) -> bool:

@@ -29,6 +29,17 @@ def test_a_new_store_is_read_while_another_process_writes(tmp_path: Path) -> Non
         assert MlflowClient(f"sqlite:///{store}").get_experiment_by_name("sweep") is not None
 
 
+def test_a_store_that_was_left_is_one_file_and_may_be_used_again(tmp_path: Path) -> None:
+    store = tmp_path / "mlflow.db"
+    index = index_of(store)
+    assert index.find_or_create("one", "one", {})
+    assert len(list(tmp_path.iterdir())) == 3, "the log and its index"
+    index.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["mlflow.db"]
+    assert index.find_or_create("two", "two", {})
+    assert index.find("one") != index.find("two")
+
+
 def test_a_store_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
     store = tmp_path / "mlflow.db"
     MlflowClient(f"sqlite:///{store}").search_experiments()
