@@ -37,6 +37,7 @@ class TwoRanks:
         self.front = json.loads((directory / "front.json").read_text())
         self.events = read_journal(directory / "journal.jsonl")
         self.records = records(self.events)
+        self.beside = sorted(file.name for file in directory.parent.iterdir())  # before anybody reads the store
         client = MlflowClient(f"sqlite:///{directory.parent}/mlflow.db")
         experiment = client.get_experiment_by_name("small")
         assert experiment is not None
@@ -131,9 +132,8 @@ def test_the_files_are_there_and_whole(two_ranks: TwoRanks) -> None:
 
 
 def test_nothing_is_left_beside_the_output(two_ranks: TwoRanks) -> None:
-    beside = two_ranks.directory.parent
-    assert sorted(file.name for file in beside.iterdir()) == ["mlartifacts", "mlflow.db", "out"]
-    assert sorted(file.name for file in beside.parent.iterdir()) == ["spec.yaml", "sweeps"]
+    assert two_ranks.beside == ["mlartifacts", "mlflow.db", "out"]
+    assert sorted(file.name for file in two_ranks.directory.parents[1].iterdir()) == ["spec.yaml", "sweeps"]
 
 
 def test_answers_are_kept_with_their_verdicts(two_ranks: TwoRanks) -> None:
