@@ -32,8 +32,6 @@ PRUNING = PruningConfig()
 ASHA = (40, "safety/refusal_log_odds", "max")
 """One rung, one metric: Ray's scheduler knows no second."""
 PRODUCT = (GRID, "random", "tpe", "nsga2", "gp")
-GP_SEEDS = 25
-"""Of the Gaussian process, whose every proposal takes half a second and more."""
 LEVELS = (0.9, 0.95, 0.98, ENOUGH)
 PRUNED, FORKS, SCALES = "pruning", "forks", "scales"
 """Trials are stopped at rungs; begin where an earlier one that trains alike has been, and forks are tried; are measured
@@ -175,12 +173,16 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=RESULTS / "factorial.parquet")
     parser.add_argument("--holdout", type=Path, default=RESULTS / "holdout.parquet", help="that nothing was chosen on")
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument(
+        "--gp-seeds", type=int, default=0, help="of the Gaussian process: minutes each, so none by default"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of search.json and search.png")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    document, grid = measured(options.table, options.seeds, GP_SEEDS)
+    document, grid = measured(options.table, options.seeds, options.gp_seeds)
     holdout, _ = measured(options.holdout, options.seeds, gp_seeds=0)
-    command = {"command": f"python benchmarks/search.py --seeds {options.seeds}", "seeds": options.seeds}
+    words = f"python benchmarks/search.py --seeds {options.seeds} --gp-seeds {options.gp_seeds}"
+    command = {"command": words, "seeds": options.seeds}
     document = {**command, "pruning": PRUNING.model_dump(), **document, "holdout": holdout}
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "search.json").write_text(json.dumps(document) + "\n", encoding="utf-8")
