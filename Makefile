@@ -38,7 +38,7 @@ bench-train: $(READY) ## Measure training against plain fine-tuning and TRL (10 
 bench-evaluation: $(READY) ## Measure evaluation: two ranks against one, decoding against transformers (3 minutes)
 	$(BIN)/python benchmarks/evaluation.py
 
-bench-search: $(READY) ## Replay recorded trials to compare searchers, with and without pruning (10 minutes)
+bench-search: $(READY) ## Replay recorded trials to compare searchers, on two tables (3 minutes)
 	$(BIN)/python benchmarks/search.py
 
 bench-orchestrator: $(READY) ## Measure what orchestration costs: slots, many trials, journals (15 minutes)
