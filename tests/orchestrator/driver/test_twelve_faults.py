@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
 
 def spec() -> dict[str, Any]:
     """A sweep whose proposals are given beforehand, so that two of them run the same trials."""
-    trial = {**small_sweep()["trial"], "steps": 48, "log_every": 2, "checkpoint_every": 4}
+    trial = {**small_sweep()["trial"], "steps": 96, "log_every": 2, "checkpoint_every": 4}
     return small_sweep(trial=trial, trials=8, searcher={"sampler": "qmc"}, resources={"slot_timeout": 20})
 
 
