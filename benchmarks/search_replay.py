@@ -101,6 +101,7 @@ def replay(
         done.spent += max(0, step - max(first, stops[index - 1] if index else 0))
         if shared:
             shared.reach(row, step)
+        looks += step != total
         if step == total:
             done.finished.append(row)
             search.end(row, table.values[row].tolist())
@@ -115,7 +116,7 @@ def replay(
             if done.curve[-1][1] >= enough - 1e-12:
                 break
             start(clock)
-        elif rungs and (looks := looks + 1) and rungs.stops(row, step):
+        elif rungs and rungs.stops(row, step):
             done.pruned.append(row)
             search.end(row, None)
             start(clock)

@@ -1,4 +1,4 @@
-"""SQLite's write-ahead log for stores that this process makes: a commit costs a third of the time.
+"""SQLite's write-ahead log for stores that this process makes, which are filled in about half the time.
 
 MLflow commits some ten times for a trial. Source: sqlite.org/wal.html, by which the log needs all who use a store to be
 on one machine. A store that is there already is somebody's, and stays as it is.

@@ -1,15 +1,18 @@
 """The same operations by Azure's protocol; skipped where its server is not installed."""
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from azure_server import CONTAINER, local_azure
+from test_bucket import (  # noqa: F401 - the same tests, with the bucket of this file
+    test_objects_are_written_read_listed_and_removed,
+    test_one_of_many_creates_and_one_exchanges,
+)
 
 from training.errors import StorageError
 from training.storage import bucket as bucket_module
-from training.storage.bucket import Bucket, Taken
+from training.storage.bucket import Bucket
 
 
 @pytest.fixture(scope="module")
@@ -21,48 +24,6 @@ def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture
 def bucket(azure: None, request: pytest.FixtureRequest) -> Bucket:
     return Bucket(f"abfs://{CONTAINER}/{request.node.name}")
-
-
-def test_objects_are_written_read_listed_and_removed(bucket: Bucket) -> None:
-    assert bucket.read("a/b") is None
-    bucket.write("a/b", b"one")
-    bucket.write("a/b", b"two")
-    bucket.write("ab", b"other")
-    found = bucket.read("a/b")
-    assert found is not None
-    assert found.data == b"two"
-    assert [entry.key for entry in bucket.entries()] == ["a/b", "ab"]
-    assert [(entry.key, entry.size) for entry in bucket.entries("a")] == [("a/b", 3)]
-    bucket.remove(["a/b", "never/there"])
-    assert bucket.read("a/b") is None
-    bucket.remove([])
-
-
-def test_one_of_many_creates_and_one_exchanges(bucket: Bucket) -> None:
-    won: list[int] = []
-
-    def create(number: int) -> None:
-        try:
-            bucket.create("one", f"writer {number}".encode())
-            won.append(number)
-        except Taken:
-            pass
-
-    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    found = bucket.read("one")
-    assert found is not None
-    assert [f"writer {number}".encode() for number in won] == [found.data]
-    later = bucket.exchange("one", b"second", found.version)
-    with pytest.raises(Taken):
-        bucket.exchange("one", b"third", found.version)
-    bucket.exchange("one", b"fourth", later)
-    bucket.remove(["one"])
-    with pytest.raises(Taken):
-        bucket.exchange("one", b"fifth", later)
 
 
 def test_files_go_up_and_come_down_in_pieces(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
