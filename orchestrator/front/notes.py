@@ -96,6 +96,17 @@ def _fewer_workers(sweep: Examined) -> Iterator[str]:
         )
 
 
+def _smaller_batches(sweep: Examined) -> Iterator[str]:
+    had = {record.id: record.report.metrics.get("train/micro_batch_size") for record in sweep.records}
+    smaller = [f"{trial} ({size:.0f})" for trial, size in sorted(had.items()) if size is not None]
+    if smaller:
+        yield (
+            f"{len(smaller)} trial{'s were' if len(smaller) > 1 else ' was'} trained with smaller micro-batches than "
+            f"asked for, since memory ran out: {', '.join(smaller)}; global batches were the same, sums were rounded "
+            "in another order. trial.micro_batch_size of as many saves the attempts"
+        )
+
+
 def _constant_objective(sweep: Examined) -> Iterator[str]:
     finished = sweep.body.finished
     for metric in sweep.front.metrics:
@@ -249,6 +260,7 @@ CHECKS: Mapping[str, Check] = {
     "nothing feasible": _nothing_feasible,
     "failed trials": _failed,
     "fewer workers": _fewer_workers,
+    "smaller batches": _smaller_batches,
     "constant objective": _constant_objective,
     "few prompts": _few_prompts,
     "unsure front": _unsure_front,

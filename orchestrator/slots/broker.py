@@ -175,17 +175,32 @@ class Broker:
         self._change("slot_gone", slot, reason)
         self._topics.tell_all()
 
-    async def slot_failed(self, slot: int, reason: str) -> None:
-        """A slot's workers have failed, and Ray Train will start others: another slot may have its job meanwhile."""
+    async def slot_failed(self, slot: int, reason: str, starved: bool = False) -> bool:
+        """A slot's workers have failed, and Ray Train will start others: another slot may have its job meanwhile.
+
+        Args:
+            slot: which.
+            reason: a clause.
+            starved: whether their machine had no memory left.
+
+        Returns:
+            Whether there is anything for the slot to do.
+        """
         self._signs.gone(slot)
-        self._change("slot_lost", slot, reason)
+        self._change("slot_lost", slot, reason, starved)
         self._topics.tell_all()
+        return self._ledger.has(slot) and not self._ledger.exhausted
 
     async def slot_leaves(self, slot: int, group: str, reason: str) -> None:
         """A node of the slot's present workers has announced its end; each of them may say so, and again and again."""
         if self._signs.knows(slot, group) and self._ledger.has(slot) and not self._ledger.leaves(slot):
             self._change("slot_leaves", slot, reason)
             self._topics.tell(WORK)
+
+    async def memory_ran_out(self, slot: int, job_id: str, attempt: int, at_most: int, reason: str) -> None:
+        """A worker has no memory for its job's micro-batches: its model is trained with ``at_most`` samples now."""
+        if self._ledger.holds(slot, job_id, attempt):
+            self._change("lower", job_id, self._ledger.held[slot].job.model.name, at_most, reason)
 
     async def watch(self) -> None:
         """Take jobs from slots that are lost, until the sweep has no further use for them.

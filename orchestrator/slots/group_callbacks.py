@@ -28,9 +28,20 @@ class Failures(UserCallback):  # type: ignore[misc]
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Some workers have failed."""
         died = [rank for rank, error in worker_exceptions.items() if hasattr(error, "health_check_failure")]
-        reason = f"its worker {min(died)} died" if died else "its workers are started anew after an error"
+        starved = [rank for rank in died if _is_starved(worker_exceptions[rank])]
+        if starved:
+            reason = f"Ray ended its worker {min(starved)}, whose machine had no memory left"
+        elif died:
+            reason = f"its worker {min(died)} died"
+        else:
+            reason = "its workers are started anew after an error"
         name, namespace = self._broker
-        ray.get_actor(name, namespace=namespace).slot_failed.remote(self._slot, reason)
+        ray.get_actor(name, namespace=namespace).slot_failed.remote(self._slot, reason, bool(starved))
+
+
+def _is_starved(error: Any) -> bool:
+    """Whether Ray's memory monitor ended a worker, of which it died by ``error``."""
+    return isinstance(error.health_check_failure, ray.exceptions.OutOfMemoryError)
 
 
 class Places(ControllerCallback):  # type: ignore[misc]

@@ -10,6 +10,13 @@ from training.config import ModelConfig
 MAX_ATTEMPTS = 3
 """How often in a row a job may lose its slot without getting further than before; then it is held to be the cause."""
 
+MAX_STARVED = 2
+"""How often a job may lose its slot because a machine had no memory left: it may have been another's fault once."""
+STARVED_HELP = (
+    "lower resources.max_concurrent or trial.micro_batch_size, take machines with more memory, or ask procon plan what "
+    "would fit"
+)
+
 _GIVEN_UP = Update("stopped", reason="its model cannot be prepared")
 """What comes of a trial whose model another trial found unusable."""
 
@@ -30,6 +37,10 @@ class Ledger:
         self._attempts: dict[str, int] = {}
         self._losses: dict[str, int] = {}
         """How often in a row each job lost its slot without getting further."""
+        self._starved: dict[str, int] = {}
+        """How often each job lost its slot because a machine had no memory left."""
+        self._at_most: dict[str, int] = {}
+        """Samples at once that memory suffices for in training each model, by its name."""
         self._furthest: dict[str, int] = {}
         self._updates: dict[str, list[Update]] = {}
         self._answers: dict[str, list[dict[str, Any]]] = {}
@@ -184,7 +195,7 @@ class Ledger:
         self._models[slot] = job.model
         self._attempts[job_id] = self._attempts.get(job_id, 0) + 1
         self._said.pop(slot, None)
-        self._assigned[slot] = Assignment(job, self._attempts[job_id])
+        self._assigned[slot] = Assignment(job, self._attempts[job_id], self._at_most.get(job.model.name))
         return self._assigned[slot]
 
     def report(self, slot: int, job_id: str, number: int, update: Update, answers: list[dict[str, Any]] | None) -> None:
@@ -200,6 +211,17 @@ class Ledger:
         if update.step > self._furthest.get(job_id, 0):
             self._furthest[job_id] = update.step
             self._losses.pop(job_id, None)
+
+    def lower(self, job_id: str, model: str, at_most: int, reason: str) -> None:
+        """Memory does not suffice for the micro-batches of a job of ``model``: it may for ``at_most`` samples."""
+        self._losses.pop(job_id, None)  # its workers may have to be started anew, and not by its fault
+        if at_most < self._at_most.get(model, at_most + 1):
+            self._at_most[model] = at_most
+            sentence = (
+                f"{job_id}: {reason}; it goes on from its last checkpoint, and later trials of {model} begin, with "
+                f"micro-batches of {at_most}: the global batch stays, by accumulation"
+            )
+            self.note([sentence])
 
     def verdict(self, job_id: str, step: int, prune: str | None) -> None:
         """What becomes of a job at its rung: none lets it go on, a sentence ends it and says why."""
@@ -238,7 +260,8 @@ class Ledger:
 
     def settle(self, job_id: str) -> None:
         """Forget a job whose end is recorded."""
-        for known in (self._updates, self._answers, self._attempts, self._losses, self._furthest, self._pruned):
+        counts = (self._attempts, self._losses, self._starved, self._furthest)
+        for known in (self._updates, self._answers, *counts, self._pruned):
             known.pop(job_id, None)
         self._ended.discard(job_id)
         self._cancelled.discard(job_id)
@@ -263,12 +286,12 @@ class Ledger:
         does = "no trial is lost" if held is None else f"{held.job.id} is saved and goes to the next slot that is free"
         self.notes.append(f"slot {slot}: {reason}; {does}")
 
-    def slot_lost(self, slot: int, reason: str) -> None:
-        """A slot can do nothing for now: another gets its job."""
+    def slot_lost(self, slot: int, reason: str, starved: bool = False) -> None:
+        """A slot can do nothing for now: another gets its job. ``starved``: its machine had no memory left."""
         if slot in self._slots and slot not in self._lost:
             self._lost.add(slot)
             self._up.discard(slot)
-            self._take_back(slot, reason, f"slot {slot}: {reason}")
+            self._take_back(slot, reason, f"slot {slot}: {reason}", starved=starved)
 
     def slot_closed(self, slot: int) -> None:
         """A slot was told that there is nothing more to do."""
@@ -296,13 +319,16 @@ class Ledger:
             self._waiting.remove(job)
             self._end(job.id, _GIVEN_UP)
 
-    def _take_back(self, slot: int, reason: str, note: str) -> None:
+    def _take_back(self, slot: int, reason: str, note: str, *, starved: bool = False) -> None:
         held = self._assigned.pop(slot, None)
         announced = slot in self._leaving
         if held is not None and held.job.id not in self._ended:
             job = held.job
             self._losses[job.id] = self._losses.get(job.id, 0) + (not announced)
-            if self._losses[job.id] >= MAX_ATTEMPTS:
+            self._starved[job.id] = self._starved.get(job.id, 0) + starved
+            if self._starved[job.id] >= MAX_STARVED:
+                self._end(job.id, Update("failed", error=f"{reason}, {MAX_STARVED} times: {STARVED_HELP}"))
+            elif self._losses[job.id] >= MAX_ATTEMPTS:
                 self._end(job.id, Update("failed", error=f"{reason}, {MAX_ATTEMPTS} times in a row"))
             elif job.id in self._cancelled:
                 self._end(job.id, Update("stopped"))

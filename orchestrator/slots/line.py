@@ -7,6 +7,9 @@ from orchestrator.slots.messages import Assignment, Update
 from orchestrator.slots.setup import SlotSetup
 from training.loop.claim import Claim
 
+BEYOND = 1 << 60
+"""The number of what is said in place of the first rank: nobody else knows how much that has said."""
+
 
 class Line:
     """What the ranks of a slot have to say of one job; of all but the first nobody listens.
@@ -39,6 +42,18 @@ class Line:
             return False
         self._said += 1
         return bool(ray.get(self._broker.report.remote(*self._who, self._said, update, answers)))
+
+    def fail(self, error: str) -> None:
+        """Say that the job has failed, in place of a first rank which sees no more than a broken connection."""
+        import ray
+
+        ray.get(self._broker.report.remote(*self._who, BEYOND, Update("failed", error=error)))
+
+    def lower(self, at_most: int, reason: str) -> None:
+        """Say that memory ran out, and suffices for ``at_most`` samples at once if for any; any rank may say so."""
+        import ray
+
+        ray.get(self._broker.memory_ran_out.remote(*self._who, at_most, reason))
 
     def note(self, sentence: str) -> None:
         """Let people know."""

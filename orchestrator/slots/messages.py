@@ -126,6 +126,8 @@ class Assignment:
     attempt: int
     """How often the job has been handed out, this time included. All that a slot says of the job carries it, and its
     checkpoints do: what comes of an earlier attempt, from a slot that was held to be lost, is passed over."""
+    at_most: int | None = None
+    """Samples per forward pass and worker that memory suffices for; None where it never ran out with its model."""
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,19 @@
 """One job of a slot: run from where it stands, measured, and reported however it ends."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.record.disk import is_full, wait_for_room
 from orchestrator.record.folder import FORKS
 from orchestrator.slots.begin import Begin
+from orchestrator.slots.errors import FailedError, RestartNeededError
 from orchestrator.slots.line import Line
 from orchestrator.slots.messages import SCALE, Assignment, ScaledScores, ScalingJob, Update
 from orchestrator.slots.scaling import worthwhile
 from orchestrator.slots.setup import SlotSetup
+from orchestrator.slots.shortage import with_room, within_memory
 from training.config import ModelConfig
 from training.evaluation.scores import Scores
 
@@ -23,14 +24,10 @@ if TYPE_CHECKING:
 
 WORKERS = "train/workers"
 """Beside what a trial measured: how many workers it had in the end, where that may change."""
-
-
-class FailedError(Exception):
-    """The job came to an error nobody foresaw on another rank than the first; the text is its traceback."""
-
-
-class RestartNeededError(Exception):
-    """Ray Train has to restart the group of workers; its job then goes on from its checkpoint."""
+FITS = "set trial.gradient_checkpointing, lower trial.max_length, or ask procon plan what would fit"
+"""What may help where memory does not suffice for a single sample, or beside training."""
+MICRO_BATCH = "train/micro_batch_size"
+"""Likewise: samples per forward pass and worker at most, where memory ran out with more."""
 
 
 class Benches:
@@ -73,7 +70,7 @@ def serve(given: Assignment, benches: Benches, checkpoints: Path, line: Line) ->
     from training.distributed.ranks import FailedAlone, is_of_another_rank, rank, world_size
     from training.errors import TrainingError
     from training.evaluation.answers import without_text
-    from training.loop.train import StepReport, TrialMoved, TrialStopped
+    from training.loop.train import MemoryRanOut, StepReport, TrialMoved, TrialStopped
     from training.models.batching import is_out_of_memory
 
     job, trial = given.job, given.job.trial
@@ -113,10 +110,18 @@ def serve(given: Assignment, benches: Benches, checkpoints: Path, line: Line) ->
             scaling=_scaling(job.scaling),
             forking=began.forking(checkpoints.with_name(FORKS)),
         )
-        found = _with_room(run, checkpoints.parent, line.note)
+
+        def in_room(at_most: int | None) -> "Measurement":
+            return with_room(partial(run, at_most=at_most), checkpoints.parent, line.note)
+
+        found, at_most = within_memory(in_room, given.at_most, line)
         for warning in bench.warnings:
             line.note(warning)
-        beside = {"evaluation/seconds": found.seconds} | ({} if full is None else {WORKERS: float(world_size())})
+        beside = {"evaluation/seconds": found.seconds}
+        if full is not None:
+            beside[WORKERS] = float(world_size())
+        if at_most is not None:
+            beside[MICRO_BATCH] = float(at_most)
         measured = Update(
             "measured",
             trial.total_steps if trial is not None else 0,
@@ -140,11 +145,10 @@ def serve(given: Assignment, benches: Benches, checkpoints: Path, line: Line) ->
             raise RestartNeededError from error
         if isinstance(error, FailedAlone):
             text = str(error)
+        elif isinstance(error, MemoryRanOut):
+            text = f"{error}: {FITS}"
         elif isinstance(error, RuntimeError) and is_out_of_memory(error):
-            text = (
-                f"memory ran out on rank {rank()} ({str(error).strip().splitlines()[0]}): lower "
-                "trial.micro_batch_size, set trial.gradient_checkpointing, or ask procon plan what would fit"
-            )
+            text = f"memory ran out on rank {rank()} ({str(error).strip().splitlines()[0]}): {FITS}"
         else:
             text = traceback.format_exc(limit=-6)
         if not line.speaks:
@@ -171,24 +175,3 @@ def _scaled_answers(found: "Measurement") -> Iterator[dict[str, Any]]:
     for one in found.scaled:
         for row in one.found.answers if one.found is not None else ():
             yield {**row, SCALE: one.scale}
-
-
-def _with_room(run: Callable[[], "Measurement"], folder: Path, note: Callable[[str], None]) -> "Measurement":
-    """What ``run`` measures; where it failed on a full disk, it goes on from its checkpoint once there is room."""
-    from training.distributed.progress import advance
-    from training.distributed.ranks import world_size
-    from training.errors import TrainingError
-    from training.loop.train import TrialMoved, TrialStopped
-
-    while True:
-        try:
-            return run()
-        except (TrainingError, TrialMoved, TrialStopped):
-            raise
-        except Exception as error:
-            if not is_full(folder):
-                raise
-            note(f"the disk of {folder} is full: the trials wait until there is room again")
-            wait_for_room(folder, advance)
-            if world_size() > 1:  # the other ranks may be waiting in a collective
-                raise RestartNeededError from error

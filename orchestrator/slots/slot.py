@@ -19,6 +19,10 @@ from training.storage.address import bucket_environment
 
 RESTARTS = 100
 """How often Ray Train may restart a slot's worker group; the broker gives up on a trial long before."""
+CONTROLLERS = 5
+"""How often a slot is given another controller: one dies with what Ray ends beside it where a machine has no memory."""
+MOST_SAID = 400
+"""Characters of Ray's own words about a failure, which may be pages."""
 JOIN_SECONDS = 30.0
 """How long the slots may take to end, all of them together."""
 
@@ -100,15 +104,34 @@ class Slots:
     def _run(self, slot: int) -> None:
         import ray
 
-        try:
-            self._trainer(slot).fit()
-            reason = f"slot {slot} ended early"
-        except Exception as error:
-            cause = error.__cause__ or error
-            reason = f"slot {slot} failed: {type(cause).__name__}: {cause}"
+        for _ in range(CONTROLLERS):
+            try:
+                self._trainer(slot).fit()
+                reason = f"slot {slot} ended early"
+                break
+            except Exception as error:
+                reason = f"slot {slot} failed: {_in_a_line(error.__cause__ or error)}"
+                if not self._goes_on(slot, error):
+                    break
         with contextlib.suppress(Exception):  # Ray may have ended first, and the broker with it
             if ray.is_initialized():
                 self.broker.slot_gone.remote(slot, reason)
+
+    def _goes_on(self, slot: int, error: Exception) -> bool:
+        """Whether a slot is still wanted that has lost its controller, of which it failed by ``error``."""
+        import ray
+        from ray.train import WorkerGroupError
+
+        if isinstance(error, WorkerGroupError) or not ray.is_initialized():  # the workers themselves failed too often
+            return False
+        starved = isinstance(getattr(error, "controller_failure", error), ray.exceptions.OutOfMemoryError)
+        reason = (
+            "Ray ended what controls it, since its machine had no memory left" if starved else "its controller died"
+        )
+        try:
+            return bool(ray.get(self.broker.slot_failed.remote(slot, reason, starved), timeout=JOIN_SECONDS))
+        except Exception:  # Ray is gone, and the broker with it
+            return False
 
     def _trainer(self, slot: int) -> Any:
         import ray.train
@@ -146,6 +169,11 @@ class Slots:
                 callbacks=[Failures(*told), Places(*told)],
             ),
         )
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text if len(text) <= MOST_SAID else f'{text[:MOST_SAID]} …'}"
 
 
 def keys_for(spec: SweepSpec, *, bucket: bool = False) -> dict[str, str]:

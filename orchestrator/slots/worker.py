@@ -8,10 +8,11 @@ from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from orchestrator.record.folder import CHECKPOINTS
+from orchestrator.slots.errors import FailedError, RestartNeededError
 from orchestrator.slots.line import Line
-from orchestrator.slots.messages import CLOSE, LEAVE, Assignment, Update
+from orchestrator.slots.messages import CLOSE, LEAVE, Assignment
 from orchestrator.slots.pulse import Pulse
-from orchestrator.slots.serve import Benches, FailedError, RestartNeededError, serve
+from orchestrator.slots.serve import Benches, serve
 from orchestrator.slots.setup import SlotSetup
 from orchestrator.slots.shared_storage import Sight, node_name
 from training.storage.cache import in_use
@@ -67,8 +68,7 @@ def slot_loop(setup: SlotSetup) -> None:
                     if setup.address is not None:  # the bucket has them, and whoever goes on fetches them
                         shutil.rmtree(checkpoints / given.job.id, ignore_errors=True)
                 except FailedError as failed:  # on this rank, of which rank 0 sees no more than a broken connection
-                    line.speaks = True
-                    line.say(Update("failed", error=str(failed)))
+                    line.fail(str(failed))
                     raise
 
 

@@ -44,9 +44,20 @@ class BatchSizes:
         """Backward passes per optimizer step and rank, over which DeepSpeed accumulates gradients and averages them."""
         return self.accumulation + self.beside
 
+    @property
+    def smaller(self) -> int | None:
+        """At most half of the micro-batch, a divisor of a rank's share; None where it is one sample already."""
+        half = self.micro_batch_size // 2
+        return _largest_divisor(self.micro_batch_size * self.accumulation, half) if half else None
+
     @classmethod
-    def derive(cls, trial: TrialConfig, world_size: int) -> "BatchSizes":
+    def derive(cls, trial: TrialConfig, world_size: int, at_most: int | None = None) -> "BatchSizes":
         """Share the trial's global batch among ``world_size`` ranks.
+
+        Args:
+            trial: with its global batch.
+            world_size: number of ranks.
+            at_most: samples per forward pass and rank that memory suffices for; None where the trial alone decides.
 
         Raises:
             TrainingError: it cannot be shared evenly.
@@ -63,6 +74,8 @@ class BatchSizes:
                 f"trial.micro_batch_size ({micro}) does not divide the {per_rank} samples of each of {world_size} "
                 f"workers (trial.batch_size {trial.batch_size}): use a divisor of {per_rank}"
             )
+        if at_most is not None and at_most < micro:
+            micro = _largest_divisor(per_rank, at_most)
         return cls(world_size, micro, per_rank // micro, trial.constraint.extra_passes)
 
     def __str__(self) -> str:
@@ -72,6 +85,10 @@ class BatchSizes:
             f"global batch {total} = {self.world_size} workers x {self.micro_batch_size} samples "
             f"x {self.accumulation} accumulation steps"
         )
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
 
 
 def stage_sentence(trial: TrialConfig) -> str | None:

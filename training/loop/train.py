@@ -32,6 +32,7 @@ from training.loop.checkpointing import Checkpointing
 from training.loop.loss import ConstrainedLoss
 from training.loop.record import Record, StepReport
 from training.loop.surgery import Surgery
+from training.models.batching import is_out_of_memory
 from training.models.loading import gradient_checkpointing
 
 if TYPE_CHECKING:
@@ -56,6 +57,20 @@ class TrialMoved(Exception):
         super().__init__(f"saved after step {step}, to go on elsewhere")
         self.step = step
         """Optimizer steps done."""
+
+
+class MemoryRanOut(Exception):
+    """Memory did not suffice for an optimizer step, on this rank; others may be waiting for it in a collective."""
+
+    def __init__(self, step: int, sizes: BatchSizes, error: str, *, sharded: bool) -> None:
+        super().__init__(
+            f"memory ran out on rank {ranks.rank()} in step {step + 1}, with a micro-batch of {sizes.micro_batch_size} "
+            f"({error})"
+        )
+        self.smaller = sizes.smaller
+        """Samples at once with which it may go on; None where it was a single one."""
+        self.sharded = sharded
+        """Whether the model was left with some of its parts gathered, so that it can only be loaded anew."""
 
 
 Report = Callable[[StepReport], bool]
@@ -170,6 +185,7 @@ def train(
     checkpointing: Checkpointing | None = None,
     rungs: Rungs | None = None,
     until: int | None = None,
+    at_most: int | None = None,
 ) -> None:
     """Fine-tune ``model`` in place, on all ranks together.
 
@@ -184,16 +200,19 @@ def train(
         checkpointing: where checkpoints go and whether to go on from the newest; None makes none.
         rungs: where the trial is measured on its way; each measurement goes to ``report``.
         until: optimizer steps to do of it; None does all.
+        at_most: samples per forward pass and rank that memory suffices for, whatever the trial asks for; the global
+            batch stays, by accumulation.
 
     Raises:
         CheckpointError: the checkpoint found does not fit.
+        MemoryRanOut: on this rank, in an optimizer step.
         TrialStopped: a report asked for it.
         TrialMoved: the machine will be taken away; see :class:`~training.loop.checkpointing.Checkpointing`.
         TrainingError: the global batch cannot be shared among the ranks.
         DivergedError: the loss was not finite.
     """
     assert trial.task_samples is not None or not trial.counts_epochs, "epochs are passes over samples not yet counted"
-    sizes = BatchSizes.derive(trial, ranks.world_size())
+    sizes = BatchSizes.derive(trial, ranks.world_size(), at_most)
     if ranks.rank() == 0:
         log.info("%s", sizes)
     device = next(model.parameters()).device
@@ -234,7 +253,7 @@ def train(
                 engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             set_rate(engine.optimizer, rate)
-            _optimizer_step(engine, trial, steps, step, record, device, surgery)
+            _step_in_memory(engine, trial, steps, step, record, device, surgery)
             if average is not None:
                 average.update()
             done = step + 1
@@ -259,6 +278,25 @@ def train(
             average.put()
         if finish is not None:
             finish(engine)
+
+
+def _step_in_memory(
+    engine: "DeepSpeedEngine",
+    trial: TrialConfig,
+    steps: Steps,
+    step: int,
+    record: Record,
+    device: torch.device,
+    surgery: Surgery | None,
+) -> None:
+    try:
+        return _optimizer_step(engine, trial, steps, step, record, device, surgery)
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not is_out_of_memory(error):
+            raise
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    # Outside the handler: the error's traceback holds the step's tensors.
+    raise MemoryRanOut(step, steps.sizes, text, sharded=trial.zero_stage == 3)
 
 
 def _optimizer_step(
@@ -292,4 +330,14 @@ def _optimizer_step(
         record.end_step(norm)
 
 
-__all__ = ["Report", "Rungs", "StepReport", "Steps", "TrainingSet", "TrialMoved", "TrialStopped", "train"]
+__all__ = [
+    "MemoryRanOut",
+    "Report",
+    "Rungs",
+    "StepReport",
+    "Steps",
+    "TrainingSet",
+    "TrialMoved",
+    "TrialStopped",
+    "train",
+]

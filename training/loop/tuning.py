@@ -131,18 +131,19 @@ def tuned(
     report: Report,
     checkpointing: Checkpointing | None = None,
     rungs: Rungs | None = None,
+    at_most: int | None = None,
 ) -> Iterator[Tuned]:
     """The fine-tuned model for as long as the block lasts: whole on every rank, or under ZeRO 3 in shards.
 
     Forward passes of one in shards need all ranks.
 
     Raises:
-        TrainingError: see :func:`training.loop.train.train`.
+        TrainingError: see :func:`training.loop.train.train`, which says what is given.
         ModelError: bf16 of a model that keeps some weights in float32.
     """
     _check_precision(model, trial)
     with trainable(model, trial) as (trained, initial):
-        train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs)
+        train(trained, trial, data, constraint, report, checkpointing=checkpointing, rungs=rungs, at_most=at_most)
         if not sharded(trained):
             yield Tuned(trained, Line(trained, initial))
             return

@@ -14,6 +14,9 @@ from training.errors import ModelError
 TokenIds = Sequence[Sequence[int]]
 Result = TypeVar("Result")
 
+_NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What errors say that are not of torch's own class: of the CPU, and of what allocates on a device beside torch."""
+
 log = logging.getLogger(__name__)
 
 
@@ -43,7 +46,7 @@ class BatchSize:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether ``error`` is an allocation that failed, on an accelerator or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _NO_MEMORY)
 
 
 def in_batches(

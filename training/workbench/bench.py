@@ -231,6 +231,7 @@ class Workbench:
         scaling: Scaling | None = None,
         save_scale: float = TRAINED_SCALE,
         forking: Forking = ALONE,
+        at_most: int | None = None,
     ) -> Measurement:
         """Fine-tune and measure; the base model is afterwards what it was.
 
@@ -245,12 +246,14 @@ class Workbench:
             scaling: which models between the untouched and the trained one are measured too; None measures none.
             save_scale: which of them is written to ``save``.
             forking: where it begins, and what is kept for others; only with checkpoints of its own.
+            at_most: samples per forward pass and worker that memory suffices for; None where the trial alone decides.
 
         Returns:
             The measurement, made by rank 0 and the same on every rank.
 
         Raises:
             TrainingError: the trial does not fit the model or diverged.
+            MemoryRanOut: in training, on this rank; from its checkpoint it may go on with fewer samples at once.
             TrialStopped: a report asked for it; nothing is measured then.
             TrialMoved: :attr:`leaves` asked for it; its checkpoint is written.
         """
@@ -287,7 +290,8 @@ class Workbench:
             )
         measured = self._measuring.rungs(rungs)
         self._tell("setting up the engine for the first steps")
-        with tuned(self.model, trial, training_set, constraint, report, checkpointing, measured) as (trained, line):
+        tuning = tuned(self.model, trial, training_set, constraint, report, checkpointing, measured, at_most)
+        with tuning as (trained, line):
             unreached = left_out(trained) if form_of(trained) == "adapter" else None
             if unreached is not None and getattr(trial.tuning, "targets", None) == "all-linear":
                 self._warn(f"{self.name}: {unreached}, which tuning.targets (all-linear) leaves as they are")

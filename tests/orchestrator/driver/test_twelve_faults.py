@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sweeps")]
 
 def spec() -> dict[str, Any]:
     """A sweep whose proposals are given beforehand, so that two of them run the same trials."""
-    trial = {**small_sweep()["trial"], "steps": 96, "log_every": 2, "checkpoint_every": 4}
+    trial = {**small_sweep()["trial"], "steps": 240, "log_every": 4, "checkpoint_every": 8}
     return small_sweep(trial=trial, trials=8, searcher={"sampler": "qmc"}, resources={"slot_timeout": 20})
 
 
@@ -54,20 +54,27 @@ class Disturbed:
         """Wait until a trial has reported since the last fault, and a while longer; False where the sweep is over."""
         deadline = time.monotonic() + 300
         while not self.over:
-            reports = sum(event["event"] == "trial_reported" for event in self.run.events)
-            if reports > self._reported:
+            if self._reports() > self._reported:
                 time.sleep(self.chance.uniform(0.0, 3.0))
-                self._reported = sum(event["event"] == "trial_reported" for event in self.run.events)
                 return not self.over
             assert time.monotonic() < deadline, self.run.events[-3:]
             time.sleep(0.1)
         return False
+
+    def suffer(self, fault: Callable[["Disturbed"], None]) -> None:
+        """Bring a fault about; what is reported until it has been is no sign that the sweep is at work again."""
+        fault(self)
+        self._reported = self._reports()
+
+    def _reports(self) -> int:
+        return sum(event["event"] == "trial_reported" for event in self.run.events)
 
     def resume(self) -> None:
         """The driver is gone; what had ended stands in the journal, and another one goes on."""
         now = {event["id"]: event for event in ends_that_stand(self.run)}
         assert all(now[trial] == event for trial, event in self._ended.items()), "what had ended must stand as it was"
         self._ended = now
+        self._reported = self._reports()
         self.run = self._start(self._folder, None, "resume", "sweeps/out")
 
     def kill(self, title: str) -> None:
@@ -117,9 +124,10 @@ def raylet(sweep: Disturbed) -> None:
 
 
 def _ray(sweep: Disturbed, name: str) -> None:
-    for process in psutil.Process(sweep.run.process.pid).children(recursive=True):
-        if process.name() == name:
-            process.kill()
+    (process,) = [
+        child for child in psutil.Process(sweep.run.process.pid).children(recursive=True) if child.name() == name
+    ]
+    process.kill()
     sweep.wait_for_driver()
     sweep.resume()
 
@@ -196,7 +204,7 @@ def test_twelve_faults_of_one_sweep_lose_nothing(
     for fault in chance.sample(FAULTS, len(FAULTS)):
         if not sweep.at_work():
             break
-        fault(sweep)
+        sweep.suffer(fault)
         suffered.append(fault.__name__)
     print(f"seed {seed}: {len(suffered)} faults: {', '.join(suffered)}")
     if sweep.over and sweep.run.process.returncode:

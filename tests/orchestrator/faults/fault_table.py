@@ -68,6 +68,19 @@ ELSEWHERE = [
         "tests/orchestrator/driver/test_disk_full.py::test_a_sweep_on_a_full_disk_waits_and_loses_nothing",
     ),
     (
+        "a device without memory for a micro-batch",
+        "a note: in which step, with how many samples, and with how many it goes on; the report names the trials",
+        "the trial, from its checkpoint, at the same global batch; later trials of the model begin so. It fails where "
+        "a single sample does not fit",
+        "tests/orchestrator/driver/test_out_of_memory.py::test_memory_that_does_not_suffice_for_a_batch_halves_it",
+    ),
+    (
+        "a machine without memory, on which Ray's monitor ends a slot's worker, and the broker with it",
+        "a note: Ray ended its worker, whose machine had no memory left; the trial went on from its last checkpoint",
+        "the trial, in the next free slot, once; the second time it is failed, with what may help",
+        "tests/orchestrator/driver/test_out_of_memory.py::test_a_worker_that_ray_ends_for_memory_costs_its_trial_a_move",
+    ),
+    (
         "a loss or weights that are NaN",
         "the trial is FAILED, naming step and samples; the search is told so",
         "the checkpoint before; other trials",

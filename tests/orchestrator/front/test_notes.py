@@ -61,6 +61,16 @@ def test_nothing_feasible_and_failures() -> None:
     assert found["failed trials"] == ["3 trials failed; 2 of them: out of memory"]
 
 
+def test_trials_whose_micro_batches_were_smaller_than_asked_for() -> None:
+    few, *others = spread(4)
+    found = said([with_metrics(few, train__micro_batch_size=8.0), *others])
+    assert found["smaller batches"] == [
+        f"1 trial was trained with smaller micro-batches than asked for, since memory ran out: {few.id} (8); "
+        "global batches were the same, sums were rounded in another order. "
+        "trial.micro_batch_size of as many saves the attempts"
+    ]
+
+
 def test_few_prompts_and_a_front_that_few_prompts_leave_open() -> None:
     found = said([record(f"t{i}", 0.5 - 0.05 * (i % 3), 0.5 + 0.05 * (i % 3), prompts=20) for i in range(9)])
     assert any("rests on 20 prompts:" in sentence for sentence in found["few prompts"])

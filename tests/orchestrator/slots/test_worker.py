@@ -13,9 +13,10 @@ from torch import OutOfMemoryError
 from torch.distributed import DistBackendError
 
 from orchestrator.slots.broker import Broker
+from orchestrator.slots.errors import FailedError, RestartNeededError
 from orchestrator.slots.line import Line
 from orchestrator.slots.messages import Assignment, ForkJob, Job, Update
-from orchestrator.slots.serve import Benches, FailedError, RestartNeededError, serve
+from orchestrator.slots.serve import Benches, serve
 from orchestrator.slots.setup import SlotSetup
 from sweeps.schema.spec import SweepSpec
 from training.config import EvaluationConfig, ModelConfig
@@ -123,6 +124,7 @@ def test_a_measured_job_reports_steps_rungs_and_both_halves(handle: Handle) -> N
         "claim": Claim("here", 1),
         "scaling": None,
         "forking": ALONE,
+        "at_most": None,
     }
     news = handle.ask("news", 0)
     assert (news.notes, news.doing) == (["short answers"], {"m-0": "loading"}), "warnings become notes"
@@ -286,7 +288,7 @@ def test_memory_that_runs_out_in_training_is_one_sentence(
     (end,) = served(handle, Bench(raises(error)), folder=tmp_path)
     assert end.kind == "failed"
     assert text in end.error
-    assert "lower trial.micro_batch_size" in end.error
+    assert "set trial.gradient_checkpointing" in end.error
     assert "Traceback" not in end.error
 
 

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from training.constraints.references.passes import gathered_on_rank_zero, passes
+from training.constraints.references.passes import gathered_on_rank_zero, in_passes, passes
+from training.data.samples import Integers
+from training.errors import ModelError
 
 
 @pytest.mark.parametrize("tokens", [40, 64, 1000])
@@ -19,6 +22,40 @@ def test_every_sample_has_one_pass_and_no_pass_more_tokens_than_asked(tokens: in
 
 def test_a_sample_longer_than_a_pass_has_one_of_its_own() -> None:
     assert [group.tolist() for group in passes(np.array([5, 50, 4]), 10)] == [[1], [0, 2]]
+
+
+class TestMemory:
+    LENGTHS = np.random.default_rng(1).integers(1, 20, size=50)
+
+    def test_passes_are_made_as_grouped(self) -> None:
+        made = [group.tolist() for group, _ in in_passes(self.LENGTHS, lambda group: group, 60)]
+        assert made == [group.tolist() for group in passes(self.LENGTHS, 60)]
+
+    def test_where_it_runs_out_passes_become_smaller_and_no_sample_is_lost(self) -> None:
+        tried: list[int] = []
+
+        def compute(group: Integers) -> list[int]:
+            tried.append(len(group))
+            if len(group) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return [2 * int(one) for one in group]
+
+        found = {
+            int(one): twice
+            for group, values in in_passes(self.LENGTHS, compute, 200)
+            for one, twice in zip(group, values, strict=True)
+        }
+        assert found == {one: 2 * one for one in range(50)}
+        assert sum(size > 3 for size in tried) == 2, "10, then 5, and 2 from then on"
+
+    def test_in_lockstep_the_others_would_wait(self) -> None:
+        def compute(_group: Integers) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        with pytest.raises(torch.OutOfMemoryError):
+            next(in_passes(self.LENGTHS, compute, lockstep=True))
+        with pytest.raises(ModelError, match="a single prompt"):
+            next(in_passes(self.LENGTHS, compute))
 
 
 def test_rows_go_where_they_belong() -> None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from training.constraints.log_probabilities import LogProbabilities, rest_log_probability, target_log_probability
 from training.constraints.references import files as reference_files
 from training.constraints.references.files import ReferenceTable, Values, starts_of
-from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
+from training.constraints.references.passes import gathered_on_rank_zero, in_passes
 from training.constraints.references.projections import FORMAT, Precision
 from training.data.samples import Batch, Integers, Samples
 from training.distributed.sharding import sharded
@@ -118,12 +118,15 @@ def compute(model: PreTrainedModel, samples: Samples, kind: Kind, precision: Pre
     widths = {"target": 1} if kind == "target" else {"top": width, "top_tokens": width, "rest": 1}
     for name in widths:
         parts[name] = []
-    for group in passes_of_this_rank(samples.lengths, _TOKENS_PER_PASS, lockstep=sharded(model)):
-        batch = samples.collate(group).to(device)
+    for group, found in in_passes(
+        samples.lengths,
+        lambda group: _found(model, samples.collate(group).to(device), kind).cpu(),
+        _TOKENS_PER_PASS,
+        lockstep=sharded(model),
+    ):
         rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-        found = torch.split(_found(model, batch, kind), list(widths.values()), dim=-1)
-        for name, value in zip(widths, found, strict=True):
-            parts[name].append((rows, value.cpu().numpy()))
+        for name, value in zip(widths, torch.split(found, list(widths.values()), dim=-1), strict=True):
+            parts[name].append((rows, value.numpy()))
     model.train(was_training)
     kept = np.float16 if precision == "fp16" else np.float32
     columns: dict[str, Values] = {}

@@ -20,7 +20,7 @@ from training.constraints.positions import Tokens, positions_of, tokens_of
 from training.constraints.projection import project
 from training.constraints.references import files as reference_files
 from training.constraints.references.files import ReferenceTable, starts_of
-from training.constraints.references.passes import gathered_on_rank_zero, passes_of_this_rank
+from training.constraints.references.passes import gathered_on_rank_zero, in_passes
 from training.data.samples import Integers, Samples
 from training.distributed.sharding import sharded
 from training.errors import ModelError
@@ -115,14 +115,18 @@ def compute(
     parts: list[tuple[Integers, NDArray[np.float32]]] = []
     was_training = model.training
     model.eval()
-    with capture(model, range(len(unit)), site) as states:
-        for group in passes_of_this_rank(samples.lengths, lockstep=sharded(model)):
-            batch = samples.collate(group).to(device)
+
+    def projected(group: Integers) -> NDArray[np.float32]:
+        batch = samples.collate(group).to(device)
+        with capture(model, range(len(unit)), site) as states:
             decoder(model)(input_ids=batch.input_ids, use_cache=False)
             where = positions_of(batch, tokens).index
             found = torch.stack([project(states[layer], where, unit[layer]) for layer in range(len(unit))], dim=1)
-            rows = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group])
-            parts.append((rows, found.flatten(1).cpu().numpy()))
+        values: NDArray[np.float32] = found.flatten(1).cpu().numpy()
+        return values
+
+    for group, values in in_passes(samples.lengths, projected, lockstep=sharded(model)):
+        parts.append((np.concatenate([np.arange(starts[i], starts[i + 1]) for i in group]), values))
     model.train(was_training)
     unfilled = np.full((int(starts[-1]), columns), np.nan, np.float32)  # so that no other rank's table can be mistaken
     return gathered_on_rank_zero(parts, unfilled)
