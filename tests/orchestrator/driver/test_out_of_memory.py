@@ -73,7 +73,7 @@ def test_a_worker_that_ray_ends_for_memory_costs_its_trial_a_move(
     machine = Machine(monkeypatch, 8 * 2**30)
     run = start_sweep(tmp_path, hungry())
     run.wait_for(lambda events: any(event["event"] == "trial_ended" for event in events))  # of the untouched model
-    with machine.left(2**29):
+    with machine.left(1200 * 2**20):
         run.wait_for(lambda _events: any("had no memory left" in note for note in notes(run)), 120)
     code, output = run.finish()
     assert code == 0, output
@@ -86,7 +86,7 @@ def test_a_trial_for_which_no_machine_has_memory_fails_with_what_may_help(
     machine = Machine(monkeypatch, 8 * 2**30)
     run = start_sweep(tmp_path, hungry())
     run.wait_for(lambda events: any(event["event"] == "trial_ended" for event in events))
-    with machine.left(2**29):
+    with machine.left(1200 * 2**20):  # enough for new workers, which take half a GiB each, and not for their trainings
         events = run.wait_for(lambda events: sum(event["event"] == "trial_ended" for event in events) == 2)
     (failed,) = [event for event in events if event["event"] == "trial_ended" and event["id"] == "small-ift"]
     assert failed["status"] == "FAILED"
