@@ -58,7 +58,7 @@ def run(table: Table, search: str, seed: int, pruning: PruningConfig | None, sca
 
 
 def line(name: str, replays: Sequence[Replay]) -> str:
-    """Medians of steps to each level, share of the hypervolume that the replays end with, and how many trials were stopped."""
+    """Medians of steps to each level, the share of hypervolume at the end, and how many trials were stopped."""
     steps = [float(np.median([each.steps_to(level) for each in replays])) for level in LEVELS]
     cells = "".join(f"{format(found, ',.0f') if np.isfinite(found) else 'never':>8}" for found in steps)
     end = float(np.mean([each.curve[-1][1] for each in replays]))
