@@ -13,14 +13,14 @@ from torch import distributed
 from training.config import FullTuning, TrialConfig
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
-from training.errors import StorageError
+from training.errors import CheckpointError, StorageError
 from training.loop import portable
 from training.loop.bucket_shelf import BucketShelf
 from training.loop.checkpointing import Checkpointing, latest, point_to
 from training.loop.forks import keep_fork_point
 from training.loop.identity import Identity
 from training.loop.names import MANIFEST_FILE, step_name
-from training.loop.origin import Origin, unreadable
+from training.loop.origin import Origin
 from training.loop.unpickling import data_alone
 
 if TYPE_CHECKING:
@@ -214,7 +214,10 @@ class Checkpoints:
                 for kept in beside:
                     kept.load(path)
         except Exception as error:  # unpickling what is damaged raises anything
-            raise unreadable(path, " ".join(str(error).split()) or type(error).__name__) from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise CheckpointError(
+                f"the checkpoint {path} cannot be read ({reason}): remove {path.parent} to start over"
+            ) from error
         self._tell_fork(state["step"])
         everyone, rank = state["ranks"], ranks.rank()
         if rank < len(everyone):

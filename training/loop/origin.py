@@ -7,7 +7,6 @@ from pathlib import Path
 
 from training.data.batch_plan import PLAN
 from training.distributed import ranks
-from training.errors import CheckpointError
 from training.loop.bucket_shelf import BucketShelf
 from training.loop.checkpointing import Checkpointing, latest, point_to
 from training.loop.forks import fork_fault
@@ -25,11 +24,6 @@ class _Unusable:
     path: Path
     damage: str | None
     """What is damaged; None where it is whole, and of a version that made other batches."""
-
-
-def unreadable(path: Path, reason: str) -> CheckpointError:
-    """What is said of a checkpoint from which nothing can go on, and has no other before it."""
-    return CheckpointError(f"the checkpoint {path} cannot be read ({reason}): remove {path.parent} to start over")
 
 
 class Origin:
@@ -54,8 +48,8 @@ class Origin:
         """The checkpoint to go on from and its world size; None where the training begins. All ranks must call it.
 
         Raises:
-            CheckpointError: it belongs to another trial, other data, another model or another number of workers, or
-                none can be read; or the trial was given to another worker.
+            CheckpointError: it belongs to another trial, other data, another model or another number of workers, or the
+                trial was given to another worker.
         """
         self._take(resume=self._where.resume)
         return self._whole() or self._forked()
@@ -116,27 +110,23 @@ class Origin:
         return path, saved.world_size
 
     def _put_aside(self, path: Path, damage: str) -> None:
-        """Go on from the checkpoint before ``path``, which is damaged; runs on rank 0.
-
-        Raises:
-            CheckpointError: there is none.
-        """
+        """Go on from the checkpoint before ``path``, which is damaged, or begin where there is none; runs on rank 0."""
         if self._shelf is not None:
             before = [one.name for one in self._shelf.store.published if one.name < path.name]
         else:
             before = sorted(one.name for one in path.parent.glob("step-*") if one.name < path.name)
-        if not before:
-            raise unreadable(path, damage)
         if self._shelf is not None:
             self._shelf.store.drop(path.name)
-        else:
+        elif before:
             point_to(path.with_name(before[-1]))
         if path.exists():
             shutil.rmtree(path.with_name(_DAMAGED + path.name), ignore_errors=True)
             path.rename(path.with_name(_DAMAGED + path.name))
-        self._where.say(
-            f"the checkpoint {path} is damaged ({damage}): this training goes on from the one before, {before[-1]}"
-        )
+        found = f"the checkpoint {path} is damaged ({damage})"
+        if before:
+            self._where.say(f"{found}: this training goes on from the one before, {before[-1]}")
+        else:
+            self._where.say(f"{found}, and there is none before it: this training starts over from its first step")
 
     def _start_over(self, path: Path) -> None:
         """The samples of the steps to come would be others than those that the steps before left over."""

@@ -144,7 +144,10 @@ def damaged_checkpoint(sweep: Disturbed) -> None:
     """A few bytes of the newest checkpoint of a trial under way are others."""
     kill_driver(sweep.run)
     done = {event["id"] for event in sweep.run.events if event["event"] == "trial_ended"}
-    files = [file for file in (sweep.run.directory / "checkpoints").rglob("*.pt") if file.parts[-3] not in done]
+    there = (sweep.run.directory / "checkpoints").rglob("*.pt")
+    files = [
+        file for file in there if file.parts[-3] not in done and file.stat().st_size
+    ]  # none that was being written
     if files:
         newest = max(files, key=lambda file: file.stat().st_mtime)
         content = bytearray(newest.read_bytes())

@@ -89,7 +89,7 @@ ELSEWHERE = [
     (
         "a damaged checkpoint (bits, sizes, files, manifest)",
         "“the checkpoint … is damaged (…): this training goes on from the one before”",
-        "the checkpoint before, the damaged one beside it as `damaged-step-…`; where there is none, the trial fails",
+        "the checkpoint before, the damaged one beside it as `damaged-step-…`; where there is none, it starts over",
         "tests/training/loop/test_checkpoint.py::test_a_damaged_checkpoint_gives_way_to_the_one_before",
     ),
     (
