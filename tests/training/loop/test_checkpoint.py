@@ -230,10 +230,9 @@ def test_a_checkpoint_that_holds_code_runs_none_of_it(tmp_path):
     files = {file.name: file.stat().st_size for file in path.glob("*.pt")}
     _rewrite(tmp_path / "trial", files=files)
     with pytest.raises(CheckpointError, match=r"cannot be read \(.*Weights only load failed"):
+        run(at(LORA, 2), where(tmp_path / "trial"))
+    with pytest.raises(CheckpointError, match=r"cannot be read \(.*Weights only load failed"):
         trained_model_of(path, tiny_llama())
-    told = []
-    run(at(LORA, 2), where(tmp_path / "trial", say=told.append))
-    assert "Weights only load failed" in told[0]
     assert not (tmp_path / "ran").exists()
 
 
