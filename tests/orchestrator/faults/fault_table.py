@@ -30,6 +30,12 @@ ELSEWHERE = [
         "tests/orchestrator/driver/test_faults.py::test_kills_at_random_lose_nothing",
     ),
     (
+        "twelve kinds of faults in one sweep, in any order and at any moment, ten seeds",
+        "each as in its row",
+        "no trial is lost, none ends twice, the front is that of the undisturbed sweep",
+        "tests/orchestrator/driver/test_twelve_faults.py::test_twelve_faults_of_one_sweep_lose_nothing",
+    ),
+    (
         "a machine that hangs, on storage whose locks reach no other machine, is resumed elsewhere and comes back",
         "“process … on … has taken …, for want of a sign of life of this driver”",
         "what the other one writes; the own rest beside the journal, in `journal.PID.lost`",
