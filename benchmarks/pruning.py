@@ -1,6 +1,6 @@
 """What pruning saves and what it loses, by its settings: the default search, replayed on both recorded tables.
 
-    python benchmarks/pruning.py             # 50 seeds, two minutes; prints a table of each
+    python benchmarks/pruning.py             # 50 seeds; prints a table of each
     python benchmarks/pruning.py --search random
 
 Settings are compared on the first table; the second, of another base model, is the check of what was chosen there.
@@ -20,9 +20,8 @@ from search_table import Table
 
 from sweeps.goals.pruning import PruningConfig
 
-NONE = "none"
 SETTINGS: Mapping[str, PruningConfig | None] = {
-    NONE: None,
+    "none": None,
     "confidence 0.7": PruningConfig(confidence=0.7),
     "confidence 0.95": PruningConfig(confidence=0.95),
     "confidence 0.99": PruningConfig(confidence=0.99),

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -253,7 +254,8 @@ def train(
                 engines.restart_optimizer(engine)
             rate = learning_rate_at(step, trial)
             set_rate(engine.optimizer, rate)
-            _step_in_memory(engine, trial, steps, step, record, device, surgery)
+            optimizer_step = partial(_optimizer_step, engine, trial, steps, step, record, device, surgery)
+            _within_memory(optimizer_step, step, sizes, sharded=trial.zero_stage == 3)
             if average is not None:
                 average.update()
             done = step + 1
@@ -280,23 +282,15 @@ def train(
             finish(engine)
 
 
-def _step_in_memory(
-    engine: "DeepSpeedEngine",
-    trial: TrialConfig,
-    steps: Steps,
-    step: int,
-    record: Record,
-    device: torch.device,
-    surgery: Surgery | None,
-) -> None:
+def _within_memory(optimizer_step: Callable[[], None], step: int, sizes: BatchSizes, *, sharded: bool) -> None:
     try:
-        return _optimizer_step(engine, trial, steps, step, record, device, surgery)
+        return optimizer_step()
     except RuntimeError as error:  # torch.OutOfMemoryError is one
         if not is_out_of_memory(error):
             raise
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
     # Outside the handler: the error's traceback holds the step's tensors.
-    raise MemoryRanOut(step, steps.sizes, text, sharded=trial.zero_stage == 3)
+    raise MemoryRanOut(step, sizes, text, sharded=sharded)
 
 
 def _optimizer_step(
